@@ -1,0 +1,151 @@
+"""One spec grammar and one kind of table for every family of parts.
+
+A spec is a name, or a name with keyword arguments: `"lstm"`, `"beam(width=5)"`, `"pkg.mod:Name(k='v')"`.
+Arguments are Python literals and nothing else, so a spec from a file or a stranger cannot run code.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from captioner.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed spec: `name` and literal keyword `args`.
+
+    Example:
+        >>> str(Spec("beam", {"width": 5}))
+        'beam(width=5)'
+    """
+
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{k}={v!r}" for k, v in self.args.items())
+        return f"{self.name}({inner})" if inner else self.name
+
+
+def parse_spec(text: str | Spec) -> Spec:
+    """Reads one spec.
+
+    Args:
+        text: str such as `"beam(width=5)"`, or a `Spec`, returned as it is.
+
+    Returns:
+        The `Spec`.
+
+    Raises:
+        SpecError: if the text is no name with literal keyword arguments.
+
+    Example:
+        >>> parse_spec("lstm(units=512)").args
+        {'units': 512}
+    """
+    if isinstance(text, Spec):
+        return text
+    wrong = SpecError(
+        f"expected a spec such as 'name' or 'name(key=value)' with literal values, got {text!r}"
+    )
+    if not isinstance(text, str):
+        raise wrong
+    name, paren, rest = text.strip().partition("(")
+    name = name.strip()
+    if not name or not all(p.isidentifier() for p in name.replace(":", ".", 1).split(".")):
+        raise wrong
+    if not paren:
+        return Spec(name)
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+            raise wrong
+        return Spec(name, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords})
+    except (SyntaxError, ValueError):
+        raise wrong from None
+
+
+class Table(Mapping[str, Any]):
+    """The one table of a family: names to classes, imported only when asked for.
+
+    Args:
+        kind: str. What a row is, in the singular, for messages ("strategy").
+        rows: dict of name to `"package.module:Class"`.
+
+    Example:
+        >>> table = Table("number", {"half": "fractions:Fraction"})
+        >>> table.names()
+        ['half']
+        >>> table["half"](1, 2)
+        Fraction(1, 2)
+    """
+
+    def __init__(self, kind: str, rows: Mapping[str, str]):
+        self.kind = kind
+        self._rows = dict(rows)
+
+    def names(self) -> list[str]:
+        """The names, in the table's order."""
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, name: str) -> Any:
+        path = self._rows.get(name)
+        if path is None and ":" in name:
+            path = name
+        if path is None:
+            raise SpecError(unknown(self.kind, name, self._rows))
+        module, _, attribute = path.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ModuleNotFoundError, AttributeError) as error:
+            if path == name:
+                raise SpecError(f"cannot import {self.kind} {name!r}: {error}") from None
+            raise
+
+    def build(self, spec: str | Spec, **given: Any) -> Any:
+        """Builds the row that a spec names.
+
+        Args:
+            spec: str or Spec.
+            **given: arguments from the program rather than the spec's writer.
+
+        Returns:
+            What the row's class or function returns.
+
+        Raises:
+            SpecError: if the name or an argument is unknown; the message names the nearest known one.
+        """
+        parsed = parse_spec(spec)
+        row = self[parsed.name]
+        accepted = inspect.signature(row).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            for key in parsed.args:
+                if key not in accepted or key in given:
+                    options = [k for k in accepted if k not in given]
+                    raise SpecError(unknown(f"option of {self.kind} {parsed.name!r}:", key, options))
+        return row(**given, **parsed.args)
+
+    def describe(self) -> dict[str, str]:
+        """The first docstring line of every row, for help texts (imports the rows)."""
+        return {name: (inspect.getdoc(self[name]) or "").split("\n")[0] for name in self}
+
+
+def unknown(kind: str, name: str, known: Any) -> str:
+    """One line for a name that is not known: what came, the nearest, and all there are."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown {kind} {name!r}{hint}; expected one of: {', '.join(known)}"

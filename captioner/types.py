@@ -1,0 +1,73 @@
+"""The plain values that pass between the parts. No TensorFlow here, no behaviour either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# The four special ids, the same in every vocabulary. `<pad>` fills, `<start>` opens, `<end>` closes a
+# caption, `<unk>` stands for a word outside the vocabulary.
+PAD, START, END, UNK = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption of one picture, or the reason why there is none.
+
+    Attributes:
+        text: str. The sentence; empty when `error` is set.
+        score: float. What ranking used: `logp` over the length penalty of the strategy.
+        words: tuple of str. The words, without special tokens.
+        logp: float. Log-probability of the whole caption, its end token included, in nats.
+        word_logp: tuple of float. Log-probability of each word; their sum plus that of the end token is `logp`.
+        attention: float32 array [T, H, W], one map a word that sums to 1 or less (a model with a sentinel keeps
+            the rest), or None when the model does not attend.
+        alternatives: tuple of Caption. The n best after this one, best first.
+        error: str or None. Why the picture has no caption.
+
+    Example:
+        >>> Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7)).ok
+        True
+    """
+
+    text: str
+    score: float = 0.0
+    words: tuple[str, ...] = ()
+    logp: float = 0.0
+    word_logp: tuple[float, ...] = ()
+    attention: np.ndarray | None = None
+    alternatives: tuple[Caption, ...] = ()
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the picture got a caption."""
+        return self.error is None
+
+    def __str__(self) -> str:
+        return self.text if self.ok else f"[{self.error}]"
+
+
+class Hypotheses(NamedTuple):
+    """What a search returns: K finished or cut captions an image, best first. Tensors or arrays alike.
+
+    A `NamedTuple`, so that it passes through `tf.function` and signatures as it is.
+
+    Attributes:
+        ids: int32 [B, K, T]. Word ids without `<start>`; `<end>` where one was chosen, then `<pad>`.
+        lengths: int32 [B, K]. Chosen ids, the end token included.
+        logp: float32 [B, K]. Sum of `word_logp`.
+        score: float32 [B, K]. What ranking used.
+        word_logp: float32 [B, K, T]. The model's own log-probability of each id; 0 after the end.
+        attention: float32 [B, K, T, L]. 0 after the end.
+    """
+
+    ids: Any
+    lengths: Any
+    logp: Any
+    score: Any
+    word_logp: Any
+    attention: Any
