@@ -1,0 +1,1 @@
+"""Programs that make a model: data, features, losses, recipes, the training script."""

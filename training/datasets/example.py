@@ -1,0 +1,56 @@
+"""One picture with its captions, and what a dataset must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from captioner.errors import DataError
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture and what people (or templates) said about it.
+
+    Attributes:
+        id: str. Unique in its dataset.
+        captions: tuple of str. At least one, none empty; as written, not normalised.
+        read: callable without arguments. The encoded picture (JPEG, PNG ...); raises `ImageError` when it is
+            absent.
+
+    Example:
+        >>> Example("a.png", ("a dog",), lambda: b"...").captions
+        ('a dog',)
+    """
+
+    id: str
+    captions: tuple[str, ...]
+    read: Callable[[], bytes]
+
+
+class Dataset(Protocol):
+    """What every row of `DATASETS` builds.
+
+    Attributes:
+        splits: tuple of str. The splits that hold at least one example, "train" first.
+        fingerprint: str. Hex digest of what the pictures are: a cache keyed by it is never stale.
+    """
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that hold at least one example."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of what the pictures are."""
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """The examples of a split, in an order that never changes."""
+
+
+def missing_split(dataset: str, split: str, splits: Sequence[str]) -> DataError:
+    """The error for a split that a dataset does not have."""
+    return DataError(
+        f"expected a split of {dataset} that holds pictures ({', '.join(splits)}), got {split!r}"
+    )
