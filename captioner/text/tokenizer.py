@@ -1,0 +1,271 @@
+"""The vocabulary: words to ids and back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import DataError, ModelError
+from captioner.text.normalize import unspaced
+from captioner.text.normalize import words as normalize
+from captioner.types import END, PAD, SPECIALS, START, UNK
+
+
+class Tokenizer:
+    """Turns captions into ids and ids into sentences.
+
+    Ids 0 to 3 are the special tokens of `captioner.types`; the word `vocabulary[i]` has id `i + 4`. No text
+    can reach a special id but `<unk>`: the text `<end>` is the ordinary word `end`.
+
+    Args:
+        vocabulary: sequence of str. The words, without special tokens, each once; no white space in them.
+
+    Raises:
+        DataError: if there is no word, or one is repeated, empty, holds white space or is a special token.
+
+    Example:
+        >>> tok = Tokenizer.fit(["A dog runs .", "A dog sleeps ."], min_count=2)
+        >>> tok.encode("a dog barks")
+        [4, 5, 3, 2]
+        >>> tok.decode([4, 5, 2, 0, 0])
+        'a dog'
+        >>> len(tok)
+        6
+    """
+
+    def __init__(self, vocabulary: Sequence[str]):
+        if isinstance(vocabulary, str):
+            raise DataError(f"expected a sequence of words as vocabulary, got one string {vocabulary[:40]!r}")
+        given = tuple(vocabulary)
+        _check(given)
+        self._words: tuple[str, ...] = (*SPECIALS, *given)
+        self._ids = {word: i for i, word in enumerate(given, start=len(SPECIALS))}
+
+    @classmethod
+    def fit(cls, captions: Iterable[str], min_count: int = 5, max_size: int | None = None) -> Tokenizer:
+        """Makes the vocabulary of some captions: training captions, never test captions.
+
+        Args:
+            captions: iterable of str. Raw captions; they are normalised here.
+            min_count: int, defaults to 5. A rarer word becomes `<unk>`.
+            max_size: int or None. At most so many words, the most frequent ones, special tokens not counted.
+
+        Returns:
+            A `Tokenizer`. Words are ordered by falling count, then alphabetically, whatever the order of the
+            captions.
+
+        Raises:
+            DataError: if a caption holds no word, or no word is frequent enough.
+        """
+        if isinstance(captions, str):
+            raise DataError(f"expected an iterable of captions, got one string {captions[:40]!r}")
+        if min_count < 1 or (max_size is not None and max_size < 1):
+            raise DataError(f"expected min_count and max_size of 1 or more, got {min_count} and {max_size}")
+        counts: Counter[str] = Counter()
+        for i, caption in enumerate(captions):
+            try:
+                counts.update(_caption_words(caption))
+            except DataError as error:
+                raise DataError(f"caption {i} (from 0): {error}") from None
+        kept = sorted((w for w in counts if counts[w] >= min_count), key=lambda w: (-counts[w], w))
+        if not kept:
+            raise DataError(
+                f"no word occurs {min_count} times among {len(counts)} different words: "
+                f"give more captions or a smaller min_count"
+            )
+        return cls(kept[:max_size])
+
+    def encode(self, text: str, max_length: int | None = None) -> list[int]:
+        """Turns a caption into ids.
+
+        Args:
+            text: str. A raw caption.
+            max_length: int or None. At most so many ids; a cut caption has no end token.
+
+        Returns:
+            list of int: the words' ids and `END`, without `START`.
+
+        Raises:
+            DataError: if the caption holds no word.
+        """
+        if max_length is not None and max_length < 1:
+            raise DataError(f"expected a max_length of 1 or more, got {max_length}")
+        ids = [self.id(word) for word in _caption_words(text)]
+        return [*ids, END][:max_length]
+
+    def decode(self, ids: Iterable[Any]) -> str:
+        """Turns ids into a sentence.
+
+        Args:
+            ids: iterable of int, numpy array or tensor, [T]. What follows the first `END` is ignored, and so
+                are `PAD` and `START`.
+
+        Returns:
+            str.
+
+        Raises:
+            ModelError: if an id is outside the vocabulary.
+        """
+        return self.detokenize(self.words(ids))
+
+    def words(self, ids: Iterable[Any]) -> tuple[str, ...]:
+        """The words of some ids, as `decode` reads them; `<unk>` for `UNK`."""
+        found = []
+        for value in ids:
+            number = int(value)
+            if number == END:
+                break
+            if number not in (PAD, START):
+                found.append(self.word(number))
+        return tuple(found)
+
+    @staticmethod
+    def detokenize(words: Iterable[str]) -> str:
+        """Joins words into a sentence: one space between them, none between two of an unspaced script.
+
+        Example:
+            >>> Tokenizer.detokenize(["一", "只", "狗", "and", "a", "cat"])
+            '一只狗 and a cat'
+        """
+        sentence, glue = "", True
+        for word in words:
+            single = unspaced(word)
+            sentence += word if not sentence or (glue and single) else f" {word}"
+            glue = single
+        return sentence
+
+    def id(self, word: str) -> int:
+        """The id of a normalised word; `UNK` when it is not in the vocabulary, special tokens included."""
+        return self._ids.get(word, UNK)
+
+    def word(self, id: int) -> str:
+        """The word, or special token, of an id; ModelError when there is none."""
+        if not 0 <= id < len(self._words):
+            raise ModelError(
+                f"expected a word id from 0 to {len(self._words) - 1}, got {id}: "
+                f"the ids come from a model with another vocabulary"
+            )
+        return self._words[id]
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """All words in the order of their ids, the four special tokens first."""
+        return self._words
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the vocabulary in hex: also that of the file that `save` writes."""
+        return hashlib.sha256(self._content()).hexdigest()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the vocabulary: UTF-8, one word a line, no special tokens; line `i` (from 0) has id `i + 4`.
+
+        The file is written aside and renamed: a reader sees the old one or the new one, whole.
+        """
+        path = Path(path)
+        try:
+            handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise DataError(f"cannot write the vocabulary {str(path)!r}: {error.strerror}") from None
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(self._content())
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(aside, 0o666 & ~_umask())
+            os.replace(aside, path)
+        except OSError as error:
+            Path(aside).unlink(missing_ok=True)
+            raise DataError(f"cannot write the vocabulary {str(path)!r}: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Reads a vocabulary that `save` wrote, or any word list with one word a line.
+
+        Args:
+            path: str or Path.
+
+        Returns:
+            A `Tokenizer`.
+
+        Raises:
+            DataError: if the file is missing, empty, not UTF-8, or its words are not a vocabulary.
+        """
+        try:
+            text = Path(path).read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            raise DataError(f"cannot read the vocabulary {str(path)!r}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"expected the vocabulary {str(path)!r} to be UTF-8 text, one word a line; "
+                f"byte {error.start} is not UTF-8"
+            ) from None
+        lines = text.replace("\r\n", "\n").split("\n")
+        try:
+            return cls(lines[:-1] if lines[-1] == "" else lines)
+        except DataError as error:
+            raise DataError(f"cannot use the vocabulary {str(path)!r}: {error}") from None
+
+    def _content(self) -> bytes:
+        return "".join(f"{word}\n" for word in self._words[len(SPECIALS) :]).encode("utf-8")
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and self._words == other._words
+
+    def __hash__(self) -> int:
+        return hash(self._words)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({len(self)} entries, {self.fingerprint[:12]})"
+
+
+def _caption_words(text: str) -> list[str]:
+    if not isinstance(text, str):
+        raise DataError(f"expected a caption as a string, got {type(text).__name__}")
+    found = normalize(text)
+    if not found:
+        raise DataError(f"empty caption: expected at least one word, got {text[:40]!r}")
+    return found
+
+
+def _check(words: tuple[str, ...]) -> None:
+    """Raises DataError unless the words make a vocabulary that a file can hold and ids can name."""
+    if not words:
+        raise DataError("empty vocabulary: expected at least one word")
+    seen: dict[str, int] = {}
+    for i, word in enumerate(words):
+        where = f"word {i + 1} of {len(words)}"
+        if not isinstance(word, str):
+            raise DataError(
+                f"expected strings in the vocabulary, but {where} is of type {type(word).__name__}"
+            )
+        if word in SPECIALS:
+            raise DataError(
+                f"special tokens are added by the tokenizer: leave them out, but {where} is {word!r}"
+            )
+        if not word or "\ufeff" in word or any(char.isspace() for char in word):
+            raise DataError(f"expected words without white space in the vocabulary, but {where} is {word!r}")
+        if word in seen:
+            raise DataError(
+                f"duplicate word in the vocabulary: {where}, {word!r}, is also word {seen[word] + 1}"
+            )
+        seen[word] = i
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(f"expected words that UTF-8 can hold, but {where} is {word!r}") from None
+
+
+def _umask() -> int:
+    """The process's file mode mask; reading it means setting it for a moment."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
