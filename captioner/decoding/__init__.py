@@ -1,0 +1,7 @@
+"""Decoding: from features to captions, inside the graph. Strategies choose, rules forbid, a ranker ranks."""
+
+from captioner.decoding.generate import generate
+from captioner.decoding.strategy import Strategy
+from captioner.decoding.tables import RULES, STRATEGIES
+
+__all__ = ["RULES", "STRATEGIES", "Strategy", "generate"]

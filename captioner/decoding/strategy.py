@@ -1,0 +1,116 @@
+"""What a strategy is: it chooses. Rules forbid (`rules.py`), a ranker ranks, `search.py` walks."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from captioner.decoding.ranking import LengthPenalty
+from captioner.decoding.rules import FORBIDDEN, Rule, Task
+from captioner.decoding.tables import RULES
+from captioner.errors import SpecError
+from captioner.registry import unknown
+from captioner.types import PAD
+
+
+class Step(NamedTuple):
+    """What a strategy sees at one step.
+
+    Attributes:
+        t: int32 scalar. Ids chosen so far by a beam that has not ended.
+        allowed: float32 [B, K, V]. Logits, with `FORBIDDEN` added where a rule says so.
+        normaliser: float32 [B, K, 1]. Log of the sum of exp(logits): `allowed - normaliser` is the model's
+            own log-probability wherever nothing is forbidden.
+        logp: float32 [B, K]. Of the beams so far.
+        ended: bool [B, K].
+    """
+
+    t: tf.Tensor
+    allowed: tf.Tensor
+    normaliser: tf.Tensor
+    logp: tf.Tensor
+    ended: tf.Tensor
+
+
+class Choice(NamedTuple):
+    """What a strategy answers: the K beams after the step.
+
+    Attributes:
+        parents: int32 [B, K], the beam each one continues; None when every beam continues itself.
+        ids: int32 [B, K]. `<pad>` for a beam that had ended.
+        word_logp: float32 [B, K]. The model's log-probability of `ids`; 0 for a beam that had ended.
+        own: tree. The strategy's own state after the step.
+    """
+
+    parents: tf.Tensor | None
+    ids: tf.Tensor
+    word_logp: tf.Tensor
+    own: Any = ()
+
+
+class Strategy:
+    """Base of all strategies. A strategy holds options only, so one object serves any number of searches.
+
+    Every strategy takes the options of its `__init__` and one option for each row of `RULES`.
+
+    Args:
+        ranker: LengthPenalty. Scores captions of different lengths.
+        rows: int. K, the beams an image has.
+        n_best: int. The captions returned an image.
+        **rules: values for options named in `RULES`.
+
+    Raises:
+        SpecError: for an option that is not known or out of range.
+    """
+
+    __signature__: inspect.Signature
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        # The registry reads signatures, for its messages and help: spell the rules' options out there.
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        own = [p for p in own if p.kind is not p.VAR_KEYWORD]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        shared = [inspect.Parameter(name, kind, default=RULES[name].default) for name in RULES]
+        cls.__signature__ = inspect.Signature(own + shared)
+
+    def __init__(self, ranker: LengthPenalty, rows: int = 1, n_best: int = 1, **rules: Any):
+        self.ranker, self.rows, self.n_best = ranker, rows, n_best
+        for name in rules:
+            if name not in RULES:
+                raise SpecError(unknown("option", name, type(self).__signature__.parameters))
+        self.rules: tuple[Rule, ...] = tuple(
+            RULES[name](rules.get(name, RULES[name].default)) for name in RULES
+        )
+
+    def check(self, task: Task) -> None:
+        """Raises a `SpecError` if the strategy cannot do this task."""
+
+    def fit(self, size: int) -> None:
+        """Raises a `SpecError` if a vocabulary of `size` is too small for the strategy."""
+
+    def fresh_logp(self) -> list[float]:
+        """The K log-probabilities before the first word.
+
+        One beam lives, the others are impossible: K equal beams would stay equal for ever.
+        """
+        return [0.0] + [FORBIDDEN] * (self.rows - 1)
+
+    def begin(self, images: tf.Tensor, task: Task) -> Any:
+        """The strategy's own state for B images."""
+        return ()
+
+    def choose(self, step: Step, own: Any, task: Task) -> Choice:
+        """Chooses the K beams after a step."""
+        raise NotImplementedError
+
+    def order(self, score: tf.Tensor, own: Any) -> tf.Tensor:
+        """What the n best are chosen by, [B, K]; the score itself unless something matters more."""
+        return score
+
+
+def frozen(ended: tf.Tensor, ids: tf.Tensor, word_logp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`ids` and `word_logp`, with `<pad>` and 0 where the beam had ended."""
+    return tf.where(ended, PAD, ids), tf.where(ended, 0.0, word_logp)

@@ -1,0 +1,22 @@
+"""The two tables of the family: strategies choose, rules forbid."""
+
+from captioner.registry import Table
+
+STRATEGIES = Table(
+    "strategy",
+    {
+        "greedy": "captioner.decoding.greedy:Greedy",
+        "beam": "captioner.decoding.beam:Beam",
+    },
+)
+
+# A row's name is also the name of the option that every strategy has for it.
+RULES = Table(
+    "rule",
+    {
+        "min_length": "captioner.decoding.rules:MinLength",
+        "no_repeat_ngram": "captioner.decoding.rules:NoRepeatNgram",
+        "banned": "captioner.decoding.rules:Banned",
+        "allow_unknown": "captioner.decoding.rules:AllowUnknown",
+    },
+)
