@@ -1,0 +1,12 @@
+"""How good captions are: our own scores, and the reference implementation beside them.
+
+Every figure is a claim with a source (see the module of each metric) and is reported x100. The reference is
+coco-caption (the package pycocoevalcap); ours agree with it on the same words, and each module says where
+they differ.
+"""
+
+from captioner.metrics.base import Scores
+from captioner.metrics.cider import CiderD, CiderReward
+from captioner.metrics.evaluation import DEFAULT_METRICS, METRICS, evaluate
+
+__all__ = ["DEFAULT_METRICS", "METRICS", "CiderD", "CiderReward", "Scores", "evaluate"]

@@ -1,0 +1,64 @@
+"""What every metric takes and returns.
+
+A metric is a class with `score(candidates, references) -> Scores`. Image i has one candidate, a list of
+words, and one or more references, each a list of words. The words come from `captioner.text.words`, or from
+any other rule that was applied to both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from captioner.errors import DataError
+
+Words = Sequence[str]
+Candidates = Sequence[Words]
+References = Sequence[Sequence[Words]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a metric says about some captions, x100 unless the figure is a count.
+
+    Attributes:
+        figures: dict of str to float. One figure for the corpus under each name. Not always the mean over
+            images.
+        per_image: dict of str to float64 array [B], in the order of the candidates; a subset of the names.
+
+    Example:
+        >>> Scores({"ROUGE-L": 50.0}, {"ROUGE-L": np.array([100.0, 0.0])}).figures
+        {'ROUGE-L': 50.0}
+    """
+
+    figures: dict[str, float]
+    per_image: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Metric(Protocol):
+    """A row of `METRICS`."""
+
+    def score(self, candidates: Candidates, references: References) -> Scores:
+        """Scores one candidate an image against its references."""
+
+
+def check(candidates: Candidates, references: References) -> None:
+    """Raises DataError unless every image has one candidate, given as words, and at least one reference."""
+    if len(candidates) != len(references):
+        raise DataError(
+            f"expected one candidate an image, got {len(candidates)} candidates for {len(references)} images"
+        )
+    if not len(candidates):
+        raise DataError("expected at least one candidate to score, got none")
+    for i, (candidate, captions) in enumerate(zip(candidates, references, strict=True)):
+        if (
+            isinstance(candidate, str)
+            or isinstance(captions, str)
+            or any(isinstance(c, str) for c in captions)
+        ):
+            raise DataError(f"expected captions as lists of words, got a string for image {i}")
+        if not len(captions):
+            raise DataError(f"expected at least one reference an image, got none for image {i}")

@@ -1,0 +1,153 @@
+"""The table of metrics, and `evaluate`: sentences in, figures out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from captioner.errors import DataError
+from captioner.metrics.base import Candidates, References, Scores
+from captioner.metrics.official import official_scores, ptb_words
+from captioner.registry import Spec, Table, parse_spec
+from captioner.text import words
+from captioner.types import Caption
+
+METRICS = Table(
+    "metric",
+    {
+        "bleu": "captioner.metrics.bleu:Bleu",
+        "rouge_l": "captioner.metrics.rouge_l:RougeL",
+        "cider_d": "captioner.metrics.cider:CiderD",
+        "meteor": "captioner.metrics.meteor:Meteor",
+        "diversity": "captioner.metrics.diversity:Diversity",
+        "bad_endings": "captioner.metrics.endings:BadEndings",
+        "exact_match": "captioner.metrics.exact:ExactMatch",
+    },
+)
+# What `evaluate` reports when not told otherwise: everything that is quick and needs no Java.
+DEFAULT_METRICS = ("bleu", "rouge_l", "cider_d", "diversity", "bad_endings")
+
+Prediction = str | Caption
+Predictions = Mapping[Any, Prediction] | Sequence[Prediction]
+ReferenceTexts = Mapping[Any, Sequence[str]] | Sequence[Sequence[str]]
+
+
+def evaluate(
+    predictions: Predictions,
+    references: ReferenceTexts,
+    official: bool = False,
+    metrics: Iterable[str | Spec] = DEFAULT_METRICS,
+    training: Iterable[str] | None = None,
+    allow_empty: bool = False,
+) -> dict[str, float]:
+    """Scores one predicted caption an image against the image's references.
+
+    Our scores split both sides into words by the one rule of `captioner.text`. CIDEr-D takes its document
+    frequencies from the given references, so it depends on which images are evaluated together, and is 0 for
+    one alone.
+
+    Args:
+        predictions: mapping of image id to a caption (str or `Caption`), or a list of them.
+        references: mapping of the same ids to lists of captions, or a list of such lists in the same order.
+        official: bool, defaults to False. Add the figures of pycocoevalcap with its own tokenisation, named
+            "official BLEU-1" and so on. Needs Java.
+        metrics: iterable of str or Spec, rows of `METRICS`.
+        training: iterable of str, or None. The training captions; adds "novel captions".
+        allow_empty: bool, defaults to False. Score a prediction without words 0 rather than refuse it, as an
+            unfinished model may well say nothing.
+
+    Returns:
+        dict of figure name to float, x100 unless it is a count.
+
+    Raises:
+        DataError: if ids differ, or captions are missing or empty; the message says which and how many.
+        SpecError: if a metric is unknown.
+        MissingDependency: if a metric needs a package, or Java, that is not there.
+
+    Example:
+        >>> predictions = {"1.jpg": "a dog", "2.jpg": "a cat"}
+        >>> references = {"1.jpg": ["A dog ."], "2.jpg": ["Two cats .", "Some cats ."]}
+        >>> evaluate(predictions, references, metrics=["rouge_l", "exact_match"])
+        {'ROUGE-L': 50.0, 'exact match': 50.0}
+    """
+    texts, captions, names = _aligned(predictions, references)
+    candidates = [words(text) for text in texts]
+    wanted = [[words(caption) for caption in image] for image in captions]
+    _refuse(
+        "references without a word", [n for n, image in zip(names, wanted, strict=True) if not all(image)]
+    )
+    if not allow_empty:
+        _refuse("predictions without a word", [n for n, c in zip(names, candidates, strict=True) if not c])
+    figures: dict[str, float] = {}
+    for spec in metrics:
+        row = METRICS[parse_spec(spec).name]
+        takes_training = training is not None and "training" in inspect.signature(row).parameters
+        metric = METRICS.build(spec, **({"training": training} if takes_training else {}))
+        figures |= metric.score(candidates, wanted).figures
+    if official:
+        figures |= {f"official {name}": value for name, value in _official(texts, captions).items()}
+    return figures
+
+
+def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> dict[str, float]:
+    # One run of the tokeniser for everything: starting Java is most of its time.
+    sizes = [len(image) for image in captions]
+    tokens = iter(ptb_words([*texts, *(caption for image in captions for caption in image)]))
+    candidates: Candidates = [next(tokens) for _ in texts]
+    references: References = [[next(tokens) for _ in range(size)] for size in sizes]
+    found: dict[str, Scores] = official_scores(candidates, references)
+    return {name: value for scores in found.values() for name, value in scores.figures.items()}
+
+
+def _aligned(
+    predictions: Predictions, references: ReferenceTexts
+) -> tuple[list[str], list[list[str]], list[Any]]:
+    """Texts, reference texts and names in one order, or DataError."""
+    if isinstance(predictions, Mapping) != isinstance(references, Mapping) or isinstance(predictions, str):
+        raise DataError(
+            "expected predictions and references to be both mappings by id or both lists, got "
+            f"{type(predictions).__name__} and {type(references).__name__}"
+        )
+    if isinstance(predictions, Mapping):
+        assert isinstance(references, Mapping)
+        _refuse("predictions without references", [n for n in predictions if n not in references])
+        _refuse("images with references but no prediction", [n for n in references if n not in predictions])
+        names = list(predictions)
+    else:
+        if len(predictions) != len(references):
+            raise DataError(
+                f"expected one prediction for each list of references, got {len(predictions)} predictions "
+                f"and {len(references)} lists"
+            )
+        names = list(range(len(predictions)))
+    if not names:
+        raise DataError("expected at least one prediction to evaluate, got none")
+    texts = [predictions[name] for name in names]  # type: ignore[index]
+    captions = [references[name] for name in names]  # type: ignore[index]
+    _refuse(
+        "predictions that are errors, not captions",
+        [n for n, text in zip(names, texts, strict=True) if isinstance(text, Caption) and not text.ok],
+    )
+    plain = [text.text if isinstance(text, Caption) else text for text in texts]
+    _refuse(
+        "predictions that are no string",
+        [n for n, t in zip(names, plain, strict=True) if not isinstance(t, str)],
+    )
+    _refuse(
+        "entries whose references are no list of strings",
+        [n for n, c in zip(names, captions, strict=True) if isinstance(c, str) or not _all_strings(c)],
+    )
+    _refuse("images without references", [n for n, c in zip(names, captions, strict=True) if not len(c)])
+    return plain, [list(image) for image in captions], names
+
+
+def _all_strings(captions: Any) -> bool:
+    return isinstance(captions, Sequence) and all(isinstance(caption, str) for caption in captions)
+
+
+def _refuse(what: str, names: list[Any]) -> None:
+    """Raises DataError when there is a name: how many, and the first three."""
+    if names:
+        shown = ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+        raise DataError(f"cannot evaluate: {len(names)} {what}: {shown}")

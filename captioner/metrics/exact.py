@@ -1,0 +1,28 @@
+"""Captions that equal a reference word for word: of use where the right answers are few, as on drawn
+scenes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from captioner.metrics.base import Candidates, References, Scores, check
+
+
+class ExactMatch:
+    """The share of captions that equal one of their references, x100.
+
+    Example:
+        >>> ExactMatch().score([["a", "dog"], ["a", "cat"]], [[["a", "dog"]], [["a", "dog"]]]).figures
+        {'exact match': 50.0}
+    """
+
+    def score(self, candidates: Candidates, references: References) -> Scores:
+        """Scores one candidate an image: lists of words [B], lists of lists of words [B]."""
+        check(candidates, references)
+        each = np.array(
+            [
+                100.0 * any(list(r) == list(c) for r in image)
+                for c, image in zip(candidates, references, strict=True)
+            ]
+        )
+        return Scores({"exact match": float(each.mean())}, {"exact match": each})
