@@ -69,7 +69,7 @@ class BadRows:
         """One line: how many of how many, the first reason, and where the list is."""
         first = self.rows[0]
         return (
-            f"{self.source}: {len(self):,} of {total:,} rows ({self.share(total):.2%}) are bad; the first, "
+            f"{self.source}: {len(self):,} of {total:,} rows ({self.share(total):.2%}) bad; the first, "
             f"{first.where} ({first.row}): {first.reason}; the list is in {self.path}"
         )
 

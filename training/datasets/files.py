@@ -6,9 +6,11 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from captioner import inputs
 from captioner.errors import DataError, ImageError
+from captioner.text.normalize import words
 from training.datasets.bad_rows import BadRows
 from training.datasets.example import Example, missing_split
 
@@ -24,8 +26,6 @@ _SPLIT_NAMES = {
     "dev": "validation",
     "test": "test",
 }
-# First bytes of the kinds of picture that can be decoded.
-_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF")
 
 
 @dataclass
@@ -85,7 +85,7 @@ class FileDataset:
         if split not in self._pictures:
             raise missing_split(self.kind, split, self.splits)
         return [
-            Example(name, tuple(captions), functools.partial(read_picture, self.folder / name))
+            Example(name, tuple(captions), functools.partial(inputs.to_bytes, self.folder / name))
             for name, captions in self._pictures[split].items()
         ]
 
@@ -101,23 +101,11 @@ class FileDataset:
         for split, pictures in self._pictures.items():
             for name in pictures:
                 try:
-                    content = hashlib.sha256(read_picture(self.folder / name)).hexdigest()
-                except ImageError:  # Gone since: whoever encodes it will say so.
+                    content = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
+                except OSError:  # Gone since: whoever encodes it will say so.
                     content = "absent"
                 digest.update(f"{split}\0{name}\0{content}\n".encode())
         return digest.hexdigest()
-
-
-def read_picture(path: Path) -> bytes:
-    """The bytes of a picture file.
-
-    Raises:
-        ImageError: if it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"expected a picture at {path}: {error.strerror or error}") from None
 
 
 def existing_folder(kind: str, folder: str | Path) -> Path:
@@ -181,14 +169,12 @@ def split_name(name: str) -> str:
 
 
 def caption_fault(caption: str) -> str:
-    """What is wrong with a caption: empty, not UTF-8, or nothing (an empty string)."""
-    if not caption.strip():
-        return "the caption is empty"
+    """What is wrong with a caption: not UTF-8, no word in it, or nothing (an empty string)."""
     try:
         caption.encode("utf-8")
     except UnicodeEncodeError:
         return "the caption is not UTF-8"
-    return ""
+    return "" if words(caption) else "the caption is empty"
 
 
 def picture_name(name: str) -> tuple[str, str]:
@@ -200,9 +186,9 @@ def picture_name(name: str) -> tuple[str, str]:
     if not name.strip():
         return name, "no picture is named"
     path = PurePosixPath(name.strip().replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive:
         return name, "the path leads out of the picture folder"
-    if "\0" in name or caption_fault(name):
+    if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
         return name, "the path is not readable text"
     return str(path), ""
 
@@ -211,11 +197,13 @@ def picture_fault(path: Path) -> str:
     """What is wrong with a picture file by its first bytes, or an empty string. Decoding tells the rest."""
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(16)
+        if inputs.kind(head) is None:
+            inputs.to_bytes(path)  # It may be a kind that only Pillow reads, or empty, or no picture.
     except FileNotFoundError:
         return f"no such picture in {path.parent}"
-    except OSError as error:
-        return f"the picture cannot be opened: {error.strerror or error}"
-    if not head:
-        return "the picture file is empty"
-    return "" if head.startswith(_HEADS) else "the file is no JPEG, PNG, GIF, BMP or WebP picture"
+    except (OSError, ValueError) as error:
+        return f"the picture cannot be opened: {getattr(error, 'strerror', None) or error}"
+    except ImageError as error:
+        return str(error)
+    return ""

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from captioner.errors import DataError
+from captioner.text.normalize import words
 from training.datasets import drawing, scenes
 from training.datasets.example import Example, missing_split
 
@@ -106,7 +107,7 @@ def exact_match(captions: list[str], examples: list[Example]) -> float:
     """The share of captions that are among the accepted ones of their example, in percent.
 
     Args:
-        captions: list of str. One generated caption an example; case and spacing do not matter.
+        captions: list of str. One generated caption an example; case and punctuation do not matter.
         examples: list of Example. From `SyntheticScenes.examples`.
 
     Returns:
@@ -122,7 +123,7 @@ def exact_match(captions: list[str], examples: list[Example]) -> float:
     """
     if len(captions) != len(examples) or not examples:
         raise DataError(f"expected one caption for each example, got {len(captions)} for {len(examples)}")
-    hits = sum(" ".join(c.lower().split()) in e.captions for c, e in zip(captions, examples, strict=True))
+    hits = sum(" ".join(words(c)) in e.captions for c, e in zip(captions, examples, strict=True))
     return 100.0 * hits / len(examples)
 
 
