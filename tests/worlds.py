@@ -31,6 +31,9 @@ class World:
         self.tables = np.asarray(tables, np.float32)
         self.kinds, self.size = self.tables.shape[0], self.tables.shape[-1]
         self.tokenizer = tokenizer
+        exact = self.tables.astype(np.float64)
+        exact = exact - exact.max(-1, keepdims=True)
+        self._logp = exact - np.log(np.exp(exact).sum(-1, keepdims=True))
         self.prints = np.random.default_rng(5).normal(size=(self.size, LOCATIONS)).astype(np.float32)
 
     def features(self, kinds) -> np.ndarray:
@@ -63,11 +66,7 @@ class World:
     def logp(self, kind: int, ids) -> np.ndarray:
         """Log-probabilities of the ids of one caption, each given those before it; float64 [n]."""
         history = [START, START, *ids]
-        out = []
-        for before, last, word in zip(history, history[1:], history[2:], strict=False):
-            row = self.tables[kind, before, last].astype(np.float64)
-            out.append(row[word] - np.log(np.sum(np.exp(row - row.max()))) - row.max())
-        return np.array(out)
+        return self._logp[kind, history[:-2], history[1:-1], history[2:]]
 
     def attention(self, ids) -> np.ndarray:
         """What the model attended to for each id of a caption: [n, L]."""

@@ -42,7 +42,7 @@ def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> H
     Returns:
         `Hypotheses` with `strategy.n_best` captions an image.
     """
-    strategy.check(task)
+    strategy = strategy.bind(task)
     rules = Rules(strategy.rules, task)
     beams, memory = _begin(model, features, strategy, rules, task)
 

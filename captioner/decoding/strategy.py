@@ -79,14 +79,24 @@ class Strategy:
     def __init__(self, ranker: LengthPenalty, rows: int = 1, n_best: int = 1, **rules: Any):
         self.ranker, self.rows, self.n_best = ranker, rows, n_best
         for name in rules:
-            if name not in RULES:
+            if name not in RULES.names():
                 raise SpecError(unknown("option", name, type(self).__signature__.parameters))
         self.rules: tuple[Rule, ...] = tuple(
             RULES[name](rules.get(name, RULES[name].default)) for name in RULES
         )
 
-    def check(self, task: Task) -> None:
-        """Raises a `SpecError` if the strategy cannot do this task."""
+    def under(self, rules: tuple[Rule, ...]) -> Strategy:
+        """This strategy with other rules; changes and returns it."""
+        self.rules = rules
+        return self
+
+    def bind(self, task: Task) -> Strategy:
+        """The strategy for one task: itself, unless what it does depends on the task.
+
+        Raises:
+            SpecError: if the strategy cannot do this task.
+        """
+        return self
 
     def fit(self, size: int) -> None:
         """Raises a `SpecError` if a vocabulary of `size` is too small for the strategy."""

@@ -7,6 +7,9 @@ STRATEGIES = Table(
     {
         "greedy": "captioner.decoding.greedy:Greedy",
         "beam": "captioner.decoding.beam:Beam",
+        "sample": "captioner.decoding.sample:Sample",
+        "diverse": "captioner.decoding.diverse:Diverse",
+        "constrained": "captioner.decoding.constrained:Constrained",
     },
 )
 
