@@ -1,8 +1,8 @@
 """From whatever a caller holds to the encoded bytes that every engine takes. No TensorFlow here.
 
-A picture may come as a path, encoded bytes, a PIL image, a numpy array or a TensorFlow tensor. Bytes that the
-graph (`captioner.images`) can decode pass untouched; kinds that only Pillow reads (TIFF, animated WebP, palette
-BMP ...) and pictures in memory become PNG, which loses nothing.
+A picture may come as a path, encoded bytes, a PIL image, a numpy array or a TensorFlow tensor. Bytes that
+the graph (`captioner.images`) can decode pass untouched; kinds that only Pillow reads (TIFF, animated WebP,
+palette BMP ...) and pictures in memory become PNG, which loses nothing.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 _EXPECTED = "a path, encoded bytes, a PIL image, an array [H, W, 3] or [H, W], or a tensor"
 
 
-def to_bytes(image: Any) -> bytes:
+def to_bytes(image: Any, called: str | None = None) -> bytes:
     """Turns a picture in any usual form into encoded bytes that every engine decodes.
 
     Args:
-        image: str or `os.PathLike` (a file that exists), bytes (an encoded picture), PIL image (turned upright
-            by its EXIF orientation), or an array or tensor [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8,
-            or of floats from 0 to 1.
+        image: str or `os.PathLike` (a file that exists), bytes (an encoded picture), PIL image (turned
+            upright by its EXIF orientation), or an array or tensor [H, W], [H, W, 1], [H, W, 3] or
+            [H, W, 4] of uint8, or of floats from 0 to 1.
+        called: str, default `name(image)`. What error messages call the picture.
 
     Returns:
         bytes of a JPEG, PNG, GIF, BMP or WebP file.
@@ -50,15 +51,18 @@ def to_bytes(image: Any) -> bytes:
         >>> to_bytes(np.zeros((2, 3, 3), np.uint8))[1:4]
         b'PNG'
     """
-    if isinstance(image, str | os.PathLike):
-        return _from_path(Path(image))
-    if isinstance(image, bytes | bytearray | memoryview):
-        return _checked(bytes(image), "the given bytes")
-    if hasattr(image, "getexif") and hasattr(image, "convert"):
-        return _from_pil(image)
-    if hasattr(image, "__array__") and hasattr(image, "shape"):
-        return _from_array(image)
-    raise ImageError(f"expected {_EXPECTED}; got {type(image).__name__}")
+    try:
+        if isinstance(image, str | os.PathLike):
+            return _checked(_file(Path(image)))
+        if isinstance(image, bytes | bytearray | memoryview):
+            return _checked(bytes(image))
+        if hasattr(image, "getexif") and hasattr(image, "convert"):
+            return _from_pil(image)
+        if hasattr(image, "__array__") and hasattr(image, "shape"):
+            return _from_array(image)
+        raise ImageError(f"expected {_EXPECTED}; got {type(image).__name__}")
+    except ImageError as error:
+        raise ImageError(f"{called or name(image)}: {error}") from None
 
 
 def kind(image_bytes: bytes) -> str | None:
@@ -100,27 +104,26 @@ def name(image: Any, place: int | None = None) -> str:
     return f"picture {place + 1} ({what})" if place is not None else f"picture ({what})"
 
 
-def _from_path(path: Path) -> bytes:
+def _file(path: Path) -> bytes:
     if path.is_dir():
-        raise ImageError(f"expected a picture file, got a folder: {path}")
+        raise ImageError("expected a picture file, got a folder")
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        raise ImageError(f"no such picture file: {path}") from None
+        raise ImageError("no such picture file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ImageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    return _checked(data, str(path))
+        raise ImageError(f"cannot read it: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _checked(data: bytes, called: str) -> bytes:
+def _checked(data: bytes) -> bytes:
     """The bytes, or what Pillow makes of them if the graph cannot decode that kind."""
     if not data:
-        raise ImageError(f"expected a picture, got an empty file: {called}")
+        raise ImageError("expected a picture, got an empty file")
     found = kind(data)
     if found is None or _only_pillow(found, data):
-        return _through_pillow(data, called)
+        return _through_pillow(data)
     if _ends_early(found, data):
-        raise ImageError(f"truncated {found}, the end of the picture is missing: {called}")
+        raise ImageError(f"truncated {found}, the end of the picture is missing")
     return data
 
 
@@ -158,7 +161,7 @@ def _only_pillow(found: str, data: bytes) -> bool:
     return False
 
 
-def _through_pillow(data: bytes, called: str) -> bytes:
+def _through_pillow(data: bytes) -> bytes:
     import PIL.Image
 
     try:
@@ -166,13 +169,9 @@ def _through_pillow(data: bytes, called: str) -> bytes:
             return _from_pil(picture)
     except PIL.UnidentifiedImageError:
         looks = "text" if _is_text(data[:512]) else "unknown bytes"
-        raise ImageError(
-            f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {looks}: {called}"
-        ) from None
-    except ImageError as error:
-        raise ImageError(f"{error}: {called}") from None
+        raise ImageError(f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {looks}") from None
     except PIL.Image.DecompressionBombError as error:
-        raise ImageError(f"picture too large: {called}: {error}") from None
+        raise ImageError(f"picture too large: {error}") from None
 
 
 def _is_text(data: bytes) -> bool:
@@ -191,9 +190,8 @@ def _from_pil(image: Any) -> bytes:
     if image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255; the upper 8 bits are what the graph keeps of 16 bit PNGs.
         image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    transparent = image.has_transparency_data
     if image.mode not in ("L", "RGB", "RGBA", "LA"):
-        image = image.convert("RGBA" if transparent else "RGB")
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     return _png(image)
 
 

@@ -1,0 +1,107 @@
+"""What runs a model, seen from outside: encoded pictures in, captions out."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from captioner.text import Tokenizer
+from captioner.types import END, Caption, Hypotheses
+
+# What captions are chosen with when nobody says otherwise.
+DEFAULT_STRATEGY = "beam(width=3)"
+
+
+class Engine(abc.ABC):
+    """Runs a model.
+
+    An engine is given encoded pictures and gives one `Caption` for each, in order. A picture that it cannot
+    read gets a `Caption` whose `error` says why, and costs the others nothing. Everything above engines
+    (`Captioner`, the command line, servers) knows no more of them than this.
+    """
+
+    @classmethod
+    @abc.abstractmethod
+    def open(cls, source: str) -> Engine:
+        """Opens the model that `source` names, as `captioner.load` takes it.
+
+        Raises:
+            CaptionerError: if it is not there, not ours, damaged or cannot be reached.
+        """
+
+    @abc.abstractmethod
+    def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
+        """Captions pictures.
+
+        Args:
+            images: sequence of bytes, each an encoded picture. An empty one only checks the strategy.
+            strategy: str, default None, which is the engine's own. A spec of `captioner.decoding.STRATEGIES`.
+
+        Returns:
+            list of Caption, one for each picture.
+
+        Raises:
+            SpecError: if the strategy is not known.
+            EngineError: if the engine cannot run it.
+        """
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What runs here: "engine", "source", "strategy" (the default), and whatever else is known."""
+
+    def close(self) -> None:  # noqa: B027  (most engines hold nothing)
+        """Lets go of what the engine holds; a second call does nothing."""
+
+
+def captions_of(found: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) -> list[Caption]:
+    """Turns what a search returned into captions.
+
+    Args:
+        found: `Hypotheses` of arrays, B images and K captions each.
+        tokenizer: Tokenizer.
+        grid: (h, w) with h * w == L.
+
+    Returns:
+        list of B `Caption`, each with up to K - 1 alternatives.
+
+    Example:
+        >>> zeros = np.zeros((1, 1, 2), np.float32)
+        >>> best = Hypotheses(np.array([[[4, 2]]]), np.array([[2]]), zeros[0], zeros[0], zeros,
+        ...                   np.zeros((1, 1, 2, 6)))
+        >>> captions_of(best, Tokenizer(["dog"]), (2, 3))[0].words
+        ('dog',)
+    """
+    found = Hypotheses(*(np.asarray(leaf) for leaf in found))
+    captions = []
+    for image in range(found.ids.shape[0]):
+        row = [
+            _caption(Hypotheses(*(leaf[image, k] for leaf in found)), tokenizer, grid)
+            for k in range(found.ids.shape[1])
+            # A search that found fewer captions than asked for fills up with empty ones.
+            if k == 0 or found.lengths[image, k] > 0
+        ]
+        best = row[0]
+        captions.append(
+            Caption(
+                best.text, best.score, best.words, best.logp, best.word_logp, best.attention, tuple(row[1:])
+            )
+        )
+    return captions
+
+
+def _caption(found: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) -> Caption:
+    ids = found.ids[: int(found.lengths)]
+    count = len(ids) - int(len(ids) > 0 and ids[-1] == END)
+    words = tokenizer.words(ids)
+    attention = found.attention[:count].astype(np.float32).reshape(count, *grid)
+    return Caption(
+        text=tokenizer.detokenize(words),
+        score=float(found.score),
+        words=words,
+        logp=float(found.logp),
+        word_logp=tuple(float(value) for value in found.word_logp[:count]),
+        attention=attention if attention.any() else None,
+    )

@@ -1,0 +1,132 @@
+"""Runs a `CaptionModel` in this process, with Keras on TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from captioner import bundle, inputs
+from captioner.engines.base import DEFAULT_STRATEGY, Engine, captions_of
+from captioner.engines.start import import_tensorflow
+from captioner.errors import ImageError, ModelError
+from captioner.registry import parse_spec
+from captioner.types import Caption
+
+_MAX_STRATEGIES = 16  # graphs kept at a time
+
+
+class KerasEngine(Engine):
+    """Runs a network that is in memory, or one from a bundle.
+
+    Pictures are decoded side by side on the processor. Each strategy becomes one graph on first use, for any
+    number of pictures; that first use takes seconds.
+
+    Args:
+        model: `CaptionModel`.
+        source: str, default "". Where it came from, for messages.
+
+    Raises:
+        EngineError: if Keras runs on another backend than TensorFlow.
+    """
+
+    def __init__(self, model: Any, source: str = ""):
+        import_tensorflow("running a model")
+        import tensorflow as tf
+
+        from captioner import images
+
+        self.model, self.source = model, source
+        size = tuple(model.image_size)
+        self._load = tf.function(
+            lambda data: images.load(data, size),
+            input_signature=[tf.TensorSpec([], tf.string)],
+            autograph=False,
+        )
+        self._searches: dict[str, Callable[[Any], Any]] = {}
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "captioner-decode")
+
+    @classmethod
+    def open(cls, source: str) -> KerasEngine:
+        """Opens a model folder.
+
+        Args:
+            source: str. Path of a bundle.
+
+        Returns:
+            KerasEngine.
+
+        Raises:
+            BundleError: if it is no whole bundle.
+            ModelError: if its weights do not fit its network.
+        """
+        found = bundle.read(source)
+        import_tensorflow("running a model")
+        from captioner.models import CaptionModel
+
+        model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
+        try:
+            model.load_weights(str(found.weights))
+        except (ValueError, KeyError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"{found.weights} does not fit the network of {found.folder}: {reason}"
+            ) from None
+        return cls(model, source)
+
+    def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
+        """See `Engine.predict`."""
+        search = self._search(strategy or DEFAULT_STRATEGY)
+        pixels = list(self._pool.map(self._pixels, images))
+        good = [p for p in pixels if not isinstance(p, ImageError)]
+        captions = iter(captions_of(search(good), self.model.tokenizer, self.model.grid) if good else [])
+        return [Caption("", error=str(p)) if isinstance(p, ImageError) else next(captions) for p in pixels]
+
+    def describe(self) -> dict[str, Any]:
+        """See `Engine.describe`."""
+        return {
+            "engine": "keras",
+            "source": self.source,
+            "strategy": DEFAULT_STRATEGY,
+            "model": self.model.get_config(),
+            "vocabulary": len(self.model.tokenizer),
+        }
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._pool.shutdown(wait=False)
+
+    def _search(self, strategy: str) -> Callable[[Any], Any]:
+        """Pixels of pictures to `Hypotheses`, traced once for any number of them."""
+        import tensorflow as tf
+
+        from captioner.decoding import STRATEGIES, generate
+
+        key = str(parse_spec(strategy))
+        if key not in self._searches:
+            chosen, model = STRATEGIES.build(key), self.model
+            if len(self._searches) >= _MAX_STRATEGIES:
+                self._searches.pop(next(iter(self._searches)))
+
+            def run(pixels: Any) -> Any:
+                features = model.encode(pixels)
+                return generate(model, features, chosen, model.max_length, model.tokenizer)
+
+            signature = [tf.TensorSpec([None, *model.image_size, 3], tf.float32)]
+            graph = tf.function(run, input_signature=signature, autograph=False)
+            self._searches[key] = lambda pixels: graph(tf.stack(pixels))
+        return self._searches[key]
+
+    def _pixels(self, image: bytes) -> Any:
+        """float32 [H, W, 3] of one picture, or the ImageError that says why not."""
+        import tensorflow as tf
+
+        try:
+            with tf.device("CPU:0"):
+                return self._load(tf.constant(image))
+        except tf.errors.OpError as error:
+            said = re.search(r"\[image: ([^\]]*)\]", error.message)
+            kind = inputs.kind(image) or "picture"
+            return ImageError(said[1] if said else f"damaged {kind}, it cannot be decoded")

@@ -1,0 +1,67 @@
+"""Starting TensorFlow: late, once, and without its chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from captioner.errors import EngineError, MissingDependency
+
+# What TensorFlow's libraries say while they load, before any setting of theirs is heard.
+_CHATTER = re.compile(rb"WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:")
+
+
+def import_tensorflow(purpose: str) -> None:
+    """Imports TensorFlow, and Keras on top of it, quietly.
+
+    Sets `KERAS_BACKEND=tensorflow` and `TF_CPP_MIN_LOG_LEVEL=3` (errors that matter are raised, too), unless
+    the environment has values already; with a log level of the user's own, nothing is held back.
+
+    Args:
+        purpose: str. What it is for, to begin a message with.
+
+    Raises:
+        MissingDependency: if TensorFlow or Keras is not installed.
+        EngineError: if Keras runs on another backend.
+    """
+    quiet = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with _without_chatter() if quiet else contextlib.nullcontext():
+        try:
+            import keras
+            import tensorflow  # noqa: F401
+        except ImportError as error:
+            raise MissingDependency(error.name or "tensorflow", "tf", purpose) from None
+    if keras.backend.backend() != "tensorflow":
+        raise EngineError(
+            f"{purpose} needs Keras on the tensorflow backend, got {keras.backend.backend()}: "
+            f"set KERAS_BACKEND=tensorflow"
+        )
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Holds back what native code writes to standard error, then passes on all but the chatter."""
+    sys.stderr.flush()
+    try:
+        terminal = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held.seek(0)
+            for line in held:
+                if not _CHATTER.match(line):
+                    os.write(2, line)
