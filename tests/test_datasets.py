@@ -37,7 +37,8 @@ def blobs(picture):
     pixels = picture.reshape(-1, 3).astype(float)
     ground = np.abs(pixels - np.median(pixels, 0)).max(1) < 60
     for _ in range(6):
-        fit = np.linalg.lstsq(plane[ground], pixels[ground], rcond=None)[0]
+        known = plane * ground[:, None]
+        fit = np.linalg.solve(known.T @ known, known.T @ pixels)
         ground = np.abs(pixels - plane @ fit).max(1) < 24
     left = ~ground.reshape(size, size)
     found = []

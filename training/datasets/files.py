@@ -164,12 +164,22 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
 
 
 def split_name(name: str) -> str:
-    """Our name for a split, or an empty string."""
+    """Our name for a split, or an empty string.
+
+    Example:
+        >>> split_name("val"), split_name("restval"), split_name("holiday")
+        ('validation', 'train', '')
+    """
     return _SPLIT_NAMES.get(name.strip().lower(), "")
 
 
 def caption_fault(caption: str) -> str:
-    """What is wrong with a caption: not UTF-8, no word in it, or nothing (an empty string)."""
+    """What is wrong with a caption: not UTF-8, no word in it, or nothing (an empty string).
+
+    Example:
+        >>> caption_fault("a dog"), caption_fault(" ...")
+        ('', 'the caption is empty')
+    """
     try:
         caption.encode("utf-8")
     except UnicodeEncodeError:
@@ -182,6 +192,10 @@ def picture_name(name: str) -> tuple[str, str]:
 
     Links inside the folder are the owner's business and followed; a path in a captions file may be anybody's,
     so it must not climb out of the folder.
+
+    Example:
+        >>> picture_name("./sub/a.jpg"), picture_name("../a.jpg")
+        (('sub/a.jpg', ''), ('../a.jpg', 'the path leads out of the picture folder'))
     """
     if not name.strip():
         return name, "no picture is named"

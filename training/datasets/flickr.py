@@ -49,6 +49,16 @@ def flickr(
 
     Raises:
         DataError: if the folder or a file is missing, the file has another structure, or too much is bad.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> photos = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (4, 4)).save(photos / "1.jpg")
+        >>> entry = {"filename": "1.jpg", "split": "val", "sentences": [{"raw": "A dark night ."}]}
+        >>> _ = (photos / "captions.json").write_text(json.dumps({"images": [entry]}))
+        >>> flickr(str(photos), str(photos / "captions.json")).examples("validation")[0].captions
+        ('A dark night .',)
     """
     pictures = existing_folder("flickr", folder)
     path = Path(captions).expanduser()

@@ -54,6 +54,15 @@ def folder(
 
     Raises:
         DataError: if the folder or file is missing, the columns are others, or too many rows are bad.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> photos = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (4, 4)).save(photos / "night.png")
+        >>> _ = (photos / "captions.csv").write_text("image,caption,split\\nnight.png,a dark night,train\\n")
+        >>> folder(str(photos)).examples("train")[0].captions
+        ('a dark night',)
     """
     if min(validation, test) < 0 or validation + test >= 1:
         raise DataError(
