@@ -39,7 +39,7 @@ def world():
     return random_world(kinds=KINDS, tokenizer=Tokenizer(WORDS))
 
 
-def decode(world: World, spec, max_length=6, kinds=None, **given) -> Hypotheses:
+def decode(world: World, spec, max_length=5, kinds=None, **given) -> Hypotheses:
     features = world.features(range(world.kinds) if kinds is None else kinds)
     found = generate(world, features, spec, max_length, world.tokenizer, **given)
     return Hypotheses(*(x.numpy() for x in found))
@@ -122,33 +122,30 @@ def test_a_batch_equals_its_images_one_by_one(world, name):
         same(Hypotheses(*(x[i : i + 1] for x in together)), alone)
 
 
-def test_a_graph_of_any_batch_equals_eager_also_when_exported(world, tmp_path):
+def test_an_exported_graph_of_any_batch_equals_eager(world, tmp_path):
+    """By the road of TensorFlow Serving: a session, and no Python."""
     strategies = {name: build(name, min_length=2, no_repeat_ngram=2) for name in STRATEGIES}
+    strategies["constrained"] = STRATEGIES["constrained"](["cat"], width=2, min_length=2)
 
     def graph(strategy):
         @tf.function(input_signature=[tf.TensorSpec([None, LOCATIONS, 1])])
         def run(features):
-            return generate(world, features, strategy, 5, world.tokenizer)._asdict()
+            return generate(world, features, strategy, 4, world.tokenizer)._asdict()
 
         return run
 
-    graphs = {name: graph(strategy) for name, strategy in strategies.items()}
-    for kinds in ([2], [0, 1, 4]):
-        eager = {name: decode(world, strategy, 5, kinds) for name, strategy in strategies.items()}
-        for name in strategies:
-            same(
-                Hypotheses(**{k: v.numpy() for k, v in graphs[name](world.features(kinds)).items()}),
-                eager[name],
-            )
-    # The road of TensorFlow Serving: a session, and no Python.
-    tf.saved_model.save(tf.Module(), str(tmp_path), signatures=graphs)
+    signatures = {name: graph(strategy) for name, strategy in strategies.items()}
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures=signatures)
+    served = []
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path))
-        for name in strategies:
+        for name, kinds in itertools.product(strategies, ([2], [0, 1, 4])):
             signature = loaded.signature_def[name]
             fetches = {k: v.name for k, v in signature.outputs.items()}
-            out = session.run(fetches, {signature.inputs["features"].name: world.features(kinds)})
-            same(Hypotheses(**out), eager[name])
+            feeds = {signature.inputs["features"].name: world.features(kinds)}
+            served.append((name, kinds, Hypotheses(**session.run(fetches, feeds))))
+    for name, kinds, found in served:
+        same(found, decode(world, strategies[name], 4, kinds))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -268,7 +265,7 @@ def test_length_penalty_is_that_of_wu_et_al_and_favours_length():
 def test_when_every_word_is_forbidden_a_caption_ends(world, name):
     found = decode(world, build(name, banned=WORDS, min_length=3))
     assert all(captions(found, image)[0] == (END,) for image in range(KINDS))
-    found = decode(world, build(name, no_repeat_ngram=1, min_length=6))
+    found = decode(world, build(name, no_repeat_ngram=1, min_length=5))
     assert all(set(words_of(captions(found, i)[0])) == set(IDS.values()) for i in range(KINDS))
     assert all(captions(found, i)[0][-1] == END for i in range(KINDS))
 
@@ -397,7 +394,7 @@ def holds_phrase(ids, phrase) -> bool:
         ["bee bee cat"],
     ],
 )
-@pytest.mark.parametrize("extra", [0, 1, 3])
+@pytest.mark.parametrize("extra", [0, 2])
 def test_required_phrases_are_there(world, phrases, extra):
     ids = [tuple(IDS[w] for w in phrase.split()) for phrase in phrases]
     max_length = sum(map(len, ids)) + extra
@@ -407,7 +404,7 @@ def test_required_phrases_are_there(world, phrases, extra):
         assert all(holds_phrase(caption, phrase) for phrase in ids)
 
 
-@pytest.mark.parametrize("phrases", [["cat"], ["ant bee"], ["ant", "cat"], ["ant bee", "bee cat"]])
+@pytest.mark.parametrize("phrases", [["cat"], ["ant", "cat"], ["ant bee", "bee cat"]])
 def test_a_wide_grid_finds_the_best_caption_with_the_phrases(phrases):
     size = 128
     tokenizer = Tokenizer(WORDS[:3] + [f"word{i}" for i in range(size - 7)])
@@ -462,7 +459,7 @@ def test_a_phrase_that_a_rule_forbids_is_said_as_far_as_it_may(world):
         ("sample(top_k=-1)", "top_k"),
         ("sample(n=0)", "n"),
         ("sample(seed='x')", "seed"),
-        ("greedy(min_length=7)", "max_length"),
+        ("greedy(min_length=6)", "max_length"),
         ("greedy(no_repeat_ngram=-1)", "no_repeat_ngram"),
         ("greedy(allow_unknown=1)", "allow_unknown"),
         ("greedy(banned='ant')", "banned"),
