@@ -77,8 +77,8 @@ class CiderD:
 class CiderReward:
     """CIDEr-D of candidates against indexed references; made by `CiderD.prepare`.
 
-    Scores are not x100: a good caption gets about 1, a copied reference up to 10. Memory is about 16 bytes
-    for each n-gram of each reference, some 0.4 GB for the training captions of COCO.
+    Scores are not x100: a good caption gets about 1, a copied reference up to 10. Memory is about 22 bytes
+    for each n-gram of each reference: 26 MB for the training captions of Flickr8k.
 
     Example:
         >>> captions = [[["a", "dog"], ["a", "brown", "dog"]], [["a", "cat"]]]
