@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -128,7 +129,7 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Captioner:
     """
     source = os.fspath(source)
     name = engine_for(source)
-    if name not in ENGINES:
+    if name not in ENGINES.names():
         raise EngineError(f"this version of captioner has no engine for {source}: expected a model folder")
     return Captioner(ENGINES[name].open(source))
 
@@ -177,7 +178,7 @@ def save(
     """
     if not all(hasattr(model, name) for name in ("get_config", "tokenizer", "save_weights", "encoder")):
         raise ModelError(f"expected a CaptionModel to save, got {type(model).__name__}")
-    encoder = model.encoder.count_params()
+    encoder, every = (sum(math.prod(w.shape) for w in part.weights) for part in (model.encoder, model))
     return bundle.write(
         folder,
         config=model.get_config(),
@@ -186,7 +187,7 @@ def save(
         card=card,
         metrics=metrics,
         overwrite=overwrite,
-        parameters={"encoder": encoder, "decoder": model.count_params() - encoder},
+        parameters={"encoder": encoder, "decoder": every - encoder},
     )
 
 

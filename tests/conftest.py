@@ -1,0 +1,54 @@
+"""What several test files need: a tiny network, and the folder it is saved in."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import pytest
+
+TINY_WORDS = ["a", "red", "blue", "dog", "cat", "runs", "sits", "on", "the", "grass"]
+
+
+def build_tiny_model(decoder="lstm(units=12, embedding=10, depth=8)", seed=3):
+    """A real `CaptionModel` on 32x32 pictures, with random weights: two convolutions and a decoder."""
+    import keras
+
+    from captioner.models import CaptionModel
+    from captioner.text import Tokenizer
+
+    keras.utils.set_random_seed(seed)
+    pixels = keras.Input((32, 32, 3))
+    # Random weights say the same of every picture unless the features differ a lot.
+    x = keras.layers.Rescaling(1 / 64, offset=-2)(pixels)
+    x = keras.layers.Conv2D(8, 4, strides=4, activation="relu", kernel_initializer="he_normal")(x)
+    grid = keras.layers.Conv2D(12, 2, strides=2, kernel_initializer=keras.initializers.RandomNormal(0, 1))(x)
+    model = CaptionModel(keras.Model(pixels, grid), decoder, Tokenizer(TINY_WORDS), max_length=7)
+    # Nearly even logits would make the order of captions a matter of rounding.
+    for variable in model.decoder.weights:
+        variable.assign(variable * 2.0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    return build_tiny_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_model, tmp_path_factory):
+    """The folder of `tiny_model`, saved. Tests that change it copy it first."""
+    import captioner
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return captioner.save(tiny_model, folder, card="# Tiny\nRandom weights.", metrics={"CIDEr-D": 1.5})
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Six arrays [H, W, 3] of different sizes that are not alike."""
+    import skimage.data
+
+    photos = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
+    photos += [photos[0][::-1, ::2], 255 - photos[1][:, :200]]
+    return [photo[::4, ::4].copy() for photo in photos]

@@ -1,0 +1,307 @@
+"""Engines and what users call: one contract, whatever runs the model."""
+
+import io
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import build_tiny_model
+
+import captioner
+from captioner import Captioner, inputs
+from captioner.api import engine_for
+from captioner.engines import ENGINES
+from captioner.engines.base import DEFAULT_STRATEGY, captions_of
+from captioner.engines.fake import FakeEngine
+from captioner.errors import BundleError, EngineError, ImageError, ModelError, SpecError
+from captioner.text import Tokenizer
+from captioner.types import END, PAD, Caption, Hypotheses
+
+# Each strategy costs seconds on first use, so the tests share two: the default and this one.
+N_BEST = "beam(width=4, n_best=4, min_length=2)"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bundle):
+    with captioner.load(tiny_bundle) as model:
+        yield model
+
+
+def same(one: Caption, other: Caption, exactly: bool = True) -> bool:
+    close = (lambda a, b: a == b) if exactly else (lambda a, b: np.allclose(a, b, atol=1e-5))
+    return one.words == other.words and close(one.score, other.score) and close(one.logp, other.logp)
+
+
+# The contract of engines, held by every row of the table and by the fake.
+
+
+@pytest.fixture(scope="module", params=[*ENGINES, "fake"])
+def engine(request, tiny_bundle):
+    sources = {"keras": tiny_bundle, "fake": ""}
+    row = FakeEngine if request.param == "fake" else ENGINES[request.param]
+    engine = row.open(str(sources[request.param]))
+    yield engine
+    engine.close()
+    engine.close()
+
+
+def test_engine_keeps_order_and_isolates_bad_pictures(engine, pictures):
+    good = [inputs.to_bytes(picture) for picture in pictures[:3]]
+    alone = [engine.predict([image])[0] for image in good]
+    mixed = engine.predict([b"", good[0], b"no picture", good[1], good[2], b"GIF"])
+    assert [caption.ok for caption in mixed] == [False, True, False, True, True, False]
+    for caption, expected in zip([mixed[1], mixed[3], mixed[4]], alone, strict=True):
+        assert same(caption, expected, exactly=False)
+    for caption in mixed:
+        assert caption.ok or (caption.text == "" and "\n" not in caption.error)
+
+
+def test_engine_takes_no_pictures_and_only_bad_ones(engine):
+    assert engine.predict([]) == []
+    assert not engine.predict([b"no picture"])[0].ok
+
+
+def test_engine_refuses_a_wrong_strategy_even_without_pictures(engine):
+    with pytest.raises(SpecError):
+        engine.predict([], "beam(width=")
+
+
+def test_engine_describes_itself(engine):
+    said = engine.describe()
+    assert said["strategy"] == DEFAULT_STRATEGY
+    assert {"engine", "source"} <= set(said)
+
+
+def test_engine_captions_add_up(engine, pictures):
+    caption = engine.predict([inputs.to_bytes(pictures[0])], "beam(width=3)")[0]
+    assert caption.words
+    assert len(caption.word_logp) == len(caption.words)
+    assert caption.logp <= sum(caption.word_logp) + 1e-5  # the end token costs the rest
+    assert caption.attention.shape[0] == len(caption.words)
+    assert (caption.attention.sum((1, 2)) <= 1 + 1e-4).all()
+
+
+# The Keras engine
+
+
+def test_save_and_load_give_the_identical_caption(tiny_model, model, pictures):
+    from captioner.engines.keras import KerasEngine
+
+    with Captioner(KerasEngine(tiny_model)) as before:
+        for picture in pictures[:3]:
+            one, other = before.caption(picture, N_BEST), model.caption(picture, N_BEST)
+            assert same(one, other)
+            assert [c.words for c in one.alternatives] == [c.words for c in other.alternatives]
+
+
+def test_pictures_get_captions_of_their_own(model, pictures):
+    # Otherwise the tests of order prove nothing.
+    assert len({round(model.caption(picture).score, 4) for picture in pictures}) == len(pictures)
+    assert len({model.caption(picture).text for picture in pictures}) > 1
+
+
+def test_the_score_is_that_of_teacher_forcing(model, tiny_model, pictures):
+    import tensorflow as tf
+
+    from captioner import images
+
+    picture = pictures[1]
+    caption = model.caption(picture, N_BEST)
+    pixels = images.load(tf.constant(inputs.to_bytes(picture)), tiny_model.image_size)
+    ids = tiny_model.tokenizer.encode(" ".join(caption.words), max_length=tiny_model.max_length)
+    (word_logp,) = tiny_model.word_logp(tiny_model.encode(pixels[None]), [ids])
+    assert caption.logp == pytest.approx(word_logp.sum(), abs=1e-4)
+    np.testing.assert_allclose(caption.word_logp, word_logp[: len(caption.words)], atol=1e-4)
+
+
+def test_batches_equal_one_by_one(model, pictures):
+    alone = [model.caption(picture) for picture in pictures]
+    for size in (1, 2, 4, 32):
+        together = model.caption_many(pictures, batch_size=size)
+        assert all(same(a, b, exactly=False) for a, b in zip(together, alone, strict=True))
+
+
+def test_n_best_come_best_first(model, pictures):
+    caption = model.caption(pictures[0], N_BEST)
+    scores = [caption.score, *(other.score for other in caption.alternatives)]
+    assert len(scores) == 4 and scores == sorted(scores, reverse=True)
+    assert len({caption.words, *(other.words for other in caption.alternatives)}) == 4
+    assert caption.attention.shape[1:] == (4, 4)
+
+
+def test_one_graph_for_every_number_of_pictures(tiny_model, pictures, monkeypatch):
+    from captioner.engines.keras import KerasEngine
+
+    traced = []
+    encode = tiny_model.encode
+    monkeypatch.setattr(tiny_model, "encode", lambda pixels: (traced.append(pixels.shape), encode(pixels))[1])
+    engine = KerasEngine(tiny_model)
+    data = [inputs.to_bytes(picture) for picture in pictures]
+    for count in (1, 2, 3, 5):
+        engine.predict(data[:count], "greedy")
+    assert len(traced) == 1
+    engine.predict(data[:1], "greedy()")
+    assert len(traced) == 1
+    engine.predict(data[:1], "greedy(min_length=2)")
+    assert len(traced) == 2
+
+
+def test_damage_that_only_decoding_sees(model, pictures):
+    jpeg = io.BytesIO()
+    PIL.Image.fromarray(pictures[0]).save(jpeg, "JPEG")
+    damaged = jpeg.getvalue().replace(b"\xff\xdb", b"\xff\xfe")  # no quantisation tables
+    with pytest.raises(ImageError, match="damaged JPEG, it cannot be decoded"):
+        model.caption(damaged)
+
+
+def test_show_and_tell_has_no_attention(tmp_path, pictures):
+    net = build_tiny_model("show_and_tell(units=8, embedding=8)")
+    with captioner.load(captioner.save(net, tmp_path / "m")) as model:
+        assert model.caption(pictures[0]).attention is None
+
+
+# Captioner, on an engine that keeps count
+
+
+def test_caption_many_is_lazy_and_ordered(pictures):
+    engine, taken = FakeEngine(), []
+
+    def source():
+        for i in range(10):
+            taken.append(i)
+            yield pictures[i % 6] if i != 4 else "missing.jpg"
+
+    captions = Captioner(engine).caption_many(source(), batch_size=3)
+    assert taken == [] and engine.calls == [0]
+    first = next(captions)
+    assert taken == [0, 1, 2] and engine.calls == [0, 3]
+    rest = list(captions)
+    assert engine.calls == [0, 3, 2, 3, 1]
+    assert rest[3].error == "missing.jpg: no such picture file"
+    assert [c.ok for c in [first, *rest]] == [i != 4 for i in range(10)]
+    assert same(first, rest[5])  # pictures 0 and 6 are the same one
+
+
+def test_errors_name_the_picture(model, tmp_path, pictures):
+    path = tmp_path / "dog.jpg"
+    path.write_text("not a dog")
+    damaged = io.BytesIO()
+    PIL.Image.fromarray(pictures[0]).save(damaged, "PNG")
+    damaged = bytearray(damaged.getvalue())
+    damaged[60:90] = bytes(30)
+    found = list(model.caption_many([path, bytes(damaged), 7]))
+    assert found[0].error.startswith(f"{path}: expected a picture")
+    assert found[1].error == "picture 2 (bytes): damaged PNG, it cannot be decoded"
+    assert found[2].error.startswith("picture 3 (int): expected a path")
+    with pytest.raises(ImageError, match="dog.jpg: expected a picture"):
+        model.caption(path)
+    with pytest.raises(ImageError, match="picture .bytearray.: damaged PNG"):
+        model.caption(damaged)
+
+
+def test_wrong_calls_are_told_at_once(model):
+    with pytest.raises(ImageError, match="use caption"):
+        model.caption_many("dog.jpg")
+    with pytest.raises(EngineError, match="batch_size of 1 or more, got 0"):
+        model.caption_many(["dog.jpg"], batch_size=0)
+    with pytest.raises(SpecError, match="did you mean 'beam'"):
+        model.caption_many(["dog.jpg"], "baem")
+    with pytest.raises(SpecError, match="width"):
+        model.caption_many(["dog.jpg"], "beam(widht=3)")
+
+
+def test_an_engine_that_fails_is_not_hidden(pictures):
+    model = Captioner(FakeEngine(fail=EngineError("server is away")))
+    with pytest.raises(EngineError, match="away"):
+        model.caption_many(pictures)
+    with pytest.raises(EngineError, match="away"):
+        model.caption(pictures[0])
+
+
+def test_a_captioner_closes_its_engine():
+    engine = FakeEngine()
+    with Captioner(engine):
+        assert not engine.closed
+    assert engine.closed
+
+
+# From hypotheses to captions
+
+
+def test_captions_of_reads_ids_up_to_their_length():
+    tokenizer = Tokenizer(["a", "dog", "cat"])
+    ids = np.array(
+        [[[4, 5, END, PAD], [4, 6, 5, 4], [PAD] * 4], [[END, PAD, PAD, PAD], [PAD] * 4, [PAD] * 4]]
+    )
+    lengths = np.array([[3, 4, 0], [1, 0, 0]])
+    logp = -np.arange(6.0).reshape(2, 3) - 1
+    word_logp = -np.arange(24.0).reshape(2, 3, 4)
+    attention = np.zeros((2, 3, 4, 6))
+    attention[0, 0, :2, 3] = 1
+    first, second = captions_of(
+        Hypotheses(ids, lengths, logp, logp / 2, word_logp, attention), tokenizer, (2, 3)
+    )
+    assert (first.text, first.logp, first.score, first.word_logp) == ("a dog", -1.0, -0.5, (0.0, -1.0))
+    assert first.attention.shape == (2, 2, 3) and first.attention[0, 1, 0] == 1
+    assert [c.words for c in first.alternatives] == [("a", "cat", "dog", "a")]  # cut, so no end; no empty one
+    assert first.alternatives[0].attention is None
+    assert (second.text, second.words, second.alternatives) == ("", (), ())
+
+
+# load and save
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("saved_models/default", "keras"),
+        ("a.tflite", "lite"),
+        ("grpc://host:8500/dogs", "grpc"),
+        ("http://host:8501/dogs", "http"),
+        ("https://host/dogs", "http"),
+    ],
+)
+def test_sources_name_their_engine(source, name):
+    assert engine_for(source) == name
+    if name not in ENGINES.names():
+        with pytest.raises(EngineError, match="this version of captioner has no engine for"):
+            captioner.load(source)
+
+
+def test_load_says_what_is_missing(tmp_path):
+    with pytest.raises(BundleError, match="no such model folder: .*nowhere"):
+        captioner.load(tmp_path / "nowhere")
+
+
+def test_weights_of_another_architecture(tiny_bundle, tmp_path):
+    import hashlib
+    import json
+
+    folder = shutil.copytree(tiny_bundle, tmp_path / "m")
+    build_tiny_model("gru(units=12, embedding=10, depth=8)").save_weights(folder / "model.weights.h5")
+    manifest = json.loads((folder / "captioner.json").read_text())
+    digest = hashlib.sha256((folder / "model.weights.h5").read_bytes()).hexdigest()
+    manifest["sha256"]["model.weights.h5"] = digest
+    (folder / "captioner.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="does not fit the network") as error:
+        captioner.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_save_refuses_what_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match="expected a CaptionModel to save, got int"):
+        captioner.save(7, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_saving_twice_needs_overwrite(tiny_model, tmp_path):
+    captioner.save(tiny_model, tmp_path / "m")
+    with pytest.raises(BundleError, match="already holds a model"):
+        captioner.save(tiny_model, tmp_path / "m")
+    captioner.save(tiny_model, tmp_path / "m", overwrite=True)
+
+
+def test_evaluate_scores_captions():
+    figures = captioner.evaluate({"1": Caption("a dog runs")}, {"1": ["A dog runs ."]}, metrics=["rouge_l"])
+    assert figures == {"ROUGE-L": pytest.approx(100)}

@@ -1,0 +1,167 @@
+"""Who may import whom, and what `import captioner` may cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (ROOT / folder).rglob("*.py"))
+
+# Lowest first. A module is known by the longest name here that its own starts with.
+GROUND = {"captioner.types", "captioner.errors", "captioner.registry"}
+WORDS = GROUND | {"captioner.text", "captioner.inputs"}
+DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.heatmap"}
+ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
+HEAVY = {"captioner.images", "captioner.models", "captioner.decoding"}
+RUNNERS = ENGINE | HEAVY | {"captioner.export", "captioner.engines.keras", "captioner.engines.saved_model"}
+ALLOWED = {
+    "captioner.types": GROUND,
+    "captioner.errors": GROUND,
+    "captioner.registry": GROUND,
+    "captioner.text": WORDS,
+    "captioner.inputs": WORDS,
+    "captioner.bundle": DATA,
+    "captioner.metrics": DATA,
+    "captioner.heatmap": DATA,
+    "captioner.engines": ENGINE,  # base, start, lite, remote, fake and the table
+    "captioner.images": WORDS | {"captioner.images"},
+    "captioner.models": WORDS | {"captioner.models"},
+    "captioner.decoding": GROUND | {"captioner.decoding"},
+    "captioner.engines.keras": RUNNERS,
+    "captioner.engines.saved_model": RUNNERS,
+    "captioner.export": RUNNERS,
+    "captioner.api": RUNNERS | {"captioner.api"},
+    "captioner.cli": RUNNERS | {"captioner.api", "captioner.cli"},
+    "captioner.__main__": {"captioner.cli"},
+    "captioner": {"captioner.bundle"},  # all else by name, when asked for
+    "training": {"captioner", "training"},
+    "serving": {"captioner", "serving"},
+}
+FREE = ENGINE | {"captioner", "captioner.__main__", "captioner.api", "captioner.cli"}
+FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.export", "captioner.engines.keras"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def unit(name: str) -> str:
+    """The entry of `ALLOWED` that a module belongs to."""
+    parts = name.split(".")
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return next(n for n in names if n in ALLOWED and (n != "captioner" or n == name))
+
+
+def imports(path: Path, top_only: bool = False) -> list[tuple[int, str]]:
+    """(line, module) of every import; with `top_only`, of those that run when the module is imported."""
+    found = []
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.extend((child.lineno, alias.name) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: write the import in full, not relative"
+                found.append((child.lineno, child.module))
+                # `from captioner import images` is an import of captioner.images.
+                found.extend(
+                    (child.lineno, f"{child.module}.{a.name}") for a in child.names if is_module(child, a)
+                )
+            lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+            if not (top_only and (lazy or typing)):
+                visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    return found
+
+
+def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
+    path = ROOT.joinpath(*node.module.split("."), alias.name)
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def test_there_is_something_to_check():
+    names = {module_name(path) for path in FILES}
+    assert {"captioner", "captioner.api", "captioner.images", "captioner.models"} <= names
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_point_downwards(path):
+    mine = unit(module_name(path))
+    for line, name in imports(path):
+        top = name.split(".")[0]
+        if top not in ("captioner", "training", "serving", "tests") or name == "captioner":
+            continue
+        theirs = unit(name) if top != "tests" else "tests"
+        allowed = ALLOWED[mine]
+        if theirs.split(".")[0] != mine.split(".")[0]:
+            fine = top in allowed
+        else:
+            fine = theirs in allowed or theirs == mine or mine in ("training", "serving")
+        assert fine, (
+            f"{path.relative_to(ROOT)}:{line} imports {name}, but {mine} may import only "
+            f"{', '.join(sorted(allowed))}: move the code down, or hand what is needed over as an argument"
+        )
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if unit(module_name(p)) in FREE], ids=module_name)
+def test_the_free_zone_imports_nothing_heavy(path):
+    for line, name in imports(path, top_only=True):
+        heavy = [h for h in FREE_HEAVY if name == h or name.startswith(h + ".")]
+        assert not heavy, (
+            f"{path.relative_to(ROOT)}:{line} imports {name} at module level and so fails without "
+            f"TensorFlow: import it inside the function that needs it"
+        )
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if unit(module_name(p)) == "captioner.models"], ids=module_name
+)
+def test_models_are_written_in_keras_ops(path):
+    for line, name in imports(path):
+        assert name.split(".")[0] not in ("tensorflow", "jax", "torch"), (
+            f"{path.relative_to(ROOT)}:{line} imports {name}: models run on every backend, use keras.ops"
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_module_is_called_utils(path):
+    assert not {"utils", "util", "helpers", "common"} & set(module_name(path).split(".")), (
+        f"{path.relative_to(ROOT)}: name the module after what it knows"
+    )
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_import_captioner_is_instant_and_light():
+    code = (
+        "import sys, time; start = time.perf_counter(); import captioner; "
+        "print(time.perf_counter() - start, *{'tensorflow', 'keras', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    runs = [run(code).split() for _ in range(3)]
+    assert all(len(words) == 1 for words in runs), f"import captioner also imports {runs[0][1:]}"
+    assert min(float(words[0]) for words in runs) < 0.3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import captioner.api, captioner.bundle, captioner.metrics, captioner.text, captioner.engines.fake",
+        "from captioner import Captioner, Caption, Tokenizer, evaluate, load, save",
+        "from captioner.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from captioner.cli import main\ntry: main(['caption', '--help'])\nexcept SystemExit: pass",
+        "from captioner.cli import main\nmain(['caption', 'no.jpg', '--model', 'nowhere'])",
+    ],
+)
+def test_what_needs_no_model_needs_no_tensorflow(code):
+    said = run(f"{code}\nimport sys\nprint([m for m in ('tensorflow', 'keras') if m in sys.modules])")
+    assert said.splitlines()[-1] == "[]"
