@@ -16,8 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,8 @@ def write(
     aside = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        aside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+        aside.mkdir()
         save_weights(str(aside / WEIGHTS))
         tokenizer.save(aside / VOCABULARY)
         if card is not None:
@@ -122,8 +124,12 @@ def write(
         }
         _write_json(aside / MANIFEST, manifest)
         _publish(aside, folder)
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
+    except (OSError, RuntimeError) as error:
+        # HDF5 buries what the system said in an essay of its own, and sometimes raises RuntimeError.
+        buried = re.search(r"error message = '([^']*)'", str(error))
+        if isinstance(error, RuntimeError) and not buried:
+            raise
+        reason = buried[1] if buried else getattr(error, "strerror", None) or " ".join(str(error).split())
         raise BundleError(f"cannot write the model to {folder}: {reason}") from None
     finally:
         if aside is not None:
@@ -219,7 +225,6 @@ def _publish(aside: Path, folder: Path) -> None:
     """Moves a finished bundle into place, the manifest last."""
     for path in aside.iterdir():
         _flush(path)
-    os.chmod(aside, 0o777 & ~_umask())
     if not folder.exists():
         os.rename(aside, folder)
     else:
@@ -287,10 +292,3 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    """The process's file mode mask; reading it means setting it for a moment."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -114,7 +114,16 @@ def test_a_file_in_the_way(tmp_path):
 
 
 @pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize("reason", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError("Can't write (failed: time = Sat\n, error message = 'No space left on device', buf = 0x5"),
+        RuntimeError("Unable to close: errno = 28, error message = 'No space left on device', buf = 0x5"),
+        KeyboardInterrupt(),
+    ],
+    ids=["system", "HDF5", "HDF5 closing", "Ctrl-C"],
+)
 def test_a_write_that_fails_changes_nothing(tmp_path, before, reason):
     folder = tmp_path / "m"
     if before:
@@ -125,11 +134,11 @@ def test_a_write_that_fails_changes_nothing(tmp_path, before, reason):
         save_weights(b"half")(path)
         raise reason
 
-    expected = BundleError if isinstance(reason, OSError) else KeyboardInterrupt
+    expected = BundleError if isinstance(reason, Exception) else KeyboardInterrupt
     with pytest.raises(expected) as error:
         bundle.write(folder, CONFIG, TOKENIZER, full, overwrite=True)
     if expected is BundleError:
-        assert "No space left on device" in one_line(error)
+        assert one_line(error) == f"cannot write the model to {folder}: No space left on device"
     assert files(tmp_path) == old
     assert folder.exists() == before
 
