@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from captioner.types import END, PAD, START, UNK
+from captioner.decoding import generate
+from captioner.types import END, PAD, START, UNK, Hypotheses
 
 LOCATIONS = 3
 
@@ -122,3 +123,24 @@ def garden_path() -> World:
     table[0, 4:, 4:, END] = np.log(0.5)
     table[0, 4:, 4:, 4:] = np.log(0.1)
     return World(table)
+
+
+def decode(world: World, spec, max_length=5, kinds=None, **given) -> Hypotheses:
+    features = world.features(range(world.kinds) if kinds is None else kinds)
+    found = generate(world, features, spec, max_length, world.tokenizer, **given)
+    return Hypotheses(*(x.numpy() for x in found))
+
+
+def captions(found: Hypotheses, image: int) -> list[tuple[int, ...]]:
+    return [tuple(ids[:n].tolist()) for ids, n in zip(found.ids[image], found.lengths[image], strict=True)]
+
+
+def words_of(ids) -> tuple[int, ...]:
+    return tuple(i for i in ids if i != END)
+
+
+def same(a: Hypotheses, b: Hypotheses):
+    np.testing.assert_array_equal(a.ids, b.ids)
+    np.testing.assert_array_equal(a.lengths, b.lengths)
+    for x, y in zip(a[2:], b[2:], strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from captioner.decoding.ranking import LengthPenalty
-from captioner.decoding.rules import FORBIDDEN, Task, possible, whole
+from captioner.decoding.rules import FORBIDDEN, Task, whole
 from captioner.decoding.strategy import Choice, Step, Strategy, frozen
 from captioner.errors import SpecError
 
@@ -76,17 +76,18 @@ def extend(step: Step, bonus: tf.Tensor | None = None) -> Choice:
     k, size = step.allowed.shape[1:]
     # K candidates a row are enough: no row can place more. This keeps the sort off the K * V words.
     values, ids = tf.math.top_k(step.allowed if bonus is None else step.allowed + bonus, min(k, size))
-    ranked = step.logp[..., tf.newaxis] + values - step.normaliser
+    word_logp = values - step.normaliser
+    ranked = step.logp[..., tf.newaxis] + word_logp
     if bonus is not None:
-        values = tf.gather(step.allowed, ids, batch_dims=2)
-    return pick(step, ids, values - step.normaliser, ranked)
+        word_logp = tf.gather(step.allowed, ids, batch_dims=2) - step.normaliser
+    return pick(step, ids, word_logp, ranked)
 
 
 def stay(step: Step, ranked: tf.Tensor) -> tf.Tensor:
     """`ranked` [B, K, N] with one sure place for each beam that has ended, and none for its continuations."""
-    sure = tf.where(possible(step.logp), -FORBIDDEN, 2 * FORBIDDEN)[..., tf.newaxis]
-    first = tf.constant([-FORBIDDEN] + [2 * FORBIDDEN] * (ranked.shape[2] - 1), tf.float32)
-    return tf.where(step.ended[..., tf.newaxis], tf.minimum(sure, first), ranked)
+    place = tf.constant([-FORBIDDEN] + [2 * FORBIDDEN] * (ranked.shape[2] - 1), tf.float32)
+    # Twice the log-probability, so that a dead beam (one that only forbidden words led to) has no place.
+    return tf.where(step.ended[..., tf.newaxis], place + 2 * step.logp[..., tf.newaxis], ranked)
 
 
 def pick(step: Step, ids: tf.Tensor, word_logp: tf.Tensor, ranked: tf.Tensor) -> Choice:

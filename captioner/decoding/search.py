@@ -22,6 +22,7 @@ class _Beams(NamedTuple):
     t: tf.Tensor  # int32 scalar
     settled: tf.Tensor  # bool scalar: nothing can change any more
     ids: tf.Tensor  # int32 [B, K], the last ids
+    ended: tf.Tensor  # bool [B, K]: the last id is `<end>`, or the `<pad>` that follows it
     logp: tf.Tensor  # float32 [B, K]
     lengths: tf.Tensor  # int32 [B, K]
     state: Any  # the model's, leaves [R, ...]
@@ -76,6 +77,7 @@ def _begin(
         t=tf.constant(0),
         settled=tf.constant(False),
         ids=ids,
+        ended=tf.fill(shape, False),
         logp=tf.broadcast_to(tf.constant(strategy.fresh_logp(), tf.float32), shape),
         lengths=tf.zeros_like(ids),
         state=state,
@@ -100,7 +102,7 @@ def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: 
         allowed=tf.reshape(rules.apply(logits, beams.t, beams.rules), [-1, k, size]),
         normaliser=tf.reshape(normaliser, [-1, k, 1]),
         logp=beams.logp,
-        ended=_ended(beams.ids),
+        ended=beams.ended,
     )
     choice = strategy.choose(step, beams.own, task)
     logp, lengths, rule_state, parents = beams.logp, beams.lengths, beams.rules, choice.parents
@@ -114,12 +116,15 @@ def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: 
     tf.nest.map_structure(lambda new, old: new.set_shape(old.shape), state, beams.state)
     logp += choice.word_logp
     lengths += tf.cast(choice.ids != PAD, tf.int32)
-    settled = strategy.ranker.settled(logp, lengths, _ended(choice.ids), strategy.n_best, task.max_length)
-    values = (choice.ids, parents, choice.word_logp, tf.reshape(attention, [images, k, -1]))
+    ended = (choice.ids == END) | (choice.ids == PAD)
+    settled = strategy.ranker.settled(logp, lengths, ended, strategy.n_best, task.max_length)
+    attention = tf.reshape(tf.cast(attention, tf.float32), [images, k, -1])
+    values = (choice.ids, parents, choice.word_logp, attention)
     return _Beams(
         t=beams.t + 1,
         settled=tf.reduce_all(settled),
         ids=choice.ids,
+        ended=ended,
         logp=logp,
         lengths=lengths,
         state=state,
@@ -127,11 +132,6 @@ def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: 
         own=choice.own,
         trace=tuple(a.write(beams.t, v) for a, v in zip(beams.trace, values, strict=True)),
     )
-
-
-def _ended(ids: tf.Tensor) -> tf.Tensor:
-    """A beam has ended when its last id is `<end>`, or the `<pad>` that follows it."""
-    return (ids == END) | (ids == PAD)
 
 
 def _read_back(beams: _Beams, strategy: Strategy, task: Task) -> Hypotheses:
