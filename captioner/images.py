@@ -12,21 +12,18 @@ Raise `VERSION` when any pixel can change: feature caches are keyed by it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from captioner import inputs
+from captioner import headers, inputs
+from captioner.errors import ImageError
 
 VERSION = "squash-bilinear-antialias-1"
 
 # What stands at the front of a file, as in `inputs.SIGNATURES`; the order gives the branch in `decode`.
 _KINDS = ("JPEG", "PNG", "WebP", "BMP", "GIF")
-_ORIENTATION_TAG = 0x0112
-_EXIF = b"Exif\0\0"
-_MAX_SEGMENTS = 512  # bounds on header walks, against files made of a million empty chunks
-_MAX_ENTRIES = 256
-_PADDING = 12 * _MAX_ENTRIES  # the most that is read at once
 
 
 def load(image_bytes: tf.Tensor, size: tuple[int, int] = (224, 224)) -> tf.Tensor:
@@ -81,6 +78,37 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     return orient(*_read(image_bytes))
 
 
+def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
+    """Makes `load` into a function of plain bytes that several threads may call, for use outside a graph.
+
+    Args:
+        size: tuple of two ints, height and width.
+
+    Returns:
+        A function from bytes to float32 [height, width, 3]. It raises `ImageError`, one line without the
+        picture's name, for what cannot be decoded.
+
+    Example:
+        >>> read = reader((2, 2))
+        >>> read(tf.io.encode_png(tf.zeros((5, 7, 3), tf.uint8)).numpy()).shape.as_list()
+        [2, 2, 3]
+    """
+    graph = tf.function(
+        lambda data: load(data, size), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+    )
+
+    def read(data: bytes) -> tf.Tensor:
+        try:
+            with tf.device("CPU:0"):
+                return graph(tf.constant(data))
+        except tf.errors.OpError as error:
+            said = re.search(r"\[image: ([^\]]*)\]", error.message)
+            kind = inputs.kind(data) or "picture"
+            raise ImageError(said[1] if said else f"damaged {kind}, it cannot be decoded") from None
+
+    return read
+
+
 def resize(image: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:
     """Resizes by antialiased bilinear filtering (Pillow's BILINEAR) and rounds to whole grey levels.
 
@@ -123,7 +151,7 @@ def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 def _read(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Pixels uint8 [H, W, 3] as stored, and the EXIF orientation, int32 scalar: 1 if there is none."""
-    data = _padded(image_bytes)
+    data = headers.padded(image_bytes)
     branches: list[Callable] = [_jpeg, _png, _webp, _bmp, _gif]
     pixels, exif = tf.switch_case(
         _kind(image_bytes),
@@ -131,7 +159,7 @@ def _read(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         default=lambda: _unknown(image_bytes),
     )
     pixels = tf.cond(tf.equal(tf.shape(pixels)[-1], 4), lambda: _on_white(pixels), lambda: pixels)
-    return tf.ensure_shape(pixels, (None, None, 3)), _tiff_orientation(data, exif)
+    return tf.ensure_shape(pixels, (None, None, 3)), headers.tiff_orientation(data, exif)
 
 
 def _kind(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -149,32 +177,32 @@ def _kind(image_bytes: tf.Tensor) -> tf.Tensor:
 
 def _jpeg(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     # The default DCT is the fast one, up to 7 grey levels away from what everybody else decodes.
-    return tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"), _jpeg_exif(data)
+    return tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"), headers.jpeg_exif(data)
 
 
 def _png(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    colour_type = _uint(data, 25, 1)
+    colour_type = headers.uint(data, 25, 1)
     # The op makes up a wrong alpha for greys of 1, 2 and 4 bits: ask for one only where the file has it.
-    transparent = (colour_type >= 4) | (_chunk(data, 8, b"tRNS", until=b"IDAT") >= 0)
+    transparent = (colour_type >= 4) | (headers.chunk(data, 8, b"tRNS", until=b"IDAT") >= 0)
     pixels = tf.cond(
         transparent,
         lambda: tf.io.decode_png(image_bytes, channels=4),
         lambda: tf.io.decode_png(image_bytes, channels=3),
     )
-    return pixels, _chunk(data, 8, b"eXIf", until=b"IDAT")
+    return pixels, headers.chunk(data, 8, b"eXIf", until=b"IDAT")
 
 
 def _webp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    extended = tf.equal(_uint(data, 12, 4), int.from_bytes(b"VP8X", "big"))
-    animated = extended & tf.not_equal(_uint(data, 20, 1) & 0x02, 0)
+    extended = tf.equal(headers.uint(data, 12, 4), int.from_bytes(b"VP8X", "big"))
+    animated = extended & tf.not_equal(headers.uint(data, 20, 1) & 0x02, 0)
     # The op misreads animations: it returns their RGBA frames as RGB.
     with tf.control_dependencies([tf.debugging.Assert(~animated, ["image: animated WebP is not supported"])]):
-        return tf.io.decode_webp(image_bytes, channels=0)[0], _chunk(data, 12, b"EXIF", riff=True)
+        return tf.io.decode_webp(image_bytes, channels=0)[0], headers.chunk(data, 12, b"EXIF", riff=True)
 
 
 def _bmp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    modern = _uint(data, 14, 4, big=False) >= 40
-    depth, compression = _uint(data, 28, 2, big=False), _uint(data, 30, 4, big=False)
+    modern = headers.uint(data, 14, 4, big=False) >= 40
+    depth, compression = headers.uint(data, 28, 2, big=False), headers.uint(data, 30, 4, big=False)
     # The op returns palette indices as grey levels and takes compressed rows for plain ones.
     plain = modern & ((depth == 24) | (depth == 32)) & ((compression == 0) | (compression == 3))
     with tf.control_dependencies(
@@ -200,97 +228,3 @@ def _on_white(rgba: tf.Tensor) -> tf.Tensor:
     pixels = tf.cast(rgba, tf.uint16)  # 255 * 255 + 127 still fits
     colour, alpha = pixels[..., :3], pixels[..., 3:4]
     return tf.cast((colour * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
-
-
-# Reading headers. `data` is the file and some zeros after it, and reads beyond the end see zeros, so that a
-# damaged length leads nowhere worse. Kept lean: a graph costs start-up time by the op.
-
-
-def _padded(image_bytes: tf.Tensor) -> tf.Tensor:
-    return tf.concat([tf.io.decode_raw(image_bytes, tf.uint8), tf.zeros((_PADDING,), tf.uint8)], 0)
-
-
-def _bytes(data: tf.Tensor, at: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
-    """int64 [count]: up to `_PADDING` bytes from offset `at` on."""
-    at = tf.minimum(tf.cast(at, tf.int64), tf.size(data, out_type=tf.int64) - _PADDING)
-    return tf.cast(tf.slice(data, [at], [count]), tf.int64)
-
-
-def _uint(data: tf.Tensor, at: tf.Tensor | int, count: int, big: bool = True) -> tf.Tensor:
-    """int64 scalar: the unsigned number in `count` bytes at offset `at`."""
-    powers = [256**i for i in range(count)]
-    return tf.reduce_sum(_bytes(data, at, count) * tf.constant(powers[::-1] if big else powers, tf.int64))
-
-
-def _walk(going: Callable, read: Callable, at: int) -> tf.Tensor:
-    """Walks segments from offset `at` while `going`; returns where `read` found what it wanted, or -1."""
-    loop = tf.while_loop(
-        lambda at, found: (found < 0) & going(at),
-        lambda at, found: read(at),
-        (tf.constant(at, tf.int64), tf.constant(-1, tf.int64)),
-        maximum_iterations=_MAX_SEGMENTS,
-        parallel_iterations=1,
-    )
-    return loop[1]
-
-
-def _chunk(data: tf.Tensor, at: int, name: bytes, until: bytes = b"", riff: bool = False) -> tf.Tensor:
-    """int64: where the content of the first PNG (or RIFF) chunk `name` before `until` starts, or -1."""
-    wanted, stop = int.from_bytes(name, "big"), int.from_bytes(until, "big")
-    kind_at, length_at = (0, 4) if riff else (4, 0)
-
-    def going(at: tf.Tensor) -> tf.Tensor:
-        # Past the end all is zero, which is what `until` is when nothing is named.
-        return tf.not_equal(_uint(data, at + kind_at, 4), stop)
-
-    def read(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        length = _uint(data, at + length_at, 4, big=not riff)
-        # PNG chunks end in a checksum of 4 bytes; RIFF chunks are padded to an even length.
-        following = at + 8 + length + (length % 2 if riff else 4)
-        found = tf.equal(_uint(data, at + kind_at, 4), wanted)
-        return following, tf.where(found, at + 8, tf.constant(-1, tf.int64))
-
-    return _walk(going, read, at)
-
-
-def _jpeg_exif(data: tf.Tensor) -> tf.Tensor:
-    """int64: where the EXIF block of a JPEG starts (its "Exif" word), or -1."""
-
-    def going(at: tf.Tensor) -> tf.Tensor:
-        # After SOS (FF DA) come the pixels; a segment that starts with no FF is damage, or the end.
-        marker = _uint(data, at, 2)
-        return (marker > 0xFF00) & tf.not_equal(marker, 0xFFDA)
-
-    def read(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        marker = _uint(data, at, 2)
-        is_exif = tf.equal(marker, 0xFFE1) & tf.equal(_uint(data, at + 4, 6), int.from_bytes(_EXIF, "big"))
-        # FF FF is a fill byte: the marker starts one further.
-        following = tf.where(tf.equal(marker, 0xFFFF), at + 1, at + 2 + _uint(data, at + 2, 2))
-        return following, tf.where(is_exif, at + 4, tf.constant(-1, tf.int64))
-
-    return _walk(going, read, 2)
-
-
-def _tiff_orientation(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """int32 scalar: the orientation in the EXIF block at `at` (TIFF 6.0, section 2), or 1; 1 too for -1."""
-    at = tf.where(at < 0, tf.size(data, out_type=tf.int64), at)
-    prefixed = tf.equal(_uint(data, at, 6), int.from_bytes(_EXIF, "big"))
-    at = tf.where(prefixed, at + 6, at)
-    order = _uint(data, at, 2)
-    big = tf.equal(order, int.from_bytes(b"MM", "big"))
-
-    def number(raw: tf.Tensor) -> tf.Tensor:
-        """int64 [...] of bytes [..., n] in the block's byte order."""
-        powers = [256**i for i in range(raw.shape[-1])]
-        return tf.reduce_sum(raw * tf.where(big, tf.constant(powers[::-1], tf.int64), powers), -1)
-
-    directory = at + number(_bytes(data, at + 4, 4))
-    count = tf.minimum(number(_bytes(data, directory, 2)), _MAX_ENTRIES)
-    entries = tf.reshape(_bytes(data, directory + 2, 12 * count), (-1, 12))
-    # A SHORT stands at the front of the four bytes of a value, whatever the order; some write a LONG.
-    long = tf.equal(number(entries[:, 2:4]), 4)
-    values = tf.where(long, number(entries[:, 8:12]), number(entries[:, 8:10]))
-    wanted = tf.equal(number(entries[:, 0:2]), _ORIENTATION_TAG) & (values >= 1) & (values <= 8)
-    wanted &= big | tf.equal(order, int.from_bytes(b"II", "big"))
-    values = tf.concat([tf.boolean_mask(values, wanted), [1]], 0)
-    return tf.cast(values[0], tf.int32)

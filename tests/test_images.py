@@ -398,3 +398,20 @@ def test_what_cannot_be_a_picture_is_one_line(image, words):
     with pytest.raises(ImageError, match=words) as caught:
         inputs.to_bytes(image)
     assert "\n" not in str(caught.value)
+
+
+# Outside a graph
+
+
+def test_reader_takes_bytes_and_raises_our_error():
+    read = images.reader((96, 64))
+    data = encoded(drawn(), "PNG")
+    np.testing.assert_array_equal(read(data), _load(tf.constant(data)))
+    for bad, words in [
+        (data[:-30], "damaged PNG, it cannot be decoded"),
+        (b"", "not a JPEG, PNG, GIF, BMP or WebP file"),
+        (encoded(drawn().convert("P"), "BMP"), "BMP must be 24 or 32 bit, uncompressed"),
+    ]:
+        with pytest.raises(ImageError) as error:
+            read(bad)
+        assert str(error.value) == words

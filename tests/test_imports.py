@@ -15,7 +15,7 @@ GROUND = {"captioner.types", "captioner.errors", "captioner.registry"}
 WORDS = GROUND | {"captioner.text", "captioner.inputs"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.heatmap"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
-HEAVY = {"captioner.images", "captioner.models", "captioner.decoding"}
+HEAVY = {"captioner.headers", "captioner.images", "captioner.models", "captioner.decoding"}
 RUNNERS = ENGINE | HEAVY | {"captioner.export", "captioner.engines.keras", "captioner.engines.saved_model"}
 ALLOWED = {
     "captioner.types": GROUND,
@@ -27,7 +27,8 @@ ALLOWED = {
     "captioner.metrics": DATA,
     "captioner.heatmap": DATA,
     "captioner.engines": ENGINE,  # base, start, lite, remote, fake and the table
-    "captioner.images": WORDS | {"captioner.images"},
+    "captioner.headers": WORDS,
+    "captioner.images": WORDS | {"captioner.headers"},
     "captioner.models": WORDS | {"captioner.models"},
     "captioner.decoding": GROUND | {"captioner.decoding"},
     "captioner.engines.keras": RUNNERS,

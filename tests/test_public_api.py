@@ -75,6 +75,7 @@ def test_every_command_has_its_module():
         "bundle",
         "inputs",
         "images",
+        "headers",
         "engines.base",
         "engines.fake",
         "engines.start",

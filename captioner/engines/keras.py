@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from captioner import bundle, inputs
+from captioner import bundle
 from captioner.engines.base import DEFAULT_STRATEGY, Engine, captions_of
 from captioner.engines.start import import_tensorflow
 from captioner.errors import ImageError, ModelError
@@ -34,17 +33,10 @@ class KerasEngine(Engine):
 
     def __init__(self, model: Any, source: str = ""):
         import_tensorflow("running a model")
-        import tensorflow as tf
-
         from captioner import images
 
         self.model, self.source = model, source
-        size = tuple(model.image_size)
-        self._load = tf.function(
-            lambda data: images.load(data, size),
-            input_signature=[tf.TensorSpec([], tf.string)],
-            autograph=False,
-        )
+        self._read = images.reader(tuple(model.image_size))
         self._searches: dict[str, Callable[[Any], Any]] = {}
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "captioner-decode")
 
@@ -121,12 +113,7 @@ class KerasEngine(Engine):
 
     def _pixels(self, image: bytes) -> Any:
         """float32 [H, W, 3] of one picture, or the ImageError that says why not."""
-        import tensorflow as tf
-
         try:
-            with tf.device("CPU:0"):
-                return self._load(tf.constant(image))
-        except tf.errors.OpError as error:
-            said = re.search(r"\[image: ([^\]]*)\]", error.message)
-            kind = inputs.kind(image) or "picture"
-            return ImageError(said[1] if said else f"damaged {kind}, it cannot be decoded")
+            return self._read(image)
+        except ImageError as error:
+            return error
