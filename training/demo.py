@@ -1,0 +1,191 @@
+"""Trains the recipe `tiny` on drawn pictures, says how good it is, and captions new pictures: `make demo`.
+
+    python training/demo.py [--retrain] [--seed N] [--pictures N]
+
+A model that is trained already is used as it is; training that was stopped goes on. The new pictures and
+`captions.png`, which shows them with their captions, go into `demo/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from PIL import Image, ImageDraw, ImageFont
+
+import captioner
+from captioner.engines.start import import_tensorflow
+from captioner.errors import BundleError, CaptionerError
+from training.config import Run, as_dict, with_changes
+from training.datasets import drawing, scenes
+from training.recipes import RECIPES
+
+_KINDS = ("one", "several", "two")
+_SPLITS = {"test": "combinations seen in training", "test_unseen": "combinations never seen"}
+_DRAWN = 256  # pixels; the model resizes what it is given
+_MARGIN, _TEXT, _LINE, _COLUMN = 20, 21, 28, 24  # pixels, letters' and lines' height, letters a line
+
+
+def trained(run: Run, out: Path, retrain: bool = False) -> dict[str, dict[str, float]]:
+    """The figures of a trained run, which is trained first unless it is there.
+
+    Args:
+        run: Run.
+        out: path of the run's folder.
+        retrain: bool, default False. Delete what is there and start over.
+
+    Returns:
+        The figures of `metrics.json`.
+
+    Raises:
+        BundleError: if the folder holds something else.
+    """
+    # Imported late: it sets how loud TensorFlow is, and `import_tensorflow` has the better way.
+    from training.train import open_run, train
+
+    config, figures = out / "run.json", out / "metrics.json"
+    if config.is_file() and not retrain:
+        if json.loads(config.read_text()) != json.loads(json.dumps(as_dict(run))):
+            raise BundleError(
+                f"{out} was trained with another recipe or another version of it: say --retrain"
+            )
+        if figures.is_file() and (out / "model").is_dir():
+            print(f"{out} is trained already (--retrain starts over)")
+            return json.loads(figures.read_text())
+    return train(run, out, open_run(out, run, overwrite=retrain))
+
+
+def new_scenes(count: int, seed: int) -> list[scenes.Scene]:
+    """Scenes that no split of the dataset holds, of one kind after the other.
+
+    Args:
+        count: int.
+        seed: int, 1 or more: 0 is the world that the recipe trains and tests on.
+
+    Returns:
+        The scenes.
+
+    Example:
+        >>> [scene.kind for scene in new_scenes(4, seed=1)]
+        ['one', 'several', 'two', 'one']
+    """
+    found: list[scenes.Scene] = []
+    index = 0
+    while len(found) < count:
+        scene = scenes.make_scene(seed, "test", index)
+        if scene.kind == _KINDS[len(found) % len(_KINDS)]:
+            found.append(scene)
+        index += 1
+    return found
+
+
+def sheet(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
+    """One picture that shows several, three a row, each with its caption below.
+
+    Args:
+        pictures: sequence of PIL images of one size.
+        captions: sequence of str, one a picture.
+
+    Returns:
+        PIL image with a palette, a third as large as a file as without.
+
+    Example:
+        >>> sheet([Image.new("RGB", (256, 256))], ["a dark night"]).size
+        (296, 328)
+    """
+    font = ImageFont.load_default(size=_TEXT)
+    wrapped = [textwrap.wrap(caption, _COLUMN) or ["(no words)"] for caption in captions]
+    side, columns = pictures[0].width, min(3, len(pictures))
+    # Rows are as high as the longest caption of any needs.
+    cell = side + _MARGIN, side + _MARGIN + max(map(len, wrapped)) * _LINE
+    rows = -(-len(pictures) // columns)
+    page = Image.new("RGB", (columns * cell[0] + _MARGIN, rows * cell[1] + _MARGIN + 6), "white")
+    pen = ImageDraw.Draw(page)
+    for place, (picture, lines) in enumerate(zip(pictures, wrapped, strict=True)):
+        x = _MARGIN + place % columns * cell[0]
+        y = _MARGIN + place // columns * cell[1]
+        page.paste(picture, (x, y))
+        for number, line in enumerate(lines):
+            middle = x + side / 2, y + side + 6 + number * _LINE
+            pen.text(middle, line, fill="black", font=font, anchor="ma")
+    return page.quantize(255, dither=Image.Dither.NONE)
+
+
+def caption_new(model: captioner.Captioner, folder: Path, count: int, seed: int) -> Path:
+    """Draws new pictures, captions them, and writes the sheet.
+
+    Args:
+        model: Captioner.
+        folder: path. Where pictures and sheet go.
+        count: int.
+        seed: int, see `new_scenes`.
+
+    Returns:
+        Path of the sheet.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = new_scenes(count, seed)
+    paths = [folder / f"{number}.png" for number in range(1, count + 1)]
+    for path, scene in zip(paths, drawn, strict=True):
+        Image.fromarray(drawing.draw(scene, _DRAWN)).save(path)
+    texts = []
+    for path, scene, caption in zip(paths, drawn, model.caption_many(paths), strict=True):
+        right = caption.text in scenes.captions(scene)
+        verdict = "right" if right else f"wrong; right would be: {scenes.captions(scene)[0]}"
+        print(f"  {path}: {caption}  ({verdict})")
+        texts.append(caption.text)
+    place = folder / "captions.png"
+    sheet([Image.open(path) for path in paths], texts).save(place, optimize=True)
+    return place
+
+
+def show(figures: dict[str, dict[str, float]], splits: Sequence[str]) -> None:
+    """Prints the held-out figures."""
+    print(f"\n{'held-out pictures':<44}{'CIDEr-D':>9}{'exact match':>13}")
+    for split in splits:
+        name = f"{split}: {_SPLITS.get(split, '')}"
+        print(f"{name:<44}{figures[split]['CIDEr-D']:>9.1f}{figures[split]['exact match']:>11.1f} %")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="demo.py", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--retrain", action="store_true", help="start over")
+    parser.add_argument("--seed", type=int, help="which new pictures (default: others each time)")
+    parser.add_argument(
+        "--pictures", type=int, default=3, metavar="N", help="how many (default: %(default)s)"
+    )
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
+                        help="change a key of the recipe, as for train.py")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="the run (default: %(default)s)")
+    parser.add_argument("--to", type=Path, default=Path("demo"), help="the pictures (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    seed = given.seed or random.SystemRandom().randrange(1, 10_000)
+    if seed < 1 or given.pictures < 1:
+        parser.error("expected --seed and --pictures of 1 or more")
+    try:
+        import_tensorflow("the demo")
+        run = with_changes(RECIPES.build("tiny"), given.changes)
+        show(trained(run, given.out, given.retrain), run.evaluation.tests)
+        print(f"\nnew pictures (--seed {seed} draws them again):")
+        with captioner.load(given.out / "model") as model:
+            place = caption_new(model, given.to, given.pictures, seed)
+    except CaptionerError as error:
+        print(f"demo.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ndemo.py: stopped; run the same command again to go on from here", file=sys.stderr)
+        return 130
+    print(f"\nlook at {place}; the model is {given.out / 'model'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
