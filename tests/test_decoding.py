@@ -218,6 +218,28 @@ def test_wider_beams_never_score_worse():
     assert captions(decode(world, "beam(width=4)"), 0) == [(7, END)]
 
 
+def branches(*choices) -> World:
+    """A world where the id after n words is drawn from `choices[n]`, from the last of them for ever after."""
+    table = np.full((1, 8, 8, 8), -30.0)
+    for before, last in itertools.product(range(8), range(8)):
+        said = (last != START) + (last != START and before != START)
+        for word, chance in choices[min(said, len(choices) - 1)].items():
+            table[0, before, last, word] = np.log(chance)
+    return World(table)
+
+
+def test_a_caption_that_ended_early_keeps_its_place():
+    # Two likelier beginnings overtake it at the second step, and come to nothing after.
+    world = branches({END: 0.3, 4: 0.7}, {4: 0.5, 5: 0.5}, {END: 0.2, 4: 0.2, 5: 0.2, 6: 0.2, 7: 0.2})
+    assert captions(decode(world, "beam(width=2, length_penalty=0.0)"), 0) == [(END,)]
+
+
+def test_a_living_beam_may_still_win_by_its_length():
+    # It scores less than the caption that has ended until its own length counts for it.
+    world = branches({END: 0.6, 4: 0.4}, {4: 1.0})
+    assert captions(decode(world, "beam(width=2, length_penalty=1.0)", 10), 0) == [(4,) * 10]
+
+
 def test_no_beam_beats_the_best_and_wider_ones_come_closer():
     world = random_world(kinds=30, seed=9)
     best = [world.ranked(image, 4, range(4, 8))[0][0] for image in range(world.kinds)]
