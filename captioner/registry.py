@@ -77,7 +77,7 @@ class Table(Mapping[str, Any]):
 
     Args:
         kind: str. What a row is, in the singular, for messages ("strategy").
-        rows: dict of name to `"package.module:Class"`.
+        rows: dict of name to `"package.module:Class"`, or to the class or function itself.
 
     Example:
         >>> table = Table("number", {"half": "fractions:Fraction"})
@@ -87,7 +87,7 @@ class Table(Mapping[str, Any]):
         Fraction(1, 2)
     """
 
-    def __init__(self, kind: str, rows: Mapping[str, str]):
+    def __init__(self, kind: str, rows: Mapping[str, Any]):
         self.kind = kind
         self._rows = dict(rows)
 
@@ -101,12 +101,17 @@ class Table(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
     def __getitem__(self, name: str) -> Any:
         path = self._rows.get(name)
         if path is None and ":" in name:
             path = name
         if path is None:
             raise SpecError(unknown(self.kind, name, self._rows))
+        if not isinstance(path, str):
+            return path
         module, _, attribute = path.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,175 @@
+"""The captioning network: an encoder, a decoder and the vocabulary they speak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from captioner.errors import CaptionerError, ModelError
+from captioner.models.decoders import DECODERS
+from captioner.models.encoders import Encoder, build_encoder
+from captioner.models.rows import Rows, pack, unpack
+from captioner.registry import Spec
+from captioner.text import Tokenizer
+
+
+class CaptionModel(keras.Model):
+    """A CNN encoder and a recurrent decoder, with the contract `start / step / head` that everything runs on.
+
+    Args:
+        encoder: spec of `ENCODERS` ("densenet169(weights='imagenet')"), any `keras.Model` from pixels 0..255
+            [B, H, W, 3] to a grid [B, h, w, C], or an `Encoder`.
+        decoder: spec of `DECODERS`, such as "lstm(units=512)" or "top_down(cell='gru', attention='multi_head')".
+        tokenizer: `Tokenizer`.
+        max_length: int, default 20. Most ids of a caption, its end token included.
+        image_size: (height, width), default (224, 224). What pictures are resized to; a `keras.Model` says its own.
+        train_encoder: bool, default False. Whether the encoder's weights are trained along.
+
+    Raises:
+        ModelError: if the encoder or decoder cannot be built.
+        SpecError: if a spec names something unknown.
+
+    Call arguments:
+        inputs: dict with "features" [B, L, C] or "images" [B, H, W, 3], "steps" (tuple of int32 [n_t]),
+            "slot_of_row" and "row_of_slot": see `captioner.models.rows.Packed`.
+
+    Returns of a call:
+        float32 logits [sum of n_t, V].
+
+    Example:
+        >>> from captioner.text import Tokenizer
+        >>> tokenizer = Tokenizer(["a", "dog", "cat"])
+        >>> model = CaptionModel("small_cnn(width=8)", "lstm(units=16, embedding=16, depth=16)", tokenizer,
+        ...                      image_size=(32, 32))
+        >>> model.grid, model.encode(np.zeros((2, 32, 32, 3))).shape
+        ((4, 4), TensorShape([2, 16, 32]))
+    """
+
+    def __init__(
+        self,
+        encoder: str | Spec | keras.Model | Encoder | dict,
+        decoder: str | Spec,
+        tokenizer: Tokenizer,
+        max_length: int = 20,
+        image_size: tuple[int, int] = (224, 224),
+        train_encoder: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if max_length < 2:
+            raise ModelError(f"expected max_length of 2 or more (a word and the end), got {max_length}")
+        self.tokenizer, self.max_length = tokenizer, int(max_length)
+        self.encoder, self._encoder_config = build_encoder(encoder, image_size)
+        self.encoder.trainable = train_encoder
+        self.image_size, self.grid = self.encoder.image_size, self.encoder.grid
+        self._decoder_spec = str(decoder)
+        try:
+            self.decoder = DECODERS.build(decoder, vocabulary_size=len(tokenizer), max_length=self.max_length)
+            self.decoder.build_on(self.grid[0] * self.grid[1], self.encoder.channels)
+        except CaptionerError:
+            raise
+        except (TypeError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise ModelError(f"decoder {decoder!s} cannot be built: {reason}") from None
+        # Doubly stochastic attention (Xu et al. 2015, eq. 14) is a matter of training: 0 until compiled with it.
+        self.attention_penalty = 0.0
+        self.built = True
+
+    def encode(self, images: Any, training: bool = False) -> Any:
+        """Features [B, L, C] of pixels 0..255 [B, H, W, 3], already of `image_size`."""
+        return self.encoder(images, training=training)
+
+    def start(self, features: Any) -> tuple[Any, Any]:
+        """See `Decoder.start`."""
+        return self.decoder.start(features)
+
+    def step(self, ids: Any, memory: Any, state: Any) -> tuple[Any, Any, Any]:
+        """See `Decoder.step`."""
+        return self.decoder.step(ids, memory, state)
+
+    def head(self, output: Any) -> Any:
+        """See `Decoder.head`."""
+        return self.decoder.head(output)
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
+        """Teacher forcing: logits of every word of a packed batch, the head run once over all steps."""
+        # A frozen encoder also keeps its batch statistics: what trains must be what later runs.
+        features = inputs.get("features")
+        if features is None:
+            features = self.encode(inputs["images"], training=training and self.encoder.trainable)
+        outputs, attentions = self._teacher_force(features, inputs, training)
+        if training and self.attention_penalty:
+            self.add_loss(self.attention_penalty * self._uneven(attentions))
+        return self.decoder.head(ops.concatenate(outputs, axis=0), training=training)
+
+    def _teacher_force(self, features: Any, inputs: dict, training: bool) -> tuple[list[Any], list[Any]]:
+        rows, steps = Rows(inputs["slot_of_row"], inputs["row_of_slot"]), inputs["steps"]
+        memory, state = self.decoder.start(features, training=training, history=0)
+        group = rows.row_of_slot.shape[0] // ops.shape(features)[0]
+        image = rows.slot_of_row // group
+        state = keras.tree.map_structure(lambda leaf: ops.take(leaf, image, axis=0), state)
+        counts = [ids.shape[0] for ids in steps]
+        read_all = self.decoder.read(ops.concatenate(steps, axis=0), training=training)
+        cuts = np.cumsum(counts)[:-1].tolist()
+        flat = [ops.split(leaf, cuts, axis=0) for leaf in keras.tree.flatten(read_all)]
+        outputs, attentions = [], []
+        for step, count in enumerate(counts):
+            if step and count != counts[step - 1]:
+                state = keras.tree.map_structure(lambda leaf: leaf[:count], state)  # noqa: B023
+                rows = rows.first(count)
+            read = keras.tree.pack_sequence_as(read_all, [parts[step] for parts in flat])
+            output, attention, state = self.decoder.advance(read, memory, state, rows)
+            outputs.append(output)
+            attentions.append(attention)
+        return outputs, attentions
+
+    @staticmethod
+    def _uneven(attentions: list[Any]) -> Any:
+        """Mean over captions of sum over places of (1 - sum over time of attention)^2."""
+        total = attentions[0]
+        for attention in attentions[1:]:
+            missing = total.shape[0] - attention.shape[0]
+            total = total + ops.pad(attention, ((0, missing), (0, 0)))
+        return ops.mean(ops.sum(ops.square(1.0 - total), axis=-1))
+
+    def word_logp(
+        self, features: Any, captions: Sequence[Sequence[int]], images: Sequence[int] | None = None
+    ) -> list:
+        """Log-probability of each id of given captions under teacher forcing.
+
+        Args:
+            features: [B, L, C].
+            captions: N id sequences `[w1 .. wn, <end>]`.
+            images: N image numbers in 0..B-1; caption i belongs to image i when None.
+
+        Returns:
+            N float32 arrays [T_i].
+        """
+        images = list(range(len(captions))) if images is None else list(images)
+        group = int(np.bincount(images).max())
+        packed = pack(captions, images, batch=int(features.shape[0]), group=group)
+        logits = self({"features": features, **packed.as_inputs()}, training=False)
+        logp = ops.log_softmax(logits, axis=-1)
+        chosen = ops.take_along_axis(logp, ops.expand_dims(packed.targets, 1), axis=1)[:, 0]
+        return unpack(ops.convert_to_numpy(chosen), packed)
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the network, weights and vocabulary apart; plain JSON."""
+        return {
+            "encoder": self._encoder_config,
+            "decoder": self._decoder_spec,
+            "max_length": self.max_length,
+            "image_size": list(self.image_size),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], tokenizer: Tokenizer | None = None) -> CaptionModel:
+        """Rebuilds a network, with random weights, from `get_config()` and its tokenizer."""
+        if tokenizer is None:
+            raise ModelError("expected a tokenizer beside the config: from_config(config, tokenizer=...)")
+        size = tuple(config["image_size"])
+        return cls(**{**config, "image_size": size, "tokenizer": tokenizer})

@@ -1,0 +1,212 @@
+"""The recurrent cells: what was read, what was seen and the state so far give an output and the next state.
+
+A cell splits its input in two, because half of it need not wait for the recurrence:
+
+    read(words [..., E]) -> gates [..., n * units]         one matrix product for any number of words at once
+    call(gates, seen [R, S] or None, states) -> output, states
+
+`gates + [seen, h] W` is the usual `[words, seen, h] W + b`, cut where training can gain from it: words are known
+beforehand under teacher forcing, so their part leaves the loop (and its gradient is one large product).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from captioner.registry import Table
+
+
+class _Joint(keras.initializers.Initializer):
+    """Glorot uniform for the rows that are seen, orthogonal for the last `units` rows, which are recurrent."""
+
+    def __init__(self, units: int):
+        self.units = units
+
+    def __call__(self, shape: tuple[int, int], dtype: Any = None) -> Any:
+        seen, width = shape[0] - self.units, shape[1]
+        parts = [keras.initializers.Orthogonal()((self.units, width), dtype)]
+        if seen:
+            parts.insert(0, keras.initializers.GlorotUniform()((seen, width), dtype))
+        return ops.concatenate(parts, axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"units": self.units}
+
+
+class Cell(keras.layers.Layer):
+    """Base of the cells: `gates` blocks of `units`, one joint matrix over what is seen and the hidden state.
+
+    Args:
+        units: int, default 512.
+        max_length: int, default 20. Most words of a caption; only a cell that re-reads cares.
+
+    Attributes:
+        state_sizes: widths of the states that a picture may seed; the first is the hidden state.
+        output_size: width of the output.
+    """
+
+    gates = 1
+
+    def __init__(self, units: int = 512, max_length: int = 20, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.units, self.max_length = units, max_length
+        self.state_sizes, self.output_size = [units], units
+        self.reader = keras.layers.Dense(self.gates * units, bias_initializer=self._first_bias, name="reader")
+        self.joint = keras.layers.Dense(
+            self.gates * units, use_bias=False, kernel_initializer=_Joint(units), name="joint"
+        )
+
+    def _first_bias(self, shape: tuple[int], dtype: Any = None) -> Any:
+        return ops.zeros(shape, dtype)
+
+    def read(self, words: Any) -> Any:
+        """Gates [..., n * units] of word vectors [..., E]."""
+        return self.reader(words)
+
+    def history(self, like: Any, length: int | None = None) -> list[Any]:
+        """Further states that no picture seeds, for as many rows as `like` [R, ...] has."""
+        return []
+
+    def mixed(self, gates: Any, seen: Any, h: Any) -> Any:
+        """gates + [seen, h] W."""
+        return gates + self.joint(h if seen is None else ops.concatenate([seen, h], axis=-1))
+
+    def call(self, gates: Any, seen: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        """Output [R, output_size] and next states, for gates [R, n * units] and seen [R, S] or None."""
+        raise NotImplementedError
+
+
+class SimpleRNN(Cell):
+    """Elman network: h = tanh(W x + U h), no gates; gradients vanish or explode with length."""
+
+    def call(self, gates: Any, seen: Any, states: list[Any]) -> tuple[Any, list[Any]]:  # noqa: D102
+        h = ops.tanh(self.mixed(gates, seen, states[0]))
+        return h, [h]
+
+
+def _lstm(mixed: Any, c: Any) -> tuple[Any, Any]:
+    i, f, g, o = ops.split(mixed, 4, axis=-1)
+    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    return ops.sigmoid(o) * ops.tanh(c), c
+
+
+def _forget_bias(shape: tuple[int], dtype: Any = None) -> Any:
+    """Ones for the forget gate, so that an LSTM remembers at first (Jozefowicz et al. 2015), zeros elsewhere."""
+    units = shape[0] // 4
+    return ops.concatenate([ops.zeros(units, dtype), ops.ones(units, dtype), ops.zeros(2 * units, dtype)])
+
+
+class LSTM(Cell):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997): gates and an additive memory."""
+
+    gates = 4
+
+    def __init__(self, units: int = 512, max_length: int = 20, **kwargs: Any):
+        super().__init__(units, max_length, **kwargs)
+        self.state_sizes = [units, units]
+
+    def _first_bias(self, shape: tuple[int], dtype: Any = None) -> Any:
+        return _forget_bias(shape, dtype)
+
+    def call(self, gates: Any, seen: Any, states: list[Any]) -> tuple[Any, list[Any]]:  # noqa: D102
+        h, c = _lstm(self.mixed(gates, seen, states[0]), states[1])
+        return h, [h, c]
+
+
+class GRU(Cell):
+    """Gated recurrent unit (Cho et al. 2014): gates, no separate memory; the reset gate works after the product."""
+
+    gates = 3
+
+    def __init__(self, units: int = 512, max_length: int = 20, **kwargs: Any):
+        super().__init__(units, max_length, **kwargs)
+        self.recur = keras.layers.Dense(3 * units, kernel_initializer="orthogonal", name="recur")
+        self.joint = keras.layers.Dense(3 * units, use_bias=False, name="joint")
+
+    def call(self, gates: Any, seen: Any, states: list[Any]) -> tuple[Any, list[Any]]:  # noqa: D102
+        h = states[0]
+        outer = gates if seen is None else gates + self.joint(seen)
+        (z, r, n), (hz, hr, hn) = ops.split(outer, 3, axis=-1), ops.split(self.recur(h), 3, axis=-1)
+        keep = ops.sigmoid(z + hz)
+        fresh = ops.tanh(n + ops.sigmoid(r + hr) * hn)
+        h = keep * h + (1.0 - keep) * fresh
+        return h, [h]
+
+
+class Bidirectional(LSTM):
+    """LSTM that re-reads the words so far in both directions: T(T+1)/2 backward steps instead of T.
+
+    The forward half goes on from its state, as re-reading would give the same. The backward half has no such
+    shortcut: with each new word everything before it is read again, from the newest to the first. It keeps its
+    projected inputs in the state, newest first, so that re-reading costs one recurrent matrix product a word. The
+    state holds max_length x 4 x backward_units numbers a row, which beam search has to move at each step.
+
+    Args:
+        units: int, default 512. Width of the forward half.
+        max_length: int, default 20. Most words that can be re-read.
+        backward_units: int, default half of `units`.
+    """
+
+    def __init__(
+        self, units: int = 512, max_length: int = 20, backward_units: int | None = None, **kwargs: Any
+    ):
+        super().__init__(units, max_length, **kwargs)
+        self.backward_units = backward_units or math.ceil(units / 2)
+        self.output_size = units + self.backward_units
+        width = 4 * self.backward_units
+        self.back_reader = keras.layers.Dense(width, bias_initializer=_forget_bias, name="back_reader")
+        self.back_seen = keras.layers.Dense(width, use_bias=False, name="back_seen")
+        self.back_recur = keras.layers.Dense(
+            width, use_bias=False, kernel_initializer="orthogonal", name="back_recur"
+        )
+
+    def read(self, words: Any) -> Any:  # noqa: D102
+        return ops.concatenate([self.reader(words), self.back_reader(words)], axis=-1)
+
+    def history(self, like: Any, length: int | None = None) -> list[Any]:
+        """An empty buffer [R, length, 4 * backward_units] and how much of it is filled [R, 1]."""
+        rows, length = ops.shape(like)[0], self.max_length if length is None else length
+        return [
+            ops.zeros((rows, length, 4 * self.backward_units), like.dtype),
+            ops.zeros((rows, 1), "int32"),
+        ]
+
+    def call(self, gates: Any, seen: Any, states: list[Any]) -> tuple[Any, list[Any]]:  # noqa: D102
+        h, c, buffer, filled = states
+        split = 4 * self.units
+        output, (h, c) = super().call(gates[:, :split], seen, [h, c])
+        newest = gates[:, split:] if seen is None else gates[:, split:] + self.back_seen(seen)
+        # Training starts with an empty buffer that grows, all of it filled; a search needs one of fixed size.
+        growing = buffer.shape[1] < self.max_length
+        kept = buffer if growing else buffer[:, : self.max_length - 1]
+        buffer, filled = ops.concatenate([ops.expand_dims(newest, 1), kept], axis=1), filled + 1
+        back = self._reread(buffer, None if growing else filled)
+        return ops.concatenate([output, back], axis=-1), [h, c, buffer, filled]
+
+    def _reread(self, buffer: Any, filled: Any) -> Any:
+        """Last output of an LSTM over the first `filled` places of the buffer (all of them when None)."""
+        c = ops.zeros_like(buffer[:, 0, : self.backward_units])
+        h, c = _lstm(buffer[:, 0], c)
+        for place in range(1, buffer.shape[1]):
+            next_h, next_c = _lstm(buffer[:, place] + self.back_recur(h), c)
+            if filled is None:
+                h, c = next_h, next_c
+            else:
+                live = filled > place
+                h, c = ops.where(live, next_h, h), ops.where(live, next_c, c)
+        return h
+
+
+CELLS = Table(
+    "cell",
+    {
+        "lstm": "captioner.models.cells:LSTM",
+        "gru": "captioner.models.cells:GRU",
+        "simple_rnn": "captioner.models.cells:SimpleRNN",
+        "bidirectional": "captioner.models.cells:Bidirectional",
+    },
+)

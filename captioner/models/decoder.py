@@ -1,0 +1,139 @@
+"""The contract every decoder keeps, and what the families share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from captioner.models.attention import ATTENTIONS
+from captioner.models.cells import CELLS, Cell
+from captioner.models.rows import Rows
+from captioner.registry import Spec, parse_spec
+
+
+class Decoder(keras.layers.Layer):
+    """From features to words, one word a step.
+
+    The contract that training, every search strategy and every export build on:
+
+        start(features [B, L, C]) -> memory, state                  once an image; leaves lead with B
+        step(ids [R], memory, state) -> output, attention, state    once a word; R = B * G, state leads with R
+        head(output [R, D]) -> logits [R, V]
+
+    `step` is `read`, what the words alone decide, then `advance`, what must wait for the state. `read` and `head`
+    stand outside the recurrence, so training runs each once over all steps: two large matrix products instead of
+    2 T small ones. The memory of an image serves all its G rows and is never copied; a search copies and reorders
+    the state alone.
+
+    Args:
+        vocabulary_size: int. V.
+        max_length: int, default 20. Most words a caption has (only the bidirectional cell depends on it).
+        cell: spec of `CELLS`, default "lstm".
+        units: int, default 512. Width of the cell.
+        embedding: int, default 512. Width of word vectors.
+        attention: spec of `ATTENTIONS`, default "additive".
+        depth: int, default 512. Features are projected to this width (ReLU); 0 leaves them as they are.
+        dropout: float, default 0.5. Of features, word vectors and output.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        max_length: int = 20,
+        cell: str = "lstm",
+        units: int = 512,
+        embedding: int = 512,
+        attention: str = "additive",
+        depth: int = 512,
+        dropout: float = 0.5,
+        **kwargs: Any,
+    ):
+        super().__init__(name="decoder", **kwargs)
+        self.max_length, self.units, self.depth = max_length, units, depth
+        self.embedding_depth, self._cell_spec = embedding, parse_spec(cell)
+        self.embedding = keras.layers.Embedding(vocabulary_size, embedding, name="embedding")
+        self.project = keras.layers.Dense(depth, activation="relu", name="project") if depth else None
+        self.attention = ATTENTIONS.build(attention, name="attention")
+        self.drop_features = keras.layers.Dropout(dropout, name="drop_features")
+        self.drop_words = keras.layers.Dropout(dropout, name="drop_words")
+        self.drop_output = keras.layers.Dropout(dropout, name="drop_output")
+        self.logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+
+    def build_on(self, places: int, channels: int) -> None:
+        """Makes every weight, for features [B, L, C] with L = `places`, C = `channels`."""
+        depth = self.depth or channels
+        self.attention.build_on(depth, self.query_depth(depth))
+        features = ops.zeros((1, places, channels))
+        memory, state = self.start(features)
+        output, _, _ = self.step(ops.zeros((1,), "int32"), memory, state)
+        self.head(output)
+        self.built = True
+
+    def query_depth(self, depth: int) -> int:
+        """Width of what looks, for values of width `depth`."""
+        raise NotImplementedError
+
+    def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:
+        """Memory and first state for features [B, L, C].
+
+        `history` is how many places a re-reading cell's buffer has at first: all it may need when None, 0 when
+        the caller lets it grow (training).
+        """
+        raise NotImplementedError
+
+    def read(self, ids: Any, training: bool = False) -> Any:
+        """What the words ids [R] bring into a step, [R, E']; any number of words at once."""
+        raise NotImplementedError
+
+    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:
+        """Output [R, D], attention [R, L] and next state from what was `read`; `rows` is given by training."""
+        raise NotImplementedError
+
+    def step(self, ids: Any, memory: Any, state: Any) -> tuple[Any, Any, Any]:
+        """Output [R, D], attention [R, L] and next state after the words ids [R]."""
+        return self.advance(self.read(ids), memory, state)
+
+    def head(self, output: Any, training: bool = False) -> Any:
+        """Logits [R, V] from output [R, D]."""
+        return self.logits(self.drop_output(output, training=training))
+
+    def values(self, features: Any, training: bool) -> Any:
+        """Features [B, L, C] to values [B, L, depth]: a projection with ReLU, then dropout."""
+        values = ops.cast(features, self.compute_dtype)
+        values = values if self.project is None else self.project(values)
+        return self.drop_features(values, training=training)
+
+    def words(self, ids: Any, training: bool) -> Any:
+        """Word vectors [R, embedding] of ids [R]."""
+        return self.drop_words(self.embedding(ids), training=training)
+
+    def make_cell(self, name: str) -> Cell:
+        """A cell of the decoder's kind."""
+        spec = Spec(self._cell_spec.name, {"units": self.units, **self._cell_spec.args})
+        return CELLS.build(spec, max_length=self.max_length, name=name)
+
+
+class Seeds(keras.layers.Layer):
+    """First states of a cell from the mean of the values: tanh(W mean + b) (Xu et al. 2015, section 3.1.2).
+
+    Args:
+        cell: Cell. The cell to start.
+        name: str.
+    """
+
+    def __init__(self, cell: Cell, name: str):
+        super().__init__(name=name)
+        self._start_history, self._output_size = cell.history, cell.output_size
+        self.makers = [
+            keras.layers.Dense(size, activation="tanh", name=f"state_{i}")
+            for i, size in enumerate(cell.state_sizes)
+        ]
+
+    def call(self, mean: Any, history: int | None = None) -> tuple[list[Any], Any]:
+        """States for the B rows of `mean` [B, D], and the output [B, D'] that a cell in them would have given."""
+        states = [make(mean) for make in self.makers]
+        missing = self._output_size - states[0].shape[-1]
+        output = ops.pad(states[0], ((0, 0), (0, missing))) if missing else states[0]
+        return states + self._start_history(mean, history), output

@@ -1,0 +1,205 @@
+"""The decoder families, each one `start`, `step` and `head` as `Decoder` promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from captioner.models.decoder import Decoder, Seeds
+from captioner.models.rows import Rows
+from captioner.registry import Table
+
+
+class SoftAttention(Decoder):
+    """Soft attention with gated context (Xu et al. 2015, Show, Attend and Tell).
+
+    The previous output looks (eq. 4-6), a gate scales what it sees (section 4.2.1), the cell reads word and
+    context (eq. 1-3), and the head sums projections of output, context and word before the vocabulary (eq. 7).
+    Arguments as for `Decoder`.
+    """
+
+    def __init__(self, vocabulary_size: int, **kwargs: Any):
+        super().__init__(vocabulary_size, **kwargs)
+        self.cell = self.make_cell("cell")
+        self.seeds = Seeds(self.cell, name="seeds")
+        self.gate = keras.layers.Dense(1, activation="sigmoid", name="gate")
+        self.deep_output = keras.layers.Dense(self.embedding_depth, name="deep_output")
+
+    def query_depth(self, depth: int) -> int:  # noqa: D102
+        return self.cell.output_size
+
+    def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:  # noqa: D102
+        values = self.values(features, training)
+        states, output = self.seeds(ops.mean(values, axis=1), history=history)
+        return self.attention.prepare(values), {"cell": states, "output": output}
+
+    def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102
+        words = self.words(ids, training)
+        return {"gates": self.cell.read(words), "words": words}
+
+    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:  # noqa: D102
+        context, attention = self.attention.attend(state["output"], memory, rows)
+        context = self.gate(state["output"]) * context
+        output, states = self.cell(read["gates"], context, state["cell"])
+        said = ops.concatenate([output, context, read["words"]], axis=-1)
+        return said, attention, {"cell": states, "output": output}
+
+    def head(self, output: Any, training: bool = False) -> Any:  # noqa: D102
+        return super().head(self.deep_output(output), training)
+
+
+class Adaptive(Decoder):
+    """Adaptive attention with a visual sentinel (Lu et al. 2017, section 2.3): it may choose not to look.
+
+    The output looks at the places and at a sentinel made from the cell's memory, s = sigmoid(W x + U h) * tanh(m)
+    (eq. 9-10), m being the LSTM's memory, or the state of a cell that has no other. The map of a word sums to
+    1 - beta, the share that went to the picture (eq. 11-13). The mean feature is projected to the width of the
+    word vectors and added to them. Arguments as for `Decoder`.
+    """
+
+    def __init__(self, vocabulary_size: int, **kwargs: Any):
+        super().__init__(vocabulary_size, **kwargs)
+        self.cell = self.make_cell("cell")
+        self.seeds = Seeds(self.cell, name="seeds")
+        self.picture = keras.layers.Dense(self.embedding_depth, activation="relu", name="picture")
+        self.gate_words = keras.layers.Dense(self.cell.units, name="gate_words")
+        self.gate_state = keras.layers.Dense(self.cell.units, use_bias=False, name="gate_state")
+        self.sentinel: Any = None
+        self.deep_output = keras.layers.Dense(self.embedding_depth, activation="tanh", name="deep_output")
+
+    def query_depth(self, depth: int) -> int:  # noqa: D102
+        self.sentinel = keras.layers.Dense(depth, activation="relu", name="sentinel")
+        return self.cell.output_size
+
+    def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:  # noqa: D102
+        values = self.values(features, training)
+        mean = ops.mean(values, axis=1)
+        states, output = self.seeds(mean, history=history)
+        picture = self._gates(self.picture(mean))
+        return self.attention.prepare(values), {"cell": states, "output": output, "picture": picture}
+
+    def _gates(self, words: Any) -> dict[str, Any]:
+        return {"cell": self.cell.read(words), "sentinel": self.gate_words(words)}
+
+    def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102
+        return self._gates(self.words(ids, training))
+
+    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:  # noqa: D102
+        picture = state["picture"]
+        gate = ops.sigmoid(read["sentinel"] + picture["sentinel"] + self.gate_state(state["output"]))
+        output, states = self.cell(read["cell"] + picture["cell"], None, state["cell"])
+        held = states[len(self.cell.state_sizes) - 1]
+        sentinel = self.sentinel(gate * ops.tanh(held))
+        context, attention = self.attention.attend(output, memory, rows, extra=sentinel)
+        said = ops.concatenate([output, context], axis=-1)
+        return said, attention, {"cell": states, "output": output, "picture": picture}
+
+    def head(self, output: Any, training: bool = False) -> Any:  # noqa: D102
+        return super().head(self.deep_output(output), training)
+
+
+class TopDown(Decoder):
+    """Top-down attention, two layers (Anderson et al. 2018, section 3.2): one cell looks, the other speaks.
+
+    The looking cell reads the speaker's last output, the mean feature and the word (eq. 2); its output looks
+    (eq. 3-5); the speaking cell reads what was seen and that output (eq. 6). The mean feature is projected to the
+    width of the word vectors and added to them. Arguments as for `Decoder`.
+    """
+
+    def __init__(self, vocabulary_size: int, **kwargs: Any):
+        super().__init__(vocabulary_size, **kwargs)
+        self.look, self.speak = self.make_cell("look"), self.make_cell("speak")
+        self.look_seeds = Seeds(self.look, name="look_seeds")
+        self.speak_seeds = Seeds(self.speak, name="speak_seeds")
+        self.picture = keras.layers.Dense(self.embedding_depth, name="picture")
+
+    def query_depth(self, depth: int) -> int:  # noqa: D102
+        return self.look.output_size
+
+    def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:  # noqa: D102
+        values = self.values(features, training)
+        mean = ops.mean(values, axis=1)
+        look, _ = self.look_seeds(mean, history=history)
+        speak, output = self.speak_seeds(mean, history=history)
+        picture = self.look.read(self.picture(mean))
+        state = {"look": look, "speak": speak, "output": output, "picture": picture}
+        return self.attention.prepare(values), state
+
+    def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102
+        return self.look.read(self.words(ids, training))
+
+    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:  # noqa: D102
+        query, look = self.look(read + state["picture"], state["output"], state["look"])
+        context, attention = self.attention.attend(query, memory, rows)
+        # The query is the only thing the speaker reads that is new at each step, so it cannot leave the loop.
+        output, speak = self.speak(self.speak.read(query), context, state["speak"])
+        state = {"look": look, "speak": speak, "output": output, "picture": state["picture"]}
+        return output, attention, state
+
+
+class ShowAndTell(Decoder):
+    """No attention (Vinyals et al. 2015, Show and Tell): the cell sees the mean feature once, before any word.
+
+    Arguments as for `Decoder`; `attention` is not used and its map is all zeros.
+    """
+
+    def __init__(self, vocabulary_size: int, **kwargs: Any):
+        super().__init__(vocabulary_size, **{**kwargs, "attention": "mean_pool"})
+        self.cell = self.make_cell("cell")
+        self.picture = keras.layers.Dense(self.embedding_depth, name="picture")
+
+    def query_depth(self, depth: int) -> int:  # noqa: D102
+        return self.cell.output_size
+
+    def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:  # noqa: D102
+        values = self.values(features, training)
+        picture = self.picture(ops.mean(values, axis=1))
+        count = ops.shape(picture)[0]
+        states = [ops.zeros((count, size), picture.dtype) for size in self.cell.state_sizes]
+        _, states = self.cell(self.cell.read(picture), None, states + self.cell.history(picture, history))
+        return {"nowhere": ops.zeros_like(values[:, :, 0], dtype="float32")}, states
+
+    def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102
+        return self.cell.read(self.words(ids, training))
+
+    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:  # noqa: D102
+        output, states = self.cell(read, None, state)
+        places = memory["nowhere"].shape[1]
+        return output, ops.zeros((ops.shape(output)[0], places), "float32"), states
+
+
+def lstm(vocabulary_size: int, **kwargs: Any) -> Decoder:
+    """Soft attention with an LSTM."""
+    return SoftAttention(vocabulary_size, cell="lstm", **kwargs)
+
+
+def gru(vocabulary_size: int, **kwargs: Any) -> Decoder:
+    """Soft attention with a GRU."""
+    return SoftAttention(vocabulary_size, cell="gru", **kwargs)
+
+
+def simple_rnn(vocabulary_size: int, **kwargs: Any) -> Decoder:
+    """Soft attention with a simple RNN."""
+    return SoftAttention(vocabulary_size, cell="simple_rnn", **kwargs)
+
+
+def bidirectional(vocabulary_size: int, **kwargs: Any) -> Decoder:
+    """Soft attention with an LSTM that re-reads the words so far in both directions."""
+    return SoftAttention(vocabulary_size, cell="bidirectional", **kwargs)
+
+
+DECODERS = Table(
+    "decoder",
+    {
+        "lstm": "captioner.models.decoders:lstm",
+        "gru": "captioner.models.decoders:gru",
+        "simple_rnn": "captioner.models.decoders:simple_rnn",
+        "bidirectional": "captioner.models.decoders:bidirectional",
+        "soft_attention": "captioner.models.decoders:SoftAttention",
+        "adaptive": "captioner.models.decoders:Adaptive",
+        "top_down": "captioner.models.decoders:TopDown",
+        "show_and_tell": "captioner.models.decoders:ShowAndTell",
+    },
+)

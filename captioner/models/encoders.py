@@ -1,0 +1,223 @@
+"""The encoders: pixels 0..255 to features [B, L, C], by any CNN that ends in a grid.
+
+The table covers `keras.applications`. Each row takes `weights`: None (random), "imagenet" (downloaded and cached by
+Keras) or the path of a weights file made for the network without its top; and `layer`: the name of the layer whose
+output is the grid, the last one when None, so that an earlier stage gives a finer grid.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from functools import partial
+from typing import Any
+
+import keras
+from keras import ops
+
+from captioner.errors import ModelError
+from captioner.registry import Spec, Table, parse_spec, unknown
+
+# How a network wants its pixels, from 0..255: mean and deviation per channel, and whether channels are BGR.
+_SCALINGS: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), False),
+    "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False),
+    "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), True),
+}
+
+# Row: class in keras.applications, scaling ("none": the network scales its pixels itself).
+_APPLICATIONS: dict[str, tuple[str, str]] = {
+    "mobilenet": ("MobileNet", "tf"),
+    "mobilenet_v2": ("MobileNetV2", "tf"),
+    "mobilenet_v3_small": ("MobileNetV3Small", "none"),
+    "mobilenet_v3_large": ("MobileNetV3Large", "none"),
+    **{f"efficientnet_b{i}": (f"EfficientNetB{i}", "none") for i in range(8)},
+    **{f"efficientnet_v2_b{i}": (f"EfficientNetV2B{i}", "none") for i in range(4)},
+    **{f"efficientnet_v2_{s}": (f"EfficientNetV2{s.upper()}", "none") for s in "sml"},
+    **{f"resnet{n}": (f"ResNet{n}", "caffe") for n in (50, 101, 152)},
+    **{f"resnet{n}_v2": (f"ResNet{n}V2", "tf") for n in (50, 101, 152)},
+    **{f"densenet{n}": (f"DenseNet{n}", "torch") for n in (121, 169, 201)},
+    "inception_v3": ("InceptionV3", "tf"),
+    "inception_resnet_v2": ("InceptionResNetV2", "tf"),
+    "xception": ("Xception", "tf"),
+    "nasnet_mobile": ("NASNetMobile", "tf"),
+    **{f"vgg{n}": (f"VGG{n}", "caffe") for n in (16, 19)},
+    **{f"convnext_{s}": (f"ConvNeXt{s.capitalize()}", "none") for s in ("tiny", "small", "base", "large")},
+}
+
+
+class Encoder(keras.layers.Layer):
+    """A CNN made into an encoder: scales pixels, runs the network, flattens its grid to L places.
+
+    Args:
+        network: keras.Model from pixels [B, H, W, 3] to a grid [B, h, w, C].
+        scaling: str, default "none". How the network wants its pixels: "none" (0..255 as they come), "tf" (-1..1),
+            "torch" (ImageNet mean and deviation) or "caffe" (BGR, ImageNet mean).
+
+    Raises:
+        ModelError: if the network does not end in a grid of known size.
+
+    Example:
+        >>> import keras
+        >>> pixels = keras.Input((32, 32, 3))
+        >>> network = keras.Model(pixels, keras.layers.Conv2D(8, 4, strides=8)(pixels))
+        >>> Encoder(network).grid
+        (4, 4)
+    """
+
+    def __init__(self, network: keras.Model, scaling: str = "none", **kwargs: Any):
+        super().__init__(name="encoder", **kwargs)
+        shape = tuple(network.output.shape) if not isinstance(network.output, list | dict) else ()
+        if len(shape) != 4 or None in shape[1:]:
+            raise ModelError(
+                f"expected an encoder that ends in a grid [B, h, w, C] of known size, got output shape {shape}; "
+                "leave out pooling and the classifier (include_top=False) and give the network an input size"
+            )
+        if scaling not in _SCALINGS:
+            raise ModelError(unknown("scaling", scaling, _SCALINGS))
+        self.network, self.scaling = network, scaling
+        self.grid, self.channels = (int(shape[1]), int(shape[2])), int(shape[3])
+        self.image_size = (int(network.input.shape[1]), int(network.input.shape[2]))
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Features [B, L, C] of pixels 0..255 [B, H, W, 3], whole numbers of any type."""
+        mean, deviation, flip = _SCALINGS[self.scaling]
+        pixels = ops.cast(images, self.compute_dtype)
+        pixels = ops.flip(pixels, axis=-1) if flip else pixels
+        if self.scaling != "none":
+            pixels = (pixels - ops.convert_to_tensor(mean, pixels.dtype)) / ops.convert_to_tensor(
+                deviation, pixels.dtype
+            )
+        grid = self.network(pixels, training=training)
+        return ops.reshape(grid, (-1, self.grid[0] * self.grid[1], self.channels))
+
+
+def _application(
+    name: str,
+    image_size: tuple[int, int],
+    weights: str | None = None,
+    layer: str | None = None,
+    **options: Any,
+) -> Encoder:
+    class_name, scaling = _APPLICATIONS[name]
+    make = getattr(keras.applications, class_name)
+    allowed = inspect.signature(make).parameters
+    for key in options:
+        if key not in allowed or key in ("include_top", "input_shape", "pooling"):
+            own = [k for k in ("alpha", "depth_multiplier", "minimalistic", "dropout_rate") if k in allowed]
+            raise ModelError(unknown(f"option of encoder {name!r}:", key, ["weights", "layer", *own]))
+    network = _load(name, make, image_size, weights, options)
+    if layer is not None:
+        names = [each.name for each in network.layers]
+        if layer not in names:
+            near = [n for n in names if n.endswith(("_relu", "_out", "_add", "_pool", "_concat", "_conv"))]
+            raise ModelError(unknown(f"layer of encoder {name!r}:", layer, near or names))
+        network = keras.Model(network.input, network.get_layer(layer).output, name=network.name)
+    return Encoder(network, scaling)
+
+
+def _load(
+    name: str, make: Any, image_size: tuple[int, int], weights: str | None, options: dict
+) -> keras.Model:
+    """The network with its weights; whatever goes wrong is one line."""
+    if weights not in (None, "imagenet"):
+        _check_file(name, weights, "None, 'imagenet' or the path of a file")
+    try:
+        # Path weights are loaded apart from construction, to tell a wrong file from a wrong size.
+        network = make(
+            include_top=False,
+            weights="imagenet" if weights == "imagenet" else None,
+            input_shape=(*image_size, 3),
+            **options,
+        )
+    except ValueError as error:
+        raise ModelError(f"encoder {name!r} cannot be built for {image_size}: {_first_line(error)}") from None
+    except Exception as error:
+        if weights != "imagenet":
+            raise
+        raise ModelError(
+            f"the ImageNet weights of encoder {name!r} could not be downloaded ({_first_line(error)}); "
+            f"get the file on another machine and pass its path: \"{name}(weights='FILE')\""
+        ) from None
+    if weights not in (None, "imagenet"):
+        _load_file(network, name, weights)
+    return network
+
+
+def _check_file(name: str, weights: str, expected: str) -> None:
+    if not os.path.isfile(weights):
+        raise ModelError(
+            f"expected weights of encoder {name!r} to be {expected}, got {weights!r}, which does not exist"
+        )
+
+
+def _load_file(network: keras.Model, name: str, weights: str) -> None:
+    try:
+        network.load_weights(weights)
+    except Exception as error:
+        raise ModelError(
+            f"expected the weights of {name!r} without its top in {weights}, got another network's or a "
+            f"damaged file ({_first_line(error)})"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def small_cnn(
+    image_size: tuple[int, int], weights: str | None = None, width: int = 32, stages: int = 3
+) -> Encoder:
+    """Small CNN to train from scratch on simple pictures: `stages` strided 3x3 convolutions, then one more.
+
+    Args:
+        image_size: (height, width).
+        weights: None or path of a weights file.
+        width: int, default 32. Channels of the first stage, doubled at each next.
+        stages: int, default 3. The grid is 2 ** stages times smaller than the picture.
+    """
+    pixels = keras.Input((*image_size, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    for stage in range(stages + 1):
+        stride = 2 if stage < stages else 1
+        channels = width * 2 ** min(stage, stages - 1)
+        x = keras.layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
+        x = keras.layers.ReLU()(x)
+    network = keras.Model(pixels, x, name="small_cnn")
+    if weights is not None:
+        _check_file("small_cnn", weights, "None or the path of a file")
+        _load_file(network, "small_cnn", weights)
+    return Encoder(network)
+
+
+ENCODERS = Table(
+    "encoder", {**{name: partial(_application, name) for name in _APPLICATIONS}, "small_cnn": small_cnn}
+)
+
+
+def build_encoder(
+    encoder: str | Spec | keras.Model | Encoder, image_size: tuple[int, int]
+) -> tuple[Encoder, Any]:
+    """An encoder and what rebuilds it without its weights.
+
+    Args:
+        encoder: a spec of `ENCODERS`, any `keras.Model` from pixels 0..255 to a grid, or an `Encoder`.
+        image_size: (height, width) for a spec; a model says its own.
+
+    Returns:
+        The `Encoder` and its config: a spec string, or a dict that holds a serialised Keras model.
+    """
+    if isinstance(encoder, dict):
+        return Encoder(keras.models.model_from_json(encoder["keras"]), encoder["scaling"]), encoder
+    if isinstance(encoder, keras.Model):
+        encoder = Encoder(encoder)
+    if isinstance(encoder, Encoder):
+        return encoder, {"keras": encoder.network.to_json(), "scaling": encoder.scaling}
+    spec = parse_spec(encoder)
+    built = ENCODERS.build(spec, image_size=tuple(image_size))
+    return built, str(Spec(spec.name, {k: v for k, v in spec.args.items() if k != "weights"}))
+
+
+__all__ = ["ENCODERS", "Encoder", "build_encoder", "small_cnn"]

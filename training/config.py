@@ -1,0 +1,198 @@
+"""What a training run is made of: frozen dataclasses, and `key=value` changes cast to their fields' types."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from captioner.errors import SpecError
+from captioner.registry import unknown
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where pictures and captions come from.
+
+    Attributes:
+        source: spec of `DATASETS`.
+        min_count: int. A word needs as many occurrences in the training captions to enter the vocabulary.
+        max_vocabulary: int, 0 for no bound.
+        captions_per_image: int. G: an image's captions are trained side by side, so many at a time.
+        features: str. Folder of the feature cache.
+        max_bad: float. Share of pictures that may be unreadable.
+    """
+
+    source: str
+    min_count: int = 5
+    max_vocabulary: int = 0
+    captions_per_image: int = 5
+    features: str = "cache/features"
+    max_bad: float = 0.01
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `CaptionModel` is built from.
+
+    Attributes:
+        encoder: spec of `ENCODERS`.
+        decoder: spec of `DECODERS`.
+        image_size: int. Height and width.
+        max_length: int. Most ids of a caption; longer training captions are cut.
+        train_encoder: bool. Train the encoder too, from pixels; else its features are computed once and cached.
+    """
+
+    encoder: str
+    decoder: str
+    image_size: int = 224
+    max_length: int = 22
+    train_encoder: bool = False
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Teacher forcing with cross-entropy.
+
+    Attributes:
+        epochs: int. At most so many.
+        batch_images: int. B.
+        learning_rate: float. Peak of the schedule.
+        warmup: float. Share of all steps over which the rate climbs to its peak.
+        final: float. Share of the peak that is left at the end of the cosine.
+        label_smoothing: float. Probability spread over the whole vocabulary (Szegedy et al. 2016, section 7).
+        attention_penalty: float. Weight of doubly stochastic attention (Xu et al. 2015, eq. 14).
+        weight_decay: float. Decoupled (AdamW).
+        clip: float. Global norm that gradients are clipped to.
+        ema: float. Momentum of the moving average of weights that is evaluated and kept; 0 turns it off.
+        mixed_precision: bool. bfloat16 arithmetic, float32 weights.
+    """
+
+    epochs: int = 15
+    batch_images: int = 64
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    final: float = 0.02
+    label_smoothing: float = 0.1
+    attention_penalty: float = 0.0
+    weight_decay: float = 0.0
+    clip: float = 5.0
+    ema: float = 0.99
+    mixed_precision: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model is chosen and scored.
+
+    Attributes:
+        strategy: spec of `STRATEGIES`, the same for choosing and for the test.
+        every: int. Epochs between scorings on the validation split.
+        patience: int. Stop after so many scorings without a better CIDEr-D; 0 never stops early.
+        batch_images: int.
+        limit: int. Score the first so many validation pictures only; 0 for all.
+        tests: names of the splits scored once at the end.
+        official: bool. Also score the test splits with pycocoevalcap (needs Java).
+    """
+
+    strategy: str = "beam(width=3)"
+    every: int = 1
+    patience: int = 0
+    batch_images: int = 50
+    limit: int = 0
+    tests: tuple[str, ...] = ("test",)
+    official: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole training run; what a recipe returns.
+
+    Attributes:
+        name: str. The recipe's name.
+        data, model, xe, evaluation: the parts.
+        seed: int. Of weights, order and dropout.
+        checkpoint_minutes: float. How much work a crash may cost.
+        deterministic: bool. Slower kernels whose result does not depend on how threads are scheduled.
+    """
+
+    name: str
+    data: Data
+    model: Model
+    xe: CrossEntropy = field(default_factory=CrossEntropy)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 1
+    checkpoint_minutes: float = 5.0
+    deterministic: bool = False
+
+
+def with_changes(run: Run, changes: Sequence[str]) -> Run:
+    """A run with `key=value` changes applied.
+
+    Args:
+        run: Run.
+        changes: strings such as "xe.epochs=20" or "seed=3"; the value is cast to the field's type.
+
+    Returns:
+        A new `Run`.
+
+    Raises:
+        SpecError: for a change without "=", an unknown key (the nearest is named) or a value of another type.
+
+    Example:
+        >>> run = Run("x", Data("folder(path='a', captions='b')"), Model("small_cnn", "lstm"))
+        >>> with_changes(run, ["xe.epochs=3"]).xe.epochs
+        3
+    """
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise SpecError(f"expected --set key=value, got {change!r}")
+        run = _change(run, key.strip(), key.strip().split("."), value.strip())
+    return run
+
+
+def _change(part: Any, key: str, path: list[str], value: str) -> Any:
+    types = typing.get_type_hints(type(part))
+    name, *rest = path
+    if name not in types or bool(rest) != dataclasses.is_dataclass(types[name]):
+        raise SpecError(unknown("key", key, keys(part, prefix=key[: len(key) - len(".".join(path))])))
+    new = _change(getattr(part, name), key, rest, value) if rest else _cast(key, types[name], value)
+    return dataclasses.replace(part, **{name: new})
+
+
+def keys(part: Any, prefix: str = "") -> list[str]:
+    """All keys that `--set` takes below a part, in order."""
+    found: list[str] = []
+    for each in dataclasses.fields(part):
+        value = getattr(part, each.name)
+        if dataclasses.is_dataclass(value):
+            found += keys(value, f"{prefix}{each.name}.")
+        else:
+            found.append(prefix + each.name)
+    return found
+
+
+def _cast(key: str, kind: Any, text: str) -> Any:
+    wrong = SpecError(f"expected {key} to be {getattr(kind, '__name__', kind)}, got {text!r}")
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                text.lower()
+            ]
+        if kind is str:
+            return text
+        if kind in (int, float):
+            return kind(text)
+        value = ast.literal_eval(text) if text[:1] in "([" else tuple(filter(None, text.split(",")))
+        return tuple(str(each) for each in value)
+    except (ValueError, KeyError, SyntaxError):
+        raise wrong from None
+
+
+def as_dict(run: Run) -> dict[str, Any]:
+    """A run as plain JSON, for the run's folder and the model's card."""
+    return dataclasses.asdict(run)

@@ -1,0 +1,81 @@
+"""What a run leaves to look at: a table of figures, sample captions, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from training.datasets import Example
+
+
+class Journal:
+    """Writes `history.csv`, `samples.txt`, predictions and TensorBoard events into a run's folder.
+
+    Args:
+        out: path of the run's folder.
+    """
+
+    def __init__(self, out: Path):
+        self.out = out
+        self._events: Any = None
+
+    def _writer(self) -> Any:
+        if self._events is None:
+            self._events = tf.summary.create_file_writer(str(self.out / "events"))
+        return self._events
+
+    def row(self, row: dict[str, Any]) -> None:
+        """One epoch's figures: printed, written to `history.csv` (an epoch done again replaces its row), sent on."""
+        shown = [f"loss {row['loss']:.3f}"]
+        shown += [f"{k} {row[k]:.1f}" for k in ("CIDEr-D", "BLEU-4", "unique captions") if k in row]
+        print(
+            f"epoch {row['epoch']}: {', '.join(shown)}; {row['seconds'] / 60:.1f} minutes of training",
+            flush=True,
+        )
+        path = self.out / "history.csv"
+        rows = []
+        if path.is_file():
+            with path.open(newline="") as handle:
+                rows = [old for old in csv.DictReader(handle) if int(old["epoch"]) < row["epoch"]]
+        rows.append(row)
+        names = list(dict.fromkeys(name for each in rows for name in each))
+        with path.open("w", newline="") as handle:
+            writer = csv.DictWriter(handle, names)
+            writer.writeheader()
+            writer.writerows(rows)
+        with self._writer().as_default(step=row["epoch"]):
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(name.replace(" ", "_"), value)
+            self._writer().flush()
+
+    def samples(
+        self, epoch: int, captions: Sequence[str], examples: Sequence[Example], count: int = 8
+    ) -> None:
+        """A few validation captions beside a reference, so that one sees them grow."""
+        step = max(1, len(captions) // count)
+        lines = [
+            f"{example.id}: {caption}  |  {example.captions[0]}"
+            for caption, example in list(zip(captions, examples, strict=False))[::step][:count]
+        ]
+        path = self.out / "samples.txt"
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        # An epoch done again after a crash replaces what it wrote the first time.
+        before = before[: before.find(f"epoch {epoch}\n")] if f"epoch {epoch}\n" in before else before
+        path.write_text(
+            before + f"epoch {epoch}\n" + "".join(f"  {line}\n" for line in lines), encoding="utf-8"
+        )
+        with self._writer().as_default(step=epoch):
+            tf.summary.text("captions", "\n\n".join(lines))
+
+    def predictions(self, split: str, captions: Sequence[str], examples: Sequence[Example]) -> None:
+        """Every caption of a split, and its references, as `captioner evaluate` reads them."""
+        for name, values in (("predictions", captions), ("references", [e.captions for e in examples])):
+            content = {e.id: v for e, v in zip(examples, values, strict=True)}
+            path = self.out / f"{name}_{split}.json"
+            path.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

@@ -1,0 +1,168 @@
+"""From examples to batches whose every shape is the same, with next to no padding.
+
+A batch is B pictures with their captions, sorted by length and packed (`captioner.models.rows`). Row counts per step
+follow one profile, taken from the training lengths with some room: one shape, one trace, on every backend. A picture
+that would burst the profile waits for the next batch. Order depends on (seed, epoch) alone, so a run can be resumed
+anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from captioner.models.rows import Packed, pack
+from captioner.text import Tokenizer
+from training.datasets import Example
+
+
+class Batch(NamedTuple):
+    """One training batch: what the network is called with, targets, their weights, and its number of captions."""
+
+    inputs: dict[str, Any]
+    targets: np.ndarray
+    weights: np.ndarray
+    captions: int
+
+
+class Visit(NamedTuple):
+    """A picture with at most G of its captions, encoded."""
+
+    image: int
+    captions: list[list[int]]
+
+
+def visits(examples: Sequence[Example], tokenizer: Tokenizer, group: int, max_length: int) -> list[Visit]:
+    """All captions of all pictures, at most `group` a visit, each cut to `max_length` ids."""
+    found = []
+    for index, example in enumerate(examples):
+        encoded = [tokenizer.encode(caption, max_length) for caption in example.captions]
+        found += [Visit(index, encoded[i : i + group]) for i in range(0, len(encoded), group)]
+    return found
+
+
+class PackedBatches:
+    """Batches of packed captions, the same shapes throughout.
+
+    Args:
+        visits: the training data.
+        batch: int. B, pictures a batch.
+        group: int. G, most captions a picture.
+        seed: int.
+
+    Attributes:
+        profile: row counts n_0 >= n_1 >= ... of every batch.
+    """
+
+    def __init__(self, visits: Sequence[Visit], batch: int, group: int, seed: int):
+        self.visits, self.group, self.seed = list(visits), group, seed
+        self.batch = min(batch, len(self.visits))
+        self._counts = [_counts(visit) for visit in self.visits]
+        self.profile = self._make_profile()
+
+    def _make_profile(self) -> list[int]:
+        steps = max(len(count) for count in self._counts)
+        padded = np.zeros((len(self._counts), steps))
+        for row, count in zip(padded, self._counts, strict=True):
+            row[: len(count)] = count
+        # Mean plus three deviations of a batch's count, in eighths of a SIMD-friendly 64; never too small for one
+        # picture alone, never more than all its pictures could need.
+        mean, spread = padded.mean(0) * self.batch, padded.std(0) * math.sqrt(self.batch)
+        rows = np.minimum(np.ceil((mean + 3 * spread) / 8) * 8, padded.max(0) * self.batch)
+        rows = np.maximum(rows, padded.max(0))
+        return [int(n) for n in np.maximum.accumulate(rows[::-1])[::-1]]
+
+    @property
+    def fill(self) -> float:
+        """Share of the profile's cells that hold a word, on average."""
+        words = sum(int(count.sum()) for count in self._counts) / len(self._counts) * self.batch
+        return words / sum(self.profile)
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """Which visits make up each batch of an epoch; the last batch is filled up with visits of the first ones."""
+        order = list(np.random.default_rng([self.seed, epoch]).permutation(len(self.visits)))
+        batches: list[list[int]] = []
+        waiting: list[int] = []
+        position = 0
+        limit = np.array(self.profile)
+        while waiting or position < len(order):
+            used = np.zeros_like(limit)
+            chosen: list[int] = []
+            still: list[int] = []
+            queue = waiting
+            while len(chosen) < self.batch and (queue or position < len(order)):
+                if queue:
+                    visit = queue.pop(0)
+                else:
+                    visit, position = int(order[position]), position + 1
+                count = self._counts[visit]
+                total = used[: len(count)] + count
+                if (total > limit[: len(count)]).any():
+                    still.append(visit)
+                    if len(still) > 4 * self.batch:
+                        break
+                    continue
+                used[: len(count)] = total
+                chosen.append(visit)
+            waiting = still + queue
+            batches.append(chosen)
+        self._fill_up(batches, [int(visit) for visit in order], limit)
+        return batches
+
+    def _fill_up(self, batches: list[list[int]], order: list[int], limit: np.ndarray) -> None:
+        last = batches[-1]
+        used = np.zeros_like(limit)
+        for visit in last:
+            used[: len(self._counts[visit])] += self._counts[visit]
+        for visit in order:
+            if len(last) >= self.batch:
+                return
+            count = self._counts[visit]
+            total = used[: len(count)] + count
+            if visit not in last and not (total > limit[: len(count)]).any():
+                used[: len(count)] = total
+                last.append(visit)
+
+    def packed(self, chosen: Sequence[int]) -> tuple[np.ndarray, Packed, int]:
+        """Image numbers [B] (the last repeated if short), the packed captions, and how many captions there are."""
+        captions = [caption for visit in chosen for caption in self.visits[visit].captions]
+        owner = [slot for slot, visit in enumerate(chosen) for _ in self.visits[visit].captions]
+        images = [self.visits[visit].image for visit in chosen]
+        images += images[-1:] * (self.batch - len(images))
+        return np.array(images), pack(captions, owner, self.batch, self.group, self.profile), len(captions)
+
+    def epoch(
+        self, epoch: int, read: Callable[[np.ndarray], Any], key: str, skip: int = 0
+    ) -> Iterator[Batch]:
+        """Batches of an epoch, the next one prepared while the last is worked on.
+
+        Args:
+            epoch: int.
+            read: from image numbers [B] to their features or pixels.
+            key: str. The name the network takes these by, "features" or "images".
+            skip: int. Batches already done.
+        """
+
+        def make(chosen: list[int]) -> Batch:
+            images, packed, captions = self.packed(chosen)
+            return Batch({key: read(images), **packed.as_inputs()}, packed.targets, packed.weights, captions)
+
+        plan = self.plan(epoch)[skip:]
+        if not plan:
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(make, chosen) for chosen in plan[:1]]
+            for following in [*plan[1:], None]:
+                batch = ahead.pop().result()
+                if following is not None:
+                    ahead.append(pool.submit(make, following))
+                yield batch
+
+
+def _counts(visit: Visit) -> np.ndarray:
+    lengths = np.array([len(caption) for caption in visit.captions])
+    return (lengths[:, None] > np.arange(lengths.max())).sum(0)

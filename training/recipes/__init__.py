@@ -1,0 +1,17 @@
+"""The recipes: short files that return a `Run`. A new one is a function and its line here."""
+
+from captioner.registry import Table
+
+RECIPES = Table(
+    "recipe",
+    {
+        "tiny": "training.recipes.tiny:tiny",
+        "flickr8k_lstm": "training.recipes.flickr8k:lstm",
+        "flickr8k_gru": "training.recipes.flickr8k:gru",
+        "flickr8k_simple_rnn": "training.recipes.flickr8k:simple_rnn",
+        "flickr8k_bidirectional": "training.recipes.flickr8k:bidirectional",
+        "flickr8k_show_and_tell": "training.recipes.flickr8k:show_and_tell",
+        "flickr8k_topdown": "training.recipes.flickr8k:topdown",
+        "coco_lstm": "training.recipes.coco:lstm",
+    },
+)

@@ -1,0 +1,20 @@
+"""MS COCO from tensorflow-datasets, Karpathy-free: its own train and validation splits."""
+
+from __future__ import annotations
+
+from training.config import CrossEntropy, Data, Evaluation, Model, Run
+
+
+def lstm() -> Run:
+    """COCO captions with soft attention and an LSTM, for a machine with time and 100 GB to spare."""
+    return Run(
+        name="coco_lstm",
+        data=Data(source="coco()", min_count=5),
+        model=Model(
+            encoder="densenet169(weights='imagenet')",
+            decoder="lstm(units=1024, embedding=512, attention='multi_head')",
+            max_length=20,
+        ),
+        xe=CrossEntropy(epochs=20, batch_images=64, learning_rate=1e-3, label_smoothing=0.1, ema=0.999),
+        evaluation=Evaluation(strategy="beam(width=3)", limit=5000, official=True),
+    )

@@ -1,0 +1,52 @@
+"""Flickr8k, Karpathy split, a frozen DenseNet169, cross-entropy: one recipe a decoder, all else alike.
+
+Get the pictures and `dataset_flickr8k.json` from their authors and put them where `DATA` says, or pass
+`--set data.source="flickr(folder='...', captions='...')"`.
+"""
+
+from __future__ import annotations
+
+from training.config import CrossEntropy, Data, Evaluation, Model, Run
+
+DATA = "flickr(folder='data/flickr8k/images', captions='data/flickr8k/dataset_flickr8k.json')"
+ENCODER = "densenet169(weights='imagenet')"
+
+
+def _run(name: str, decoder: str) -> Run:
+    return Run(
+        name=name,
+        data=Data(source=DATA, min_count=5),
+        model=Model(encoder=ENCODER, decoder=decoder, max_length=22),
+        xe=CrossEntropy(epochs=8, batch_images=64, learning_rate=2e-3, label_smoothing=0.1, ema=0.99),
+        evaluation=Evaluation(strategy="beam(width=3)", every=1, official=True),
+    )
+
+
+def lstm() -> Run:
+    """Soft attention with an LSTM."""
+    return _run("flickr8k_lstm", "lstm(embedding=256, attention='multi_head', dropout=0.4)")
+
+
+def gru() -> Run:
+    """Soft attention with a GRU."""
+    return _run("flickr8k_gru", "gru(embedding=256, attention='multi_head', dropout=0.4)")
+
+
+def simple_rnn() -> Run:
+    """Soft attention with a simple RNN."""
+    return _run("flickr8k_simple_rnn", "simple_rnn(embedding=256, attention='multi_head', dropout=0.4)")
+
+
+def bidirectional() -> Run:
+    """Soft attention with an LSTM that re-reads the words so far in both directions."""
+    return _run("flickr8k_bidirectional", "bidirectional(embedding=256, attention='multi_head', dropout=0.4)")
+
+
+def show_and_tell() -> Run:
+    """No attention: an LSTM that sees the mean feature once."""
+    return _run("flickr8k_show_and_tell", "show_and_tell(embedding=256, dropout=0.4)")
+
+
+def topdown() -> Run:
+    """Top-down attention: one LSTM looks, another speaks."""
+    return _run("flickr8k_topdown", "top_down(embedding=256, attention='multi_head', dropout=0.4)")

@@ -1,0 +1,124 @@
+"""What a run reads: examples, vocabulary, and features from the cache or pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from captioner import images
+from captioner.errors import DataError, ImageError
+from captioner.models import CaptionModel
+from captioner.text import Tokenizer
+from training.config import Run
+from training.datasets import DATASETS, Example
+from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
+from training.features import encode_split
+from training.pipeline import Visit, visits
+
+
+class Pixels:
+    """Pictures of a split as uint8 [N, H, W, 3], decoded once when asked for and kept while they are small enough."""
+
+    def __init__(self, examples: Sequence[Example], size: tuple[int, int], keep_bytes: float = 4e9):
+        self.examples = list(examples)
+        self._keep = len(self.examples) * size[0] * size[1] * 3 <= keep_bytes
+        self._kept: dict[int, np.ndarray] = {}
+        self._read = images.reader(size)
+        self._pool = ThreadPoolExecutor(2)
+
+    def _load(self, index: int) -> np.ndarray:
+        if index not in self._kept:
+            try:
+                pixels = self._read(self.examples[index].read()).numpy().astype(np.uint8)
+            except ImageError as error:
+                raise DataError(f"picture {self.examples[index].id} cannot be read: {error}") from None
+            if not self._keep:
+                return pixels
+            self._kept[index] = pixels
+        return self._kept[index]
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        return np.stack(list(self._pool.map(self._load, np.asarray(index).tolist())))
+
+
+class Source:
+    """The data of a run, ready for training and scoring.
+
+    Args:
+        run: Run.
+
+    Attributes:
+        tokenizer: fitted on the training captions alone.
+        key: "features" when the encoder is frozen, else "images".
+        visits: training captions, encoded, a few an image.
+    """
+
+    def __init__(self, run: Run):
+        self.run, data = run, run.data
+        self.dataset = DATASETS.build(data.source)
+        self._splits: dict[str, Any] = {}
+        self._encoder: Any = None
+        self.key = "images" if run.model.train_encoder else "features"
+        self.training_captions = [c for e in self.dataset.examples("train") for c in e.captions]
+        self.tokenizer = Tokenizer.fit(
+            self.training_captions, min_count=data.min_count, max_size=data.max_vocabulary or None
+        )
+
+    def prepare(self, model: CaptionModel) -> None:
+        """Computes or opens what every split is read from."""
+        self._encoder = model.encoder
+        for split in {"train": 0, "validation": 0, **dict.fromkeys(self.run.evaluation.tests)}:
+            self._open(split)
+        self.visits: list[Visit] = visits(
+            self.examples("train"),
+            self.tokenizer,
+            self.run.data.captions_per_image,
+            self.run.model.max_length,
+        )
+
+    def _open(self, split: str) -> Any:
+        if split not in self._splits:
+            if self.key == "images":
+                self._splits[split] = Pixels(self.dataset.examples(split), self._encoder.image_size)
+            else:
+                self._splits[split] = encode_split(
+                    self._encoder, self.dataset, split, self.run.data.features, max_bad=self.run.data.max_bad
+                )
+        return self._splits[split]
+
+    def examples(self, split: str) -> list[Example]:
+        """The examples of a split whose pictures can be read."""
+        return self._open(split).examples
+
+    def reader(self, split: str) -> Callable[[np.ndarray], np.ndarray]:
+        """From picture numbers [B] to features float32 [B, L, C] or pixels uint8 [B, H, W, 3]."""
+        opened = self._open(split)
+        if self.key == "images":
+            return opened.__getitem__
+        return lambda index: opened[index].astype(np.float32)
+
+    @property
+    def training(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The reader of the training split."""
+        return self.reader("train")
+
+    def probe(self, count: int = 16, length: int = 12) -> tuple[Any, list[list[int]]]:
+        """Pictures and one long caption each, always the same, to watch gradients on."""
+        wanted: list[list[int]] = []
+        chosen: list[int] = []
+        limit = min(length, max(len(c) for v in self.visits for c in v.captions))
+        for visit in self.visits:
+            fitting = [c for c in visit.captions if len(c) >= limit]
+            if fitting and len(wanted) < count:
+                wanted.append(fitting[0][:limit])
+                chosen.append(visit.image)
+        return self.training(np.array(chosen)), wanted
+
+    def exact_match(self, captions: list[str], split: str) -> float | None:
+        """Share of captions that are one of the picture's accepted sentences, where the dataset knows them all."""
+        if not isinstance(self.dataset, SyntheticScenes):
+            return None
+        return exact_match(captions, self.examples(split))

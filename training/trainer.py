@@ -1,0 +1,263 @@
+"""The training loop: epochs of packed batches, scoring, checkpoints, and going on where a stop left off."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+from tqdm import tqdm
+
+from captioner import api
+from captioner.errors import DataError
+from captioner.models import CaptionModel
+from training import checkpoint
+from training.card import card
+from training.config import Run, as_dict
+from training.gradients import record
+from training.journal import Journal
+from training.losses import CaptionLoss
+from training.pipeline import Batch, PackedBatches
+from training.scoring import Captioning, score
+from training.sources import Source
+
+
+class Trainer:
+    """Trains one run into one folder.
+
+    The folder holds `run.json` (the configuration), `checkpoint.npz` (where training is), `best.npz` (the best
+    weights so far), `history.csv`, `gradients.csv`, `samples.txt`, `events/` (TensorBoard) and at the end
+    `model/`, the bundle.
+
+    Args:
+        run: Run.
+        out: path of the folder.
+        source: Source. The data of the run.
+        model: CaptionModel, freshly built.
+    """
+
+    def __init__(self, run: Run, out: Path, source: Source, model: CaptionModel):
+        self.run, self.out, self.source, self.model = run, out, source, model
+        self.batches = PackedBatches(
+            source.visits, run.xe.batch_images, run.data.captions_per_image, run.seed
+        )
+        self.epoch_steps = [len(self.batches.plan(epoch)) for epoch in range(run.xe.epochs)]
+        self._compile()
+        self._captioning: dict[int, Captioning] = {}
+        self.state: dict[str, Any] = {
+            "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "waited": 0, "seconds": 0.0,
+            "loss": 0.0, "losses": 0, "epoch_done": False, "finished": False,
+        }  # fmt: skip
+        self.journal = Journal(out)
+
+    def _compile(self) -> None:
+        xe, total = self.run.xe, sum(self.epoch_steps)
+        warmup = max(1, int(total * xe.warmup))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, total - warmup), alpha=xe.final, warmup_target=xe.learning_rate, warmup_steps=warmup
+        )
+        self.model.attention_penalty = xe.attention_penalty
+        self.model.compile(
+            optimizer=keras.optimizers.AdamW(
+                rate,
+                weight_decay=xe.weight_decay,
+                global_clipnorm=xe.clip or None,
+                use_ema=xe.ema > 0,
+                ema_momentum=xe.ema or None,
+            ),
+            loss=CaptionLoss(xe.label_smoothing),
+        )
+        self.model.optimizer.build(self.model.trainable_variables)
+
+    # Where training is, and back there.
+
+    def _variables(self) -> list[Any]:
+        """Everything that training changes: weights, statistics and dropout seeds, and the optimizer's own."""
+        mine = self.model.variables if self.run.model.train_encoder else self.model.decoder.variables
+        return [*mine, *self.model.optimizer.variables]
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        names = [f"{i}:{variable.path}" for i, variable in enumerate(self._variables())]
+        values = [keras.ops.convert_to_numpy(variable.value) for variable in self._variables()]
+        checkpoint.write(
+            self.out / "checkpoint.npz",
+            dict(zip(names, values, strict=True)),
+            {**self.state, "best": None if math.isinf(self.state["best"]) else self.state["best"]},
+        )
+
+    def restore(self) -> bool:
+        """Goes to the last checkpoint; whether there was one."""
+        found = checkpoint.read(self.out / "checkpoint.npz")
+        if found is None:
+            return False
+        arrays, state = found
+        variables = self._variables()
+        if [a.shape for a in arrays.values()] != [tuple(v.shape) for v in variables]:
+            raise DataError(
+                f"expected a checkpoint of this model in {self.out}, got one of another; use another --out"
+            )
+        for variable, value in zip(variables, arrays.values(), strict=True):
+            variable.assign(value)
+        self.state = {**state, "best": -math.inf if state["best"] is None else state["best"]}
+        return True
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average of the weights in place of the weights, where the run keeps one."""
+        if not self.run.xe.ema:
+            yield
+            return
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
+        swap.set_model(self.model)
+        swap.on_test_begin()
+        try:
+            yield
+        finally:
+            swap.on_test_end()
+
+    # Training.
+
+    def fit(self) -> dict[str, Any]:
+        """Trains to the end, from wherever the run is; returns the figures of the test splits."""
+        state, run = self.state, self.run
+        while state["epoch"] < run.xe.epochs and not state["finished"]:
+            if not state["epoch_done"]:
+                self._train_epoch()
+            self._end_epoch()
+            if run.evaluation.patience and state["waited"] >= run.evaluation.patience:
+                print(f"no better CIDEr-D for {state['waited']} scorings: stopping early")
+                state["finished"] = True
+            self.save()
+        return self._finish()
+
+    def _train_epoch(self) -> None:
+        state, epoch = self.state, self.state["epoch"]
+        steps, done = self.epoch_steps[epoch], sum(self.epoch_steps[:epoch])
+        total, began, saved = sum(self.epoch_steps), time.monotonic(), time.monotonic()
+        seconds, first = state["seconds"], state["step"]
+        # Rates are of the last steps: the first one is mostly tracing.
+        recent: deque[tuple[float, int]] = deque([(began, 0)], maxlen=20)
+        bar = tqdm(
+            total=steps, initial=first, desc=f"epoch {epoch + 1}/{self.run.xe.epochs}", unit="step", leave=False,
+            mininterval=0.5, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
+        )  # fmt: skip
+        with bar:
+            batches = self.batches.epoch(epoch, self.source.training, self.source.key, skip=first)
+            for batch in batches:
+                self._step(batch)
+                now = time.monotonic()
+                recent.append((now, recent[-1][1] + batch.captions))
+                (since, earlier), (_, captions) = recent[0], recent[-1]
+                rate = (captions - earlier) / (now - since)
+                left = (total - done - state["step"]) * (now - since) / (len(recent) - 1)
+                mean = state["loss"] / state["losses"]
+                bar.set_postfix_str(
+                    f"loss {mean:.3f}, {rate:.0f} captions/s, {_clock(left)} left in all", refresh=False
+                )
+                bar.update()
+                if now - saved > self.run.checkpoint_minutes * 60:
+                    state["seconds"] = seconds + now - began
+                    self.save()
+                    saved = now
+        state["seconds"] = seconds + time.monotonic() - began
+        state["epoch_done"] = True
+        self.save()
+
+    def _step(self, batch: Batch) -> None:
+        # Keras keeps a running mean otherwise, over all epochs so far.
+        self.model.reset_metrics()
+        loss = float(self.model.train_on_batch(batch.inputs, batch.targets, batch.weights))
+        state = self.state
+        if not math.isfinite(loss):
+            raise DataError(
+                f"the loss became {loss} in epoch {state['epoch'] + 1}, step {state['step'] + 1}: lower "
+                "xe.learning_rate or xe.clip and start again"
+            )
+        state["step"] += 1
+        state["loss"], state["losses"] = state["loss"] + loss, state["losses"] + 1
+
+    def _end_epoch(self) -> None:
+        state, run = self.state, self.run
+        epoch = state["epoch"]
+        row: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "loss": state["loss"] / max(1, state["losses"]),
+            "learning rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "seconds": state["seconds"],
+        }
+        last = epoch + 1 == run.xe.epochs
+        if (epoch + 1) % run.evaluation.every == 0 or last:
+            with self.averaged():
+                captions, figures = self.score_split("validation", run.evaluation.limit)
+                row |= figures
+                better = figures["CIDEr-D"] > state["best"]
+                if better:
+                    state.update(best=figures["CIDEr-D"], best_epoch=epoch + 1, waited=0)
+                    self._keep_best()
+                else:
+                    state["waited"] += 1
+            self.journal.samples(epoch + 1, captions, self.source.examples("validation"))
+        record(self.model, *self.source.probe(), self.out / "gradients.csv", epoch + 1)
+        self.journal.row(row)
+        state.update(epoch=epoch + 1, step=0, loss=0.0, losses=0, epoch_done=False)
+
+    def score_split(
+        self, split: str, limit: int = 0, official: bool = False
+    ) -> tuple[list[str], dict[str, float]]:
+        """Captions and figures of a split with the model as it is."""
+        examples = self.source.examples(split)
+        count = min(limit or len(examples), len(examples))
+        batch = min(self.run.evaluation.batch_images, count)
+        if batch not in self._captioning:
+            self._captioning[batch] = Captioning(
+                self.model, self.run.evaluation.strategy, batch, self.source.key
+            )
+        captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
+        return captions, score(captions, examples[:count], self.source.training_captions, official)
+
+    def _keep_best(self) -> None:
+        mine = self.model.variables if self.run.model.train_encoder else self.model.decoder.variables
+        arrays = {f"{i}:{v.path}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(mine)}
+        checkpoint.write(self.out / "best.npz", arrays, {"epoch": self.state["best_epoch"]})
+
+    def _finish(self) -> dict[str, Any]:
+        """Scores the best weights on the test splits, once, and writes the bundle."""
+        found = checkpoint.read(self.out / "best.npz")
+        if found is not None:
+            mine = self.model.variables if self.run.model.train_encoder else self.model.decoder.variables
+            for variable, value in zip(mine, found[0].values(), strict=True):
+                variable.assign(value)
+        self.state["finished"] = True
+        metrics: dict[str, Any] = {
+            "validation": {"CIDEr-D": self.state["best"]},
+            "epoch": self.state["best_epoch"],
+            "seconds": round(self.state["seconds"], 1),
+        }
+        for split in self.run.evaluation.tests:
+            captions, figures = self.score_split(split, official=self.run.evaluation.official)
+            extra = self.source.exact_match(captions, split)
+            metrics[split] = figures | ({} if extra is None else {"exact match": extra})
+            self.journal.predictions(split, captions, self.source.examples(split))
+        text = card(self.run, self.model, metrics)
+        api.save(self.model, self.out / "model", card=text, metrics=metrics, overwrite=True)
+        (self.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        return metrics
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def write_run(out: Path, run: Run) -> None:
+    """Writes the configuration beside what it makes."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "run.json").write_text(json.dumps(as_dict(run), indent=2) + "\n")
