@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from training.checkpoint import write_text
 from training.datasets import Example
 
 
@@ -44,10 +46,11 @@ class Journal:
                 rows = [old for old in csv.DictReader(handle) if int(old["epoch"]) < row["epoch"]]
         rows.append(row)
         names = list(dict.fromkeys(name for each in rows for name in each))
-        with path.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, names)
-            writer.writeheader()
-            writer.writerows(rows)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, names)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(path, table.getvalue())
         with self._writer().as_default(step=row["epoch"]):
             for name, value in row.items():
                 if name != "epoch":
@@ -67,9 +70,7 @@ class Journal:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         # An epoch done again after a crash replaces what it wrote the first time.
         before = before[: before.find(f"epoch {epoch}\n")] if f"epoch {epoch}\n" in before else before
-        path.write_text(
-            before + f"epoch {epoch}\n" + "".join(f"  {line}\n" for line in lines), encoding="utf-8"
-        )
+        write_text(path, before + f"epoch {epoch}\n" + "".join(f"  {line}\n" for line in lines))
         with self._writer().as_default(step=epoch):
             tf.summary.text("captions", "\n\n".join(lines))
 
@@ -77,5 +78,5 @@ class Journal:
         """Every caption of a split, and its references, as `captioner evaluate` reads them."""
         for name, values in (("predictions", captions), ("references", [e.captions for e in examples])):
             content = {e.id: v for e, v in zip(examples, values, strict=True)}
-            path = self.out / f"{name}_{split}.json"
-            path.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+            text = json.dumps(content, ensure_ascii=False, indent=0) + "\n"
+            write_text(self.out / f"{name}_{split}.json", text)
