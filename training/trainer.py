@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -48,6 +49,8 @@ class Trainer:
             source.visits, run.xe.batch_images, run.data.captions_per_image, run.seed
         )
         self.epoch_steps = [len(self.batches.plan(epoch)) for epoch in range(run.xe.epochs)]
+        content = repr([tuple(visit) for visit in source.visits]) + source.tokenizer.fingerprint
+        self._data = hashlib.sha256(content.encode()).hexdigest()
         self._compile()
         self._captioning: dict[int, Captioning] = {}
         self.state: dict[str, Any] = {
@@ -89,7 +92,11 @@ class Trainer:
         checkpoint.write(
             self.out / "checkpoint.npz",
             dict(zip(names, values, strict=True)),
-            {**self.state, "best": None if math.isinf(self.state["best"]) else self.state["best"]},
+            {
+                **self.state,
+                "best": None if math.isinf(self.state["best"]) else self.state["best"],
+                "data": self._data,
+            },
         )
 
     def restore(self) -> bool:
@@ -98,6 +105,10 @@ class Trainer:
         if found is None:
             return False
         arrays, state = found
+        if state.get("data", self._data) != self._data:
+            raise DataError(
+                f"expected the training captions that {self.out} began with, found others; use another --out"
+            )
         variables = self._variables()
         if [a.shape for a in arrays.values()] != [tuple(v.shape) for v in variables]:
             raise DataError(
@@ -105,7 +116,7 @@ class Trainer:
             )
         for variable, value in zip(variables, arrays.values(), strict=True):
             variable.assign(value)
-        self.state = {**state, "best": -math.inf if state["best"] is None else state["best"]}
+        self.state |= {**state, "best": -math.inf if state["best"] is None else state["best"]}
         return True
 
     @contextmanager
@@ -116,24 +127,26 @@ class Trainer:
             return
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
         swap.set_model(self.model)
-        swap.on_test_begin()
+        with checkpoint.held():
+            swap.on_test_begin()
         try:
             yield
         finally:
-            swap.on_test_end()
+            with checkpoint.held():
+                swap.on_test_end()
 
     # Training.
 
     def fit(self) -> dict[str, Any]:
         """Trains to the end, from wherever the run is; returns the figures of the test splits."""
         state, run = self.state, self.run
-        while state["epoch"] < run.xe.epochs and not state["finished"]:
+        patience = run.evaluation.patience or math.inf
+        while state["epoch"] < run.xe.epochs and state["waited"] < patience and not state["finished"]:
             if not state["epoch_done"]:
                 self._train_epoch()
             self._end_epoch()
-            if run.evaluation.patience and state["waited"] >= run.evaluation.patience:
+            if state["waited"] >= patience:
                 print(f"no better CIDEr-D for {state['waited']} scorings: stopping early")
-                state["finished"] = True
             self.save()
         return self._finish()
 
@@ -151,8 +164,11 @@ class Trainer:
         with bar:
             batches = self.batches.epoch(epoch, self.source.training, self.source.key, skip=first)
             for batch in batches:
-                self._step(batch)
+                # A step is done and counted, or neither.
+                with checkpoint.held():
+                    self._step(batch)
                 now = time.monotonic()
+                state["seconds"] = seconds + now - began
                 recent.append((now, recent[-1][1] + batch.captions))
                 (since, earlier), (_, captions) = recent[0], recent[-1]
                 rate = (captions - earlier) / (now - since)
@@ -163,10 +179,8 @@ class Trainer:
                 )
                 bar.update()
                 if now - saved > self.run.checkpoint_minutes * 60:
-                    state["seconds"] = seconds + now - began
                     self.save()
                     saved = now
-        state["seconds"] = seconds + time.monotonic() - began
         state["epoch_done"] = True
         self.save()
 
@@ -193,20 +207,27 @@ class Trainer:
             "seconds": state["seconds"],
         }
         last = epoch + 1 == run.xe.epochs
+        change: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": 0,
+            "loss": 0.0,
+            "losses": 0,
+            "epoch_done": False,
+        }
         if (epoch + 1) % run.evaluation.every == 0 or last:
             with self.averaged():
                 captions, figures = self.score_split("validation", run.evaluation.limit)
                 row |= figures
-                better = figures["CIDEr-D"] > state["best"]
-                if better:
-                    state.update(best=figures["CIDEr-D"], best_epoch=epoch + 1, waited=0)
-                    self._keep_best()
+                if figures["CIDEr-D"] > state["best"]:
+                    change |= {"best": figures["CIDEr-D"], "best_epoch": epoch + 1, "waited": 0}
+                    self._keep_best(epoch + 1)
                 else:
-                    state["waited"] += 1
+                    change["waited"] = state["waited"] + 1
             self.journal.samples(epoch + 1, captions, self.source.examples("validation"))
         record(self.model, *self.source.probe(), self.out / "gradients.csv", epoch + 1)
         self.journal.row(row)
-        state.update(epoch=epoch + 1, step=0, loss=0.0, losses=0, epoch_done=False)
+        # All at once and last: an epoch whose end is cut off by a stop is ended again, and then counts once.
+        state.update(change)
 
     def score_split(
         self, split: str, limit: int = 0, official: bool = False
@@ -222,10 +243,10 @@ class Trainer:
         captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
         return captions, score(captions, examples[:count], self.source.training_captions, official)
 
-    def _keep_best(self) -> None:
+    def _keep_best(self, epoch: int) -> None:
         mine = self.model.variables if self.run.model.train_encoder else self.model.decoder.variables
         arrays = {f"{i}:{v.path}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(mine)}
-        checkpoint.write(self.out / "best.npz", arrays, {"epoch": self.state["best_epoch"]})
+        checkpoint.write(self.out / "best.npz", arrays, {"epoch": epoch})
 
     def _finish(self) -> dict[str, Any]:
         """Scores the best weights on the test splits, once, and writes the bundle."""
@@ -246,8 +267,9 @@ class Trainer:
             metrics[split] = figures | ({} if extra is None else {"exact match": extra})
             self.journal.predictions(split, captions, self.source.examples(split))
         text = card(self.run, self.model, metrics)
+        checkpoint.write_text(self.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        # Last, as its being there says that the run is finished.
         api.save(self.model, self.out / "model", card=text, metrics=metrics, overwrite=True)
-        (self.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         return metrics
 
 
@@ -259,5 +281,4 @@ def _clock(seconds: float) -> str:
 
 def write_run(out: Path, run: Run) -> None:
     """Writes the configuration beside what it makes."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "run.json").write_text(json.dumps(as_dict(run), indent=2) + "\n")
+    checkpoint.write_text(out / "run.json", json.dumps(as_dict(run), indent=2) + "\n")
