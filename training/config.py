@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ class Data:
     features: str = "cache/features"
     max_bad: float = 0.01
 
+    def __post_init__(self) -> None:
+        _within(self, "data.", min_count=(1,), max_vocabulary=(0,), captions_per_image=(1,), max_bad=(0, 1))
+
 
 @dataclass(frozen=True)
 class Model:
@@ -51,6 +55,9 @@ class Model:
     image_size: int = 224
     max_length: int = 22
     train_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        _within(self, "model.", image_size=(1,), max_length=(2,))
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,11 @@ class CrossEntropy:
     ema: float = 0.99
     mixed_precision: bool = False
 
+    def __post_init__(self) -> None:
+        _within(self, "xe.", epochs=(1,), batch_images=(1,), learning_rate=(0,), warmup=(0, 1), final=(0, 1))
+        _within(self, "xe.", label_smoothing=(0, 1), attention_penalty=(0,), weight_decay=(0,), clip=(0,))
+        _within(self, "xe.", ema=(0, 0.999999))
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -106,6 +118,9 @@ class Evaluation:
     tests: tuple[str, ...] = ("test",)
     official: bool = False
 
+    def __post_init__(self) -> None:
+        _within(self, "evaluation.", every=(1,), patience=(0,), batch_images=(1,), limit=(0,))
+
 
 @dataclass(frozen=True)
 class Run:
@@ -128,6 +143,9 @@ class Run:
     checkpoint_minutes: float = 5.0
     deterministic: bool = False
 
+    def __post_init__(self) -> None:
+        _within(self, "", seed=(0, 2**32 - 1), checkpoint_minutes=(0,))
+
 
 def with_changes(run: Run, changes: Sequence[str]) -> Run:
     """A run with `key=value` changes applied.
@@ -140,7 +158,8 @@ def with_changes(run: Run, changes: Sequence[str]) -> Run:
         A new `Run`.
 
     Raises:
-        SpecError: for a change without "=", an unknown key (the nearest is named) or a value of another type.
+        SpecError: for a change without "=", an unknown key (the nearest is named), or a value of another type or out of
+            range.
 
     Example:
         >>> run = Run("x", Data("folder(path='a', captions='b')"), Model("small_cnn", "lstm"))
@@ -174,6 +193,15 @@ def keys(part: Any, prefix: str = "") -> list[str]:
         else:
             found.append(prefix + each.name)
     return found
+
+
+def _within(part: Any, prefix: str, **bounds: tuple[float, ...]) -> None:
+    """Raises a SpecError for a field below the first of its bounds, above the second, or not a number."""
+    for name, (least, *most) in bounds.items():
+        value = getattr(part, name)
+        if not (least <= value <= (most[0] if most else math.inf)) or math.isinf(value):
+            wanted = f"from {least} to {most[0]}" if most else f"{least} or more"
+            raise SpecError(f"expected {prefix}{name} to be {wanted}, got {value}")
 
 
 def _cast(key: str, kind: Any, text: str) -> Any:
