@@ -7,14 +7,16 @@ Work stopped in the middle goes on where it was.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -23,25 +25,35 @@ from tqdm import tqdm
 from captioner import images
 from captioner.errors import DataError, ImageError
 from captioner.models.encoders import Encoder
+from training.checkpoint import write_text
 from training.datasets import BadRows, Dataset, Example
+
+_ELSEWHERE = "set another folder with --set data.features=PATH"
 
 
 class Features:
     """Features of the pictures of one split: `features[i]` is float16 [L, C], of `examples[i]`.
 
+    Args:
+        examples: the split's examples.
+        array: float16 [N, L, C], on disk.
+        lost: numbers of the examples whose picture could not be read.
+
     Attributes:
         examples: the examples whose picture could be read, in the dataset's order.
-        shape: (N, L, C).
+        shape: (N, L, C), those alone.
     """
 
-    def __init__(self, examples: Sequence[Example], array: np.ndarray):
-        self.examples, self._array, self.shape = list(examples), array, array.shape
+    def __init__(self, examples: Sequence[Example], array: np.ndarray, lost: Collection[int] = ()):
+        self._rows = np.setdiff1d(np.arange(len(examples)), list(lost))
+        self._array, self.examples = array, [examples[i] for i in self._rows]
+        self.shape = (len(self._rows), *array.shape[1:])
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        return np.asarray(self._array[index])
+        return np.asarray(self._array[self._rows[index]])
 
 
 def weights_fingerprint(encoder: Encoder) -> str:
@@ -49,6 +61,8 @@ def weights_fingerprint(encoder: Encoder) -> str:
     digest = hashlib.sha256(encoder.scaling.encode())
     numbers = {layer.name: f"layer {i}" for i, layer in enumerate(encoder.network.layers)}
     numbers[encoder.network.name] = "network"
+    inner = [layer for each in encoder.network.layers for layer in _inside(each)]
+    numbers |= {layer.name: f"inner {i}" for i, layer in enumerate(inner) if layer.name not in numbers}
     structure = _nameless(encoder.network.get_config(), numbers)
     digest.update(json.dumps(structure, sort_keys=True, default=str).encode())
     for variable in encoder.network.variables:
@@ -56,6 +70,11 @@ def weights_fingerprint(encoder: Encoder) -> str:
         digest.update(f"{value.shape}{value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def _inside(layer: Any) -> list[Any]:
+    """The layers of a network inside a network, at any depth."""
+    return [part for each in getattr(layer, "layers", []) for part in [each, *_inside(each)]]
 
 
 def _nameless(config: Any, numbers: dict[str, str]) -> Any:
@@ -93,6 +112,80 @@ def encode_split(
     Raises:
         DataError: if too many pictures are unreadable or the disk is full.
     """
+    place, key, examples = _find(encoder, dataset, split, folder)
+    shape = (len(examples), encoder.grid[0] * encoder.grid[1], encoder.channels)
+    found = _existing(place, key, shape, "r")
+    if found is None or found[1]["done"] < len(examples):
+        _make(place)
+        with _alone(place):
+            found = _open(place, key, shape)
+            _encode(encoder, examples, found[0], found[1], place, batch_size)
+    array, state = found
+    bad = BadRows(f"features_{split}", place / "bad_rows.jsonl", max_bad)
+    for _, row, reason in state["bad"]:
+        bad.add(split, row, reason)
+    bad.check(len(examples))
+    return Features(examples, array, _lost(state, examples))
+
+
+def _encode(
+    encoder: Encoder, examples: Sequence[Example], array: Any, state: dict, place: Path, batch_size: int
+) -> None:
+    """Fills `array` from where `state` says it is, and brings `state` along, here and on disk."""
+    todo = range(state["done"], len(examples))
+    if not todo:
+        return
+    state["lost"] = _lost(state, examples)
+    encode = tf.function(lambda pixels: encoder(pixels, training=False), autograph=False)
+    split = place.name.rpartition("-")[0]
+    bar = tqdm(total=len(examples), initial=todo.start, desc=f"encode {split}", unit="pic", mininterval=1.0)
+    with bar, ThreadPoolExecutor(4) as pool:
+        for first, pixels, errors in _batches(examples, todo, encoder.image_size, batch_size, pool):
+            for index, reason in errors:
+                state["lost"].append(index)
+                state["bad"].append((split, examples[index].id, reason))
+            missing = np.zeros((batch_size - len(pixels), *pixels.shape[1:]), np.float32)
+            array[first : first + len(pixels)] = encode(np.concatenate([pixels, missing])).numpy()[
+                : len(pixels)
+            ]
+            bar.update(len(pixels))
+            state["done"] = first + len(pixels)
+            if ((first - todo.start) // batch_size) % 20 == 19 or state["done"] == len(examples):
+                array.flush()
+                write_text(place / "state.json", json.dumps(state))
+
+
+def cached_split(
+    encoder: Encoder, dataset: Dataset, split: str, folder: str | Path = "cache/features"
+) -> Features | None:
+    """Features of a split if the cache has them all, else None; computes and writes nothing.
+
+    Args:
+        encoder: Encoder.
+        dataset: Dataset.
+        split: str.
+        folder: path, default "cache/features".
+
+    Returns:
+        `Features` or None.
+
+    Raises:
+        DataError: if the cache is damaged.
+    """
+    if not Path(folder).is_dir():
+        return None
+    place, key, examples = _find(encoder, dataset, split, folder)
+    shape = (len(examples), encoder.grid[0] * encoder.grid[1], encoder.channels)
+    found = _existing(place, key, shape, "r")
+    if found is None or found[1]["done"] < len(examples):
+        return None
+    return Features(examples, found[0], _lost(found[1], examples))
+
+
+def _find(
+    encoder: Encoder, dataset: Dataset, split: str, folder: str | Path
+) -> tuple[Path, str, Sequence[Example]]:
+    """Where a split's features belong, what they depend on, and the split's examples."""
     examples = dataset.examples(split)
     key = json.dumps(
         {
@@ -105,36 +198,13 @@ def encode_split(
         },
         sort_keys=True,
     )
-    place = Path(folder) / f"{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    shape = (len(examples), encoder.grid[0] * encoder.grid[1], encoder.channels)
-    array, state = _open(place, key, shape)
-    bad = BadRows(f"features_{split}", place / "bad_rows.jsonl", max_bad)
-    for row in state["bad"]:
-        bad.add(*row)
-    todo = range(state["done"], len(examples))
-    if todo:
-        encode = tf.function(lambda pixels: encoder(pixels, training=False), autograph=False)
-        bar = tqdm(
-            total=len(examples), initial=state["done"], desc=f"encode {split}", unit="pic", mininterval=1.0
-        )
-        with bar, ThreadPoolExecutor(4) as pool:
-            for first, pixels, errors in _batches(examples, todo, encoder.image_size, batch_size, pool):
-                for index, reason in errors:
-                    bad.add(split, examples[index].id, reason)
-                filled = np.concatenate(
-                    [pixels, np.zeros((batch_size - len(pixels), *pixels.shape[1:]), np.float32)]
-                )
-                array[first : first + len(pixels)] = encode(filled).numpy()[: len(pixels)]
-                bar.update(len(pixels))
-                if (first // batch_size) % 20 == 19 or first + len(pixels) == len(examples):
-                    array.flush()
-                    _write_state(place, key, first + len(pixels), bad)
-    bad.check(len(examples))
-    lost = {row.row for row in bad.rows}
-    if not lost:
-        return Features(examples, array)
-    kept = [i for i, example in enumerate(examples) if example.id not in lost]
-    return Features([examples[i] for i in kept], array[kept])
+    return Path(folder) / f"{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}", key, examples
+
+
+def _lost(state: dict, examples: Sequence[Example]) -> list[int]:
+    """Numbers of the pictures that could not be read."""
+    ids = {row[1] for row in state["bad"]}
+    return list(state.get("lost", [i for i, example in enumerate(examples) if example.id in ids]))
 
 
 def _batches(
@@ -160,22 +230,55 @@ def _batches(
         yield start, np.stack([blank if isinstance(r, str) else r for r in results]), errors
 
 
-def _open(place: Path, key: str, shape: tuple[int, int, int]) -> tuple[np.memmap, dict]:
-    """The cache's array and how far it is filled; made when new."""
+def _make(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot make the folder {place} for features: {error.strerror or error}; {_ELSEWHERE}"
+        ) from None
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Waits while another program encodes into the same folder: then there is nothing left to do."""
+    with open(place / "lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f"waiting for another program that encodes into {place}", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _existing(
+    place: Path, key: str, shape: tuple[int, int, int], mode: Literal["r", "r+"]
+) -> tuple[Any, dict] | None:
+    """The cache's array and how far it is filled, or None where there is none."""
     file, state_file = place / "features.npy", place / "state.json"
-    if state_file.is_file() and file.is_file():
+    if not (state_file.is_file() and file.is_file()):
+        return None
+    try:
         state = json.loads(state_file.read_text())
-        array = np.load(file, mmap_mode="r+")
+        array = np.load(file, mmap_mode=mode)
         if state["key"] == key and array.shape == shape:
             return array, state
-        raise DataError(f"expected the feature cache {place} to be ours and whole, it is neither; delete it")
-    need = int(np.prod(shape)) * 2
-    place.mkdir(parents=True, exist_ok=True)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise DataError(f"expected the feature cache {place} to be ours and whole, it is neither; delete it")
+
+
+def _open(place: Path, key: str, shape: tuple[int, int, int]) -> tuple[Any, dict]:
+    """The cache's array and how far it is filled; made when new."""
+    found = _existing(place, key, shape, "r+")
+    if found is not None:
+        return found
+    file, need = place / "features.npy", int(np.prod(shape)) * 2
     free = shutil.disk_usage(place).free
     if free < need * 1.02:
         raise DataError(
             f"expected {need / 1e9:.2f} GB free for features in {place}, found {free / 1e9:.2f} GB; "
-            "free some space or set another folder with --set features.folder=PATH"
+            f"free some space or {_ELSEWHERE}"
         )
     try:
         with open(file, "wb") as handle:
@@ -183,16 +286,15 @@ def _open(place: Path, key: str, shape: tuple[int, int, int]) -> tuple[np.memmap
                 handle, {"descr": "<f2", "fortran_order": False, "shape": shape}
             )
             # Blocks are really taken, so that a disk that fills up later cannot kill the run by SIGBUS.
-            os.posix_fallocate(handle.fileno(), 0, handle.tell() + need)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle.fileno(), 0, handle.tell() + need)
+            else:
+                for start in range(0, need, 1 << 24):
+                    handle.write(bytes(min(1 << 24, need - start)))
     except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
+        file.unlink(missing_ok=True)
         raise DataError(
-            f"cannot write {need / 1e9:.2f} GB of features to {place}: {error.strerror}"
+            f"cannot write {need / 1e9:.2f} GB of features to {place}: {error.strerror or error}; "
+            f"free some space or {_ELSEWHERE}"
         ) from None
     return np.load(file, mmap_mode="r+"), {"key": key, "done": 0, "bad": []}
-
-
-def _write_state(place: Path, key: str, done: int, bad: BadRows) -> None:
-    aside = place / "state.json.new"
-    aside.write_text(json.dumps({"key": key, "done": done, "bad": [list(row) for row in bad.rows]}))
-    aside.replace(place / "state.json")
