@@ -62,6 +62,9 @@ class Source:
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
         self.key = "images" if run.model.train_encoder else "features"
+        for split in ("validation", *run.evaluation.tests):
+            if split not in self.dataset.splits:
+                self.dataset.examples(split)  # says what splits there are
         self.training_captions = [c for e in self.dataset.examples("train") for c in e.captions]
         self.tokenizer = Tokenizer.fit(
             self.training_captions, min_count=data.min_count, max_size=data.max_vocabulary or None
