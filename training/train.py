@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from captioner.errors import BundleError, CaptionerError
+from captioner.engines.start import import_tensorflow
+from captioner.errors import BundleError, CaptionerError, SpecError
+from captioner.metrics.official import ptb_words
+from captioner.registry import parse_spec
 from training.config import Run, as_dict, keys, with_changes
 from training.recipes import RECIPES
 
@@ -38,38 +41,67 @@ def parser() -> argparse.ArgumentParser:
 
 
 def open_run(out: Path, run: Run, overwrite: bool) -> bool:
-    """Makes or finds the run's folder; whether there is something to go on from.
+    """Looks at the run's folder; whether there is something to go on from.
 
     Raises:
         BundleError: if the folder holds a finished run, another run, or something else.
     """
-    config = out / "run.json"
-    if out.exists() and overwrite and config.is_file():
-        shutil.rmtree(out)
+    if out.exists() and not out.is_dir():
+        raise BundleError(f"expected {out} to be a folder, it is a file; give another --out")
     if not out.exists() or not any(out.iterdir()):
         return False
-    if not config.is_file():
+    found = _config(out)
+    if found is None:
         raise BundleError(f"expected {out} to be empty or one of our runs, it is neither; give another --out")
-    same = json.loads(config.read_text()) == json.loads(json.dumps(as_dict(run)))
-    if (out / "model").exists() and same:
+    if overwrite:
+        return False
+    if found != json.loads(json.dumps(as_dict(run))):
+        raise BundleError(
+            f"{out} holds a run with other settings (see {out / 'run.json'}); give another --out, or --overwrite "
+            "to delete it"
+        )
+    if (out / "model").exists():
         raise BundleError(
             f"{out} already holds the finished model of this run; give another --out or --overwrite"
-        )
-    if not same:
-        raise BundleError(
-            f"{out} holds a run with other settings (see {config}); give another --out, or --overwrite to delete it"
         )
     return True
 
 
+def _config(out: Path) -> dict | None:
+    """What a folder's run.json says, or None where there is none of ours."""
+    try:
+        found = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(found, dict) and {each.name for each in fields(Run)} <= set(found)
+    return found if ours else None
+
+
 def train(run: Run, out: Path, resume: bool) -> dict:
-    """Runs a recipe to its end and returns its figures."""
+    """Runs a recipe to its end and returns its figures.
+
+    Args:
+        run: Run.
+        out: path of the run's folder.
+        resume: bool, what `open_run` said. When False, a run that the folder holds is deleted, but not before
+            everything that can be checked is.
+
+    Returns:
+        The figures of `metrics.json`.
+    """
+    import_tensorflow("training")
     import keras
 
-    from captioner.models import CaptionModel
+    from captioner.decoding import STRATEGIES, generate
+    from captioner.models import DECODERS, ENCODERS, CaptionModel
     from training.sources import Source
     from training.trainer import Trainer, write_run
 
+    STRATEGIES.build(run.evaluation.strategy)
+    for table, spec in ((ENCODERS, run.model.encoder), (DECODERS, run.model.decoder)):
+        table[parse_spec(spec).name]
+    if run.evaluation.official:
+        ptb_words(["a dog"])  # needs what it will need at the end
     if run.deterministic:
         import tensorflow as tf
 
@@ -86,16 +118,14 @@ def train(run: Run, out: Path, resume: bool) -> dict:
         size,
         run.model.train_encoder,
     )
+    blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
+    generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)
+    if not resume and _config(out) is not None:
+        shutil.rmtree(out)
     write_run(out, run)
     source.prepare(model)
     trainer = Trainer(run, out, source, model)
-    batches = trainer.batches
-    print(
-        f"{run.name}: {len(source.training_captions):,} captions of {len(source.examples('train')):,} pictures, "
-        f"vocabulary {len(source.tokenizer):,}, {sum(v.shape.num_elements() for v in model.trainable_variables):,} "
-        f"weights to train, batches {batches.fill:.0%} full",
-        flush=True,
-    )
+    print(_about(run, source, trainer), flush=True)
     if resume and trainer.restore():
         state = trainer.state
         print(f"going on at epoch {state['epoch'] + 1}, step {state['step']}", flush=True)
@@ -106,16 +136,34 @@ def train(run: Run, out: Path, resume: bool) -> dict:
         raise
 
 
+def _about(run: Run, source: Any, trainer: Any) -> str:
+    weights = sum(v.shape.num_elements() for v in trainer.model.trainable_variables)
+    return (
+        f"{run.name}: {len(source.training_captions):,} captions of {len(source.examples('train')):,} pictures, "
+        f"vocabulary {len(source.tokenizer):,}, {weights:,} weights to train, batches "
+        f"{trainer.batches.fill:.0%} full"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = parser().parse_args(arguments)
     try:
-        run = with_changes(RECIPES.build(given.recipe), given.changes)
+        recipe = RECIPES.build(given.recipe)
+        if not isinstance(recipe, Run):
+            raise SpecError(
+                f"expected a recipe that returns a Run, {given.recipe} gives {type(recipe).__name__}"
+            )
+        run = with_changes(recipe, given.changes)
         out = Path(given.out or Path("runs") / run.name)
         metrics = train(run, out, open_run(out, run, given.overwrite))
     except CaptionerError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"train.py: cannot read or write{where}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\ntrain.py: stopped; run the same command again to go on from here", file=sys.stderr)
         return 130
