@@ -1,0 +1,209 @@
+"""Scores a model folder on a split of a dataset, the way training scores it.
+
+    python training/evaluate.py runs/flickr8k_lstm/model "flickr(folder='...', captions='...')" --split validation \\
+        --strategy greedy --strategy "beam(width=3)" --strategy "beam(width=5)"
+
+prints a row of figures for each strategy. Features are taken from the cache that training made, where it holds
+them; otherwise pictures are read. Choose on the validation split, report the test split once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from captioner.engines.base import DEFAULT_STRATEGY
+from captioner.engines.start import import_tensorflow
+from captioner.errors import CaptionerError, DataError, SpecError
+from captioner.metrics.official import ptb_words
+
+_BATCH = 50  # pictures captioned together, as in training
+_KEPT = 4e9  # bytes of features kept for the next strategy
+
+
+class Encoded:
+    """Features of pictures that no cache holds, encoded when first asked for.
+
+    Args:
+        model: CaptionModel.
+        examples: the pictures.
+    """
+
+    def __init__(self, model: Any, examples: Sequence[Any]):
+        import tensorflow as tf
+
+        from training.sources import Pixels
+
+        self._pixels = Pixels(examples, model.image_size, keep_bytes=0)
+        self._encode = tf.function(model.encode, autograph=False)
+        size = len(examples) * model.grid[0] * model.grid[1] * model.encoder.channels * 4
+        self._keep, self._kept = size <= _KEPT, dict[bytes, np.ndarray]()
+
+    def __call__(self, index: np.ndarray) -> np.ndarray:
+        """float32 [B, L, C] of the pictures numbered `index`."""
+        key = index.tobytes()
+        found = self._kept.get(key)
+        if found is None:
+            found = self._encode(self._pixels[index]).numpy()
+            if self._keep:
+                self._kept[key] = found
+        return found
+
+
+def evaluate(
+    model: Any,
+    dataset: Any,
+    split: str = "test",
+    strategies: Sequence[str] = (DEFAULT_STRATEGY,),
+    official: bool = False,
+    limit: int = 0,
+    features: str | Path = "cache/features",
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, str]]]:
+    """Captions a split with each strategy and scores the captions.
+
+    Args:
+        model: CaptionModel.
+        dataset: Dataset.
+        split: str, default "test".
+        strategies: sequence of specs of `STRATEGIES`.
+        official: bool, default False. Also score with pycocoevalcap (needs Java).
+        limit: int, default 0. Only the first so many pictures; 0 for all.
+        features: path, default "cache/features". The cache to look in; nothing is written there.
+
+    Returns:
+        Figures and captions: dicts of strategy to dict of figure name to float, and to dict of picture id to
+        caption.
+
+    Raises:
+        DataError: for a split that is not there or a picture that cannot be read.
+        SpecError: for an unknown strategy.
+    """
+    from captioner.decoding import STRATEGIES
+    from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
+    from training.features import cached_split
+    from training.scoring import Captioning, score
+
+    for strategy in strategies:
+        STRATEGIES.build(strategy)
+    examples = list(dataset.examples(split))
+    found = cached_split(model.encoder, dataset, split, features)
+    examples = (examples if found is None else found.examples)[: limit or None]
+    if not examples:
+        raise DataError(f"expected pictures that can be read in {split!r}, found none")
+    print(
+        f"{len(examples):,} pictures, {'pictures read' if found is None else 'features cached'}",
+        file=sys.stderr,
+    )
+    read: Callable[[np.ndarray], np.ndarray]
+    read = Encoded(model, examples) if found is None else lambda index: found[index].astype(np.float32)
+    training: list[str] = []
+    if "train" in dataset.splits:
+        training = [caption for example in dataset.examples("train") for caption in example.captions]
+    figures, captions = {}, {}
+    for strategy in dict.fromkeys(strategies):
+        captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
+        said = captioning(read, len(examples), strategy)
+        figures[strategy] = score(said, examples, training, official)
+        if isinstance(dataset, SyntheticScenes):
+            figures[strategy]["exact match"] = exact_match(said, examples)
+        captions[strategy] = {example.id: text for example, text in zip(examples, said, strict=True)}
+    return figures, captions
+
+
+def table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Figures as lines of text: a row a strategy, a column a figure.
+
+    Args:
+        figures: dict of strategy to dict of figure name to float.
+
+    Returns:
+        str.
+
+    Example:
+        >>> print(table({"greedy": {"BLEU-4": 20.0}, "beam(width=3)": {"BLEU-4": 21.333}}))
+        strategy       BLEU-4
+        greedy          20.00
+        beam(width=3)   21.33
+    """
+    first = max(len(name) for name in ["strategy", *figures])
+    names = list(dict.fromkeys(name for row in figures.values() for name in row))
+    lines = [f"{'strategy':<{first}}" + "".join(f"  {name:>6}" for name in names)]
+    for strategy, row in figures.items():
+        lines.append(f"{strategy:<{first}}" + "".join(f"  {row[n]:>{max(6, len(n))}.2f}" for n in names))
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    build = argparse.ArgumentParser(prog="evaluate.py", description=(__doc__ or "").split("\n")[0])
+    build.add_argument("model", metavar="MODEL", help="a model folder, such as runs/tiny/model")
+    build.add_argument(
+        "dataset", metavar="DATASET", help='such as "synthetic_scenes()", see training/datasets'
+    )
+    build.add_argument("--split", default="test", help="(default: %(default)s)")
+    build.add_argument("--strategy", action="append", metavar="SPEC",
+                       help=f"may be given several times (default: {DEFAULT_STRATEGY})")  # fmt: skip
+    build.add_argument("--official", action="store_true", help="also score with pycocoevalcap (needs Java)")
+    build.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N pictures")
+    build.add_argument("--features", default="cache/features", metavar="DIR",
+                       help="feature cache to look in (default: %(default)s)")  # fmt: skip
+    build.add_argument("--predictions", metavar="FILE", help="write the captions there, as JSON")
+    build.add_argument("--json", action="store_true", help="print one JSON object")
+    return build
+
+
+def run(given: argparse.Namespace) -> None:
+    """Does what the command line says."""
+    strategies = given.strategy or [DEFAULT_STRATEGY]
+    if given.limit < 0:
+        raise SpecError(f"expected --limit of 0 or more, got {given.limit}")
+    if given.predictions and len(set(strategies)) > 1:
+        raise SpecError("--predictions takes the captions of one --strategy, got several")
+    import_tensorflow("scoring a model")
+    from captioner.engines.keras import KerasEngine
+    from training.checkpoint import write_text
+    from training.datasets import DATASETS
+
+    if given.official:
+        ptb_words(["a dog"])  # so that missing Java is told now
+    dataset = DATASETS.build(given.dataset)
+    dataset.examples(given.split)
+    model = KerasEngine.open(given.model).model
+    figures, captions = evaluate(
+        model, dataset, given.split, strategies, given.official, given.limit, given.features
+    )
+    if given.predictions:
+        text = json.dumps(captions[strategies[0]], ensure_ascii=False, indent=0)
+        write_text(given.predictions, text + "\n")
+    if given.json:
+        count = len(captions[strategies[0]])
+        content = {"split": given.split, "pictures": count, "figures": figures}
+        print(json.dumps(content, ensure_ascii=False))
+    else:
+        print(table(figures))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = parser().parse_args(arguments)
+    try:
+        run(given)
+    except CaptionerError as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nevaluate.py: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
