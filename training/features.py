@@ -73,8 +73,8 @@ def weights_fingerprint(encoder: Encoder) -> str:
 
 
 def _inside(layer: Any) -> list[Any]:
-    """The layers of a network inside a network, at any depth."""
-    return [part for each in getattr(layer, "layers", []) for part in [each, *_inside(each)]]
+    """The layers inside a layer, at any depth, inputs that `layers` does not name among them."""
+    return [part for each in getattr(layer, "_layers", []) for part in [each, *_inside(each)]]
 
 
 def _nameless(config: Any, numbers: dict[str, str]) -> Any:
