@@ -26,6 +26,7 @@ from captioner.errors import BundleError, CaptionerError
 from training.config import Run, as_dict, with_changes
 from training.datasets import drawing, scenes
 from training.recipes import RECIPES
+from training.train import open_run, train
 
 _KINDS = ("one", "several", "two")
 _SPLITS = {"test": "combinations seen in training", "test_unseen": "combinations never seen"}
@@ -47,9 +48,6 @@ def trained(run: Run, out: Path, retrain: bool = False) -> dict[str, dict[str, f
     Raises:
         BundleError: if the folder holds something else.
     """
-    # Imported late: it sets how loud TensorFlow is, and `import_tensorflow` has the better way.
-    from training.train import open_run, train
-
     config, figures = out / "run.json", out / "metrics.json"
     if config.is_file() and not retrain:
         if json.loads(config.read_text()) != json.loads(json.dumps(as_dict(run))):
@@ -98,7 +96,7 @@ def sheet(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Ima
 
     Example:
         >>> sheet([Image.new("RGB", (256, 256))], ["a dark night"]).size
-        (296, 328)
+        (296, 330)
     """
     font = ImageFont.load_default(size=_TEXT)
     wrapped = [textwrap.wrap(caption, _COLUMN) or ["(no words)"] for caption in captions]
@@ -180,6 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CaptionerError as error:
         print(f"demo.py: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(
+            f"demo.py: cannot read or write {error.filename or ''}: {error.strerror or error}",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("\ndemo.py: stopped; run the same command again to go on from here", file=sys.stderr)
         return 130
