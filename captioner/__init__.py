@@ -1,4 +1,4 @@
-"""Captions for your own pictures: train, caption, evaluate and serve CNN + attention models.
+"""Captions for your own pictures: train, caption and evaluate CNN + attention models.
 
 import captioner
 model = captioner.load("saved_models/default")

@@ -63,6 +63,9 @@ class Cell(keras.layers.Layer):
     def _first_bias(self, shape: tuple[int], dtype: Any = None) -> Any:
         return ops.zeros(shape, dtype)
 
+    def build(self, *shapes: Any) -> None:
+        """Nothing: the inner layers make their weights when first called, which `Decoder.build_on` does."""
+
     def read(self, words: Any) -> Any:
         """Gates [..., n * units] of word vectors [..., E]."""
         return self.reader(words)

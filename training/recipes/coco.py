@@ -1,4 +1,4 @@
-"""MS COCO from tensorflow-datasets, Karpathy-free: its own train and validation splits."""
+"""MS COCO 2014 from tensorflow-datasets, Karpathy split."""
 
 from __future__ import annotations
 

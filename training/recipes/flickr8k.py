@@ -17,36 +17,36 @@ def _run(name: str, decoder: str) -> Run:
         name=name,
         data=Data(source=DATA, min_count=5),
         model=Model(encoder=ENCODER, decoder=decoder, max_length=22),
-        xe=CrossEntropy(epochs=8, batch_images=64, learning_rate=2e-3, label_smoothing=0.1, ema=0.99),
-        evaluation=Evaluation(strategy="beam(width=3)", every=1, official=True),
+        xe=CrossEntropy(epochs=10, batch_images=32, learning_rate=1.5e-3, label_smoothing=0.1, ema=0.995),
+        evaluation=Evaluation(strategy="beam(width=3)", every=2, official=True),
     )
 
 
 def lstm() -> Run:
     """Soft attention with an LSTM."""
-    return _run("flickr8k_lstm", "lstm(embedding=256, attention='multi_head', dropout=0.4)")
+    return _run("flickr8k_lstm", "lstm(embedding=256, attention='multi_head', dropout=0.3)")
 
 
 def gru() -> Run:
     """Soft attention with a GRU."""
-    return _run("flickr8k_gru", "gru(embedding=256, attention='multi_head', dropout=0.4)")
+    return _run("flickr8k_gru", "gru(embedding=256, attention='multi_head', dropout=0.3)")
 
 
 def simple_rnn() -> Run:
     """Soft attention with a simple RNN."""
-    return _run("flickr8k_simple_rnn", "simple_rnn(embedding=256, attention='multi_head', dropout=0.4)")
+    return _run("flickr8k_simple_rnn", "simple_rnn(embedding=256, attention='multi_head', dropout=0.3)")
 
 
 def bidirectional() -> Run:
     """Soft attention with an LSTM that re-reads the words so far in both directions."""
-    return _run("flickr8k_bidirectional", "bidirectional(embedding=256, attention='multi_head', dropout=0.4)")
+    return _run("flickr8k_bidirectional", "bidirectional(embedding=256, attention='multi_head', dropout=0.3)")
 
 
 def show_and_tell() -> Run:
     """No attention: an LSTM that sees the mean feature once."""
-    return _run("flickr8k_show_and_tell", "show_and_tell(embedding=256, dropout=0.4)")
+    return _run("flickr8k_show_and_tell", "show_and_tell(embedding=256, dropout=0.3)")
 
 
 def topdown() -> Run:
     """Top-down attention: one LSTM looks, another speaks."""
-    return _run("flickr8k_topdown", "top_down(embedding=256, attention='multi_head', dropout=0.4)")
+    return _run("flickr8k_topdown", "top_down(embedding=256, attention='multi_head', dropout=0.3)")

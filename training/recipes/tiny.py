@@ -9,7 +9,7 @@ def tiny() -> Run:
     """Synthetic scenes: coloured shapes, counts, sizes and where they lie."""
     return Run(
         name="tiny",
-        data=Data(source="synthetic_scenes()", min_count=1, captions_per_image=4),
+        data=Data(source="synthetic_scenes()", min_count=1, captions_per_image=6),
         model=Model(
             encoder="small_cnn(width=32)",
             decoder="lstm(units=128, embedding=64, depth=128, attention='scaled_dot(units=64)', dropout=0.1)",
@@ -18,7 +18,7 @@ def tiny() -> Run:
             train_encoder=True,
         ),
         xe=CrossEntropy(
-            epochs=10, batch_images=64, learning_rate=3e-3, label_smoothing=0.0, ema=0.0, warmup=0.1, clip=1.0
+            epochs=9, batch_images=64, learning_rate=3e-3, label_smoothing=0.0, ema=0.0, warmup=0.1, clip=1.0
         ),
-        evaluation=Evaluation(strategy="beam(width=3)", every=2, limit=300, tests=("test", "test_unseen")),
+        evaluation=Evaluation(strategy="beam(width=3)", every=3, limit=300, tests=("test", "test_unseen")),
     )
