@@ -77,8 +77,8 @@ def _config(out: Path) -> dict | None:
     return found if ours else None
 
 
-def train(run: Run, out: Path, resume: bool) -> dict:
-    """Runs a recipe to its end and returns its figures.
+def build(run: Run, out: Path, resume: bool) -> Any:
+    """Everything up to the first step: checks, vocabulary, model, features, and the run's folder.
 
     Args:
         run: Run.
@@ -87,7 +87,7 @@ def train(run: Run, out: Path, resume: bool) -> dict:
             everything that can be checked is.
 
     Returns:
-        The figures of `metrics.json`.
+        `Trainer`, at the beginning.
     """
     import_tensorflow("training")
     import keras
@@ -109,23 +109,35 @@ def train(run: Run, out: Path, resume: bool) -> dict:
     keras.utils.set_random_seed(run.seed)
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if run.xe.mixed_precision else "float32")
     source = Source(run)
-    size = (run.model.image_size, run.model.image_size)
     model = CaptionModel(
         run.model.encoder,
         run.model.decoder,
         source.tokenizer,
         run.model.max_length,
-        size,
+        (run.model.image_size, run.model.image_size),
         run.model.train_encoder,
     )
+    # Options that hold words, or do not go together, are told now and not after an epoch.
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
     generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)
     if not resume and _config(out) is not None:
         shutil.rmtree(out)
     write_run(out, run)
     source.prepare(model)
-    trainer = Trainer(run, out, source, model)
-    print(_about(run, source, trainer), flush=True)
+    return Trainer(run, out, source, model)
+
+
+def train(run: Run, out: Path, resume: bool) -> dict:
+    """Runs a recipe to its end, from where it was if it is to be resumed.
+
+    Args:
+        run, out, resume: see `build`.
+
+    Returns:
+        The figures of `metrics.json`.
+    """
+    trainer = build(run, out, resume)
+    print(_about(trainer), flush=True)
     if resume and trainer.restore():
         state = trainer.state
         print(f"going on at epoch {state['epoch'] + 1}, step {state['step']}", flush=True)
@@ -136,11 +148,12 @@ def train(run: Run, out: Path, resume: bool) -> dict:
         raise
 
 
-def _about(run: Run, source: Any, trainer: Any) -> str:
-    weights = sum(v.shape.num_elements() for v in trainer.model.trainable_variables)
+def _about(trainer: Any) -> str:
+    source, model = trainer.source, trainer.model
+    weights = sum(v.shape.num_elements() for v in model.trainable_variables)
     return (
-        f"{run.name}: {len(source.training_captions):,} captions of {len(source.examples('train')):,} pictures, "
-        f"vocabulary {len(source.tokenizer):,}, {weights:,} weights to train, batches "
+        f"{trainer.run.name}: {len(source.training_captions):,} captions of {len(source.examples('train')):,} "
+        f"pictures, vocabulary {len(source.tokenizer):,}, {weights:,} weights to train, batches "
         f"{trainer.batches.fill:.0%} full"
     )
 
