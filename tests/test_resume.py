@@ -243,7 +243,9 @@ def test_a_run_that_was_killed_ends_as_one_that_never_was(whole, make, tmp_path)
     for change in changes:
         command += ["--set", change]
     wanted = int(np.random.default_rng().integers(1, 9))  # steps before the kill
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
         steps, deadline = 0, time.monotonic() + 300
         while steps < wanted and process.poll() is None and time.monotonic() < deadline:
             found = checkpoint.read(out / "checkpoint.npz")
