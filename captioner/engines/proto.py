@@ -1,0 +1,225 @@
+"""The few messages that TensorFlow Serving's gRPC services exchange, without TensorFlow and without generated code.
+
+Only field numbers and types count on the wire; message and package names do not. So these have a package of
+their own, in a pool of their own, and live in one process with the official stubs. They are built when first
+used, which ties them to no version of the protobuf compiler.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from captioner.errors import EngineError, MissingDependency
+
+PACKAGE = "captioner.serving"
+# Where a server of TensorFlow's answers, as gRPC spells it.
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+GET_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+# Each message and its fields, "type name = number". Enums are int32 and a oneof is plain fields: the wire does
+# not tell them apart. `Any` and `Int64Value` are Google's, with the fields that they have there.
+_MESSAGES = {
+    "Int64Value": "int64 value = 1",
+    "Any": "string type_url = 1; bytes value = 2",
+    "Dim": "int64 size = 1; string name = 2",
+    "TensorShape": "repeated Dim dim = 2; bool unknown_rank = 3",
+    "Tensor": "int32 dtype = 1; TensorShape tensor_shape = 2; int32 version_number = 3; bytes tensor_content = 4;"
+    "repeated float float_val = 5; repeated double double_val = 6; repeated int32 int_val = 7;"
+    "repeated bytes string_val = 8; repeated int64 int64_val = 10; repeated bool bool_val = 11",
+    "ModelSpec": "string name = 1; Int64Value version = 2; string signature_name = 3; string version_label = 4",
+    "PredictRequest": "ModelSpec model_spec = 1; map Tensor inputs = 2; repeated string output_filter = 3",
+    "PredictResponse": "map Tensor outputs = 1; ModelSpec model_spec = 2",
+    "GetModelStatusRequest": "ModelSpec model_spec = 1",
+    "Status": "int32 error_code = 1; string error_message = 2",
+    "ModelVersionStatus": "int64 version = 1; int32 state = 2; Status status = 3",
+    "GetModelStatusResponse": "repeated ModelVersionStatus model_version_status = 1",
+    "GetModelMetadataRequest": "ModelSpec model_spec = 1; repeated string metadata_field = 2",
+    "GetModelMetadataResponse": "ModelSpec model_spec = 1; map Any metadata = 2",
+    "TensorInfo": "string name = 1; int32 dtype = 2; TensorShape tensor_shape = 3",
+    "SignatureDef": "map TensorInfo inputs = 1; map TensorInfo outputs = 2; string method_name = 3",
+    "SignatureDefMap": "map SignatureDef signature_def = 1",
+}
+# The states of a version, by number.
+STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+
+# TensorFlow's number of a type, its name there, the numpy type and the field that holds such values.
+_TYPES: list[tuple[int, str, np.dtype, str]] = [
+    (1, "DT_FLOAT", np.dtype("<f4"), "float_val"),
+    (2, "DT_DOUBLE", np.dtype("<f8"), "double_val"),
+    (3, "DT_INT32", np.dtype("<i4"), "int_val"),
+    (7, "DT_STRING", np.dtype(object), "string_val"),
+    (9, "DT_INT64", np.dtype("<i8"), "int64_val"),
+    (10, "DT_BOOL", np.dtype("?"), "bool_val"),
+]
+TYPE_NAMES = {number: name for number, name, _, _ in _TYPES}
+# A shape may claim any size and a single value then fills it, so there is a limit: 2^27 numbers, 512 MB.
+_MOST = 1 << 27
+
+
+@lru_cache(maxsize=1)
+def messages() -> SimpleNamespace:
+    """The message classes, by name.
+
+    Returns:
+        namespace with `PredictRequest`, `PredictResponse`, `Tensor` and so on.
+
+    Raises:
+        MissingDependency: if protobuf is not installed.
+
+    Example:
+        >>> spec = messages().ModelSpec(name="dogs", version_label="stable")
+        >>> spec.SerializeToString()
+        b'\\n\\x04dogs"\\x06stable'
+    """
+    try:
+        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    except ImportError as error:
+        raise MissingDependency(
+            error.name or "google.protobuf", "serve", "asking a server over gRPC"
+        ) from None
+    file = descriptor_pb2.FileDescriptorProto(
+        name="captioner_serving.proto", package=PACKAGE, syntax="proto3"
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for text in fields.split(";"):
+            *label, kind, field, _, number = text.split()
+            if label == ["map"]:
+                entry = f"{field.replace('_', ' ').title().replace(' ', '')}Entry"
+                nested = message.nested_type.add(name=entry)
+                nested.options.map_entry = True
+                _add_field(nested, "string", "key", 1)
+                _add_field(nested, kind, "value", 2)
+                _add_field(message, f"{name}.{entry}", field, int(number), repeated=True)
+            else:
+                _add_field(message, kind, field, int(number), repeated=bool(label))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = {n: pool.FindMessageTypeByName(f"{PACKAGE}.{n}") for n in _MESSAGES}
+    return SimpleNamespace(**{n: message_factory.GetMessageClass(found[n]) for n in found})
+
+
+def _add_field(message: Any, kind: str, name: str, number: int, repeated: bool = False) -> None:
+    field = message.field.add(name=name, number=number)
+    field.label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
+    if kind.partition(".")[0] in _MESSAGES:
+        field.type, field.type_name = field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
+    else:
+        field.type = getattr(field, f"TYPE_{kind.upper()}")
+
+
+def strings(values: Sequence[bytes]) -> Any:
+    """A tensor message of strings [N].
+
+    Args:
+        values: sequence of bytes.
+
+    Returns:
+        `Tensor` message.
+    """
+    shape = messages().TensorShape(dim=[messages().Dim(size=len(values))])
+    return messages().Tensor(dtype=7, tensor_shape=shape, string_val=values)
+
+
+def array(tensor: Any) -> np.ndarray:
+    """A tensor message as an array; strings become an array of bytes objects.
+
+    The values stand in `tensor_content` or in the list for their type. A list that is too short goes on
+    with its last value, as TensorFlow writes tensors that end in a run of equal values.
+
+    Args:
+        tensor: `Tensor` message.
+
+    Returns:
+        array.
+
+    Raises:
+        EngineError: if the type is one that captioner does not use, or values and shape do not agree.
+
+    Example:
+        >>> array(strings([b"a", b"b"]))
+        array([b'a', b'b'], dtype=object)
+    """
+    row = next((row for row in _TYPES if row[0] == tensor.dtype), None)
+    if row is None:
+        raise EngineError(f"expected a tensor of {', '.join(TYPE_NAMES.values())}, got type {tensor.dtype}")
+    _, name, dtype, field = row
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    count = math.prod(shape)
+    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape) or count > _MOST:
+        raise EngineError(f"expected a tensor of at most {_MOST} elements, got {name} {shape}")
+    if tensor.tensor_content:
+        values = _from_content(tensor.tensor_content, dtype, count)
+    else:
+        values = _from_list(getattr(tensor, field), dtype, count)
+    if values is None:
+        raise EngineError(f"expected {count} values for a tensor {name} {shape}, got another number")
+    return values.reshape(shape)
+
+
+def _from_list(given: Sequence[Any], dtype: np.dtype, count: int) -> np.ndarray | None:
+    """The values of one of the lists, or None if there are more than the shape has room for."""
+    if len(given) > count:
+        return None
+    values = np.full(count, given[-1] if given else b"" if dtype.kind == "O" else 0, dtype)
+    values[: len(given)] = given
+    return values
+
+
+def _from_content(content: bytes, dtype: np.dtype, count: int) -> np.ndarray | None:
+    """The values in `tensor_content`, or None if there are more or fewer."""
+    if dtype.kind != "O":
+        return np.frombuffer(content, dtype).copy() if len(content) == count * dtype.itemsize else None
+    # Strings: the length of each, seven bits a byte with the lowest first, then all of them in a row.
+    lengths: list[int] = []
+    at = 0
+    while len(lengths) < count:
+        length = shift = 0
+        while True:
+            if at >= len(content) or shift > 35:
+                return None
+            length |= (content[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if content[at - 1] < 128:
+                break
+        lengths.append(length)
+    if at + sum(lengths) != len(content):
+        return None
+    ends = [at + end for end in accumulate(lengths)]
+    values = np.full(count, b"", object)
+    values[:] = [content[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    return values
+
+
+def signatures(packed: bytes) -> dict[str, dict[str, dict[str, tuple[str, int | None]]]]:
+    """The signatures in the answer of GetModelMetadata.
+
+    Args:
+        packed: bytes of a SignatureDefMap.
+
+    Returns:
+        dict of name to {"inputs" or "outputs": {name: (type name, rank or None)}}.
+    """
+
+    def sides(infos: Mapping[str, Any]) -> dict[str, tuple[str, int | None]]:
+        return {
+            name: (
+                TYPE_NAMES.get(info.dtype, str(info.dtype)),
+                None if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim),
+            )
+            for name, info in sorted(infos.items())
+        }
+
+    found = messages().SignatureDefMap.FromString(packed).signature_def
+    return {
+        name: {"inputs": sides(signature.inputs), "outputs": sides(signature.outputs)}
+        for name, signature in sorted(found.items())
+    }
