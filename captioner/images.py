@@ -19,14 +19,16 @@ import tensorflow as tf
 
 from captioner import headers, inputs
 from captioner.errors import ImageError
+from captioner.headers import KINDS, MAX_PIXELS
 
 VERSION = "squash-bilinear-antialias-1"
 
-# What stands at the front of a file, as in `inputs.SIGNATURES`; the order gives the branch in `decode`.
-_KINDS = ("JPEG", "PNG", "WebP", "BMP", "GIF")
+_AT_A_TIME = 8  # pictures decoded side by side inside one call of a graph
 
 
-def load(image_bytes: tf.Tensor, size: tuple[int, int] = (224, 224)) -> tf.Tensor:
+def load(
+    image_bytes: tf.Tensor, size: tuple[int, int] = (224, 224), max_pixels: int = MAX_PIXELS
+) -> tf.Tensor:
     """Reads one encoded picture as a model wants it: upright, squashed to `size`, 0..255.
 
     The whole frame is kept and squashed, never cropped: the caption may be about what stands at the edge.
@@ -34,6 +36,7 @@ def load(image_bytes: tf.Tensor, size: tuple[int, int] = (224, 224)) -> tf.Tenso
     Args:
         image_bytes: string scalar. An encoded picture.
         size: tuple of two ints, height and width.
+        max_pixels: int, default 50 million. A larger picture is refused by its header.
 
     Returns:
         float32 [height, width, 3], whole numbers from 0 to 255.
@@ -46,15 +49,53 @@ def load(image_bytes: tf.Tensor, size: tuple[int, int] = (224, 224)) -> tf.Tenso
         >>> load(blue, (2, 2))[0, 0].numpy().tolist()
         [0.0, 0.0, 255.0]
     """
-    height, width = size
-    pixels, turn = _read(image_bytes)
-    # A turn by 90 degrees commutes with the resize, so the small picture is turned, not the big one.
-    stored = tf.where(turn >= 5, [width, height], [height, width])
-    image = orient(resize(pixels, stored), turn)
-    return tf.ensure_shape(image, (height, width, 3))
+    return _squashed(*_read(_or_fail(image_bytes, max_pixels)), size)
 
 
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+def load_rows(
+    image_bytes: tf.Tensor, size: tuple[int, int] = (224, 224), max_pixels: int = MAX_PIXELS
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Reads many encoded pictures side by side; one that cannot be read costs the others nothing.
+
+    A picture is a row of a `tf.data.Dataset` inside the graph: there, and nowhere else in a graph, an error
+    of an op can be ignored, whatever its reason.
+
+    Args:
+        image_bytes: string [N].
+        size: tuple of two ints, height and width.
+        max_pixels: int, default 50 million. A larger picture is refused by its header.
+
+    Returns:
+        float32 [N, height, width, 3], zeros for what cannot be read, and string [N], the reason why not: the
+        words of `reader`, or nothing.
+
+    Example:
+        >>> red = tf.io.encode_png(tf.constant([[[255, 0, 0]]], tf.uint8))
+        >>> pixels, errors = load_rows(tf.stack([tf.constant("text"), red]), (1, 1))
+        >>> pixels[1, 0, 0].numpy().tolist(), errors.numpy().tolist()
+        ([255.0, 0.0, 0.0], [b'not a JPEG, PNG, GIF, BMP or WebP file', b''])
+    """
+    count = tf.size(image_bytes, out_type=tf.int64)
+    blank = tf.zeros((*size, 3))
+
+    def row(place: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        reason = headers.refusal(data, max_pixels)
+        pixels = tf.cond(tf.equal(reason, ""), lambda: _squashed(*_read(data), size), lambda: blank)
+        return place, reason, pixels
+
+    data = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
+    data = data.map(row, num_parallel_calls=_AT_A_TIME, deterministic=True).ignore_errors()
+    # One row more: there may be no other, and it is what lost rows get.
+    spare = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), "", blank))
+    places, reasons, pixels = data.concatenate(spare).batch(count + 1).get_single_element()
+    kept = tf.size(places, out_type=tf.int64) - 1
+    slots = tf.tensor_scatter_nd_update(tf.fill([count], kept), places[:-1, tf.newaxis], tf.range(kept))
+    names = tf.gather([*KINDS, "picture"], headers.kind(image_bytes))
+    lost = tf.strings.join(["damaged ", names, ", it cannot be decoded"])
+    return tf.gather(pixels, slots), tf.where(slots < kept, tf.gather(reasons, slots), lost)
+
+
+def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decodes one picture at its own size, turned upright as its EXIF orientation asks.
 
     JPEG (grey, CMYK, progressive), PNG (every colour type and depth; 16 bits keep the upper 8), the first
@@ -63,6 +104,7 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 
     Args:
         image_bytes: string scalar. An encoded picture.
+        max_pixels: int, default 50 million. A larger picture is refused by its header.
 
     Returns:
         uint8 [H, W, 3].
@@ -75,7 +117,7 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
         >>> decode(red).shape.as_list()
         [8, 4, 3]
     """
-    return orient(*_read(image_bytes))
+    return orient(*_read(_or_fail(image_bytes, max_pixels)))
 
 
 def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
@@ -149,27 +191,33 @@ def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.reverse(image, tf.boolean_mask([0, 1], [upside_down, mirrored]))
 
 
+def _or_fail(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """The same bytes, once nothing in their header speaks against decoding them."""
+    reason = headers.refusal(image_bytes, max_pixels)
+    fine = tf.debugging.Assert(tf.equal(reason, ""), [tf.strings.join(["image: ", reason])])
+    with tf.control_dependencies([fine] if fine is not None else []):
+        return tf.identity(image_bytes)
+
+
+def _squashed(pixels: tf.Tensor, turn: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """float32 [height, width, 3] of what `_read` gives."""
+    height, width = size
+    # A turn by 90 degrees commutes with the resize, so the small picture is turned, not the big one.
+    stored = tf.where(turn >= 5, [width, height], [height, width])
+    return tf.ensure_shape(orient(resize(pixels, stored), turn), (height, width, 3))
+
+
 def _read(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Pixels uint8 [H, W, 3] as stored, and the EXIF orientation, int32 scalar: 1 if there is none."""
     data = headers.padded(image_bytes)
     branches: list[Callable] = [_jpeg, _png, _webp, _bmp, _gif]
     pixels, exif = tf.switch_case(
-        _kind(image_bytes),
+        # What is none of them has been refused before.
+        tf.minimum(headers.kind(image_bytes), len(KINDS) - 1),
         {i: (lambda read=read: read(image_bytes, data)) for i, read in enumerate(branches)},
-        default=lambda: _unknown(image_bytes),
     )
     pixels = tf.cond(tf.equal(tf.shape(pixels)[-1], 4), lambda: _on_white(pixels), lambda: pixels)
     return tf.ensure_shape(pixels, (None, None, 3)), headers.tiff_orientation(data, exif)
-
-
-def _kind(image_bytes: tf.Tensor) -> tf.Tensor:
-    """int32 scalar: the place in `_KINDS`, or their number for anything else."""
-    head = tf.strings.join([tf.strings.substr(image_bytes, 0, 12), b"\0" * 12])
-    found = []
-    for kind in _KINDS:
-        parts = [tf.strings.substr(head, at, len(magic)) == magic for at, magic in inputs.SIGNATURES[kind]]
-        found.append(tf.reduce_all(parts))
-    return tf.argmax(tf.cast([*found, True], tf.int32), output_type=tf.int32)
 
 
 # The kinds. Each gives pixels uint8 [H, W, 3 or 4] and where its EXIF block starts, int64, -1 for nowhere.
@@ -193,34 +241,17 @@ def _png(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
 
 def _webp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    extended = tf.equal(headers.uint(data, 12, 4), int.from_bytes(b"VP8X", "big"))
-    animated = extended & tf.not_equal(headers.uint(data, 20, 1) & 0x02, 0)
-    # The op misreads animations: it returns their RGBA frames as RGB.
-    with tf.control_dependencies([tf.debugging.Assert(~animated, ["image: animated WebP is not supported"])]):
-        return tf.io.decode_webp(image_bytes, channels=0)[0], headers.chunk(data, 12, b"EXIF", riff=True)
+    return tf.io.decode_webp(image_bytes, channels=0)[0], headers.chunk(data, 12, b"EXIF", riff=True)
 
 
 def _bmp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    modern = headers.uint(data, 14, 4, big=False) >= 40
-    depth, compression = headers.uint(data, 28, 2, big=False), headers.uint(data, 30, 4, big=False)
-    # The op returns palette indices as grey levels and takes compressed rows for plain ones.
-    plain = modern & ((depth == 24) | (depth == 32)) & ((compression == 0) | (compression == 3))
-    with tf.control_dependencies(
-        [tf.debugging.Assert(plain, ["image: BMP must be 24 or 32 bit, uncompressed"])]
-    ):
-        # The fourth channel of a BMP is mostly left at 0 and means nothing.
-        return tf.io.decode_bmp(image_bytes, channels=0)[..., :3], tf.constant(-1, tf.int64)
+    # The fourth channel of a BMP is mostly left at 0 and means nothing.
+    return tf.io.decode_bmp(image_bytes, channels=0)[..., :3], tf.constant(-1, tf.int64)
 
 
 def _gif(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     first = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
     return first, tf.constant(-1, tf.int64)
-
-
-def _unknown(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    words = "image: not a JPEG, PNG, GIF, BMP or WebP file"
-    with tf.control_dependencies([tf.debugging.Assert(_kind(image_bytes) < len(_KINDS), [words])]):
-        return tf.zeros((1, 1, 3), tf.uint8), tf.constant(-1, tf.int64)
 
 
 def _on_white(rgba: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,144 @@
+"""Pictures inside a served graph: one bad file costs its neighbours nothing, and is told in the same words."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+import zoo
+
+from captioner import headers, images, inputs
+from captioner.errors import ImageError
+
+SIZE = (24, 32)
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def read():
+    return images.reader(SIZE)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    graph = tf.function(
+        lambda data: images.load_rows(data, SIZE),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
+    )
+    return lambda files: [part.numpy() for part in graph(tf.constant(files, tf.string, shape=[len(files)]))]
+
+
+def told(read, data):
+    """The pixels, or the reason why not."""
+    try:
+        return read(data).numpy()
+    except ImageError as error:
+        return str(error)
+
+
+def test_rows_are_read_as_one_by_one(read, rows):
+    files = {**zoo.good(), **zoo.bad()}
+    names = sorted(files, key=lambda name: hash(name) % 97)
+    pixels, errors = rows([files[name] for name in names])
+    for name, picture, error in zip(names, pixels, errors, strict=True):
+        expected = told(read, files[name])
+        if isinstance(expected, str):
+            assert error.decode() == expected, name
+            assert not picture.any()
+            assert name in zoo.bad(), f"{name}: {expected}"
+        else:
+            assert error == b"" and name in zoo.good(), f"{name}: {error}"
+            np.testing.assert_array_equal(picture, expected, name)
+
+
+def test_reasons_say_what_is_wrong(rows):
+    said = dict(zip(zoo.bad(), (e.decode() for e in rows(list(zoo.bad().values()))[1]), strict=True))
+    assert said["bomb-png"] == "20000 x 20000 pixels are more than 50 megapixels"
+    assert said["bomb-jpeg"] == "60000 x 60000 pixels are more than 50 megapixels"
+    assert said["bomb-bmp"] == "30000 x 30000 pixels are more than 50 megapixels"
+    assert said["bomb-webp"] == "16384 x 16384 pixels are more than 50 megapixels"
+    assert said["bomb-gif-screen"] == "65535 x 65535 pixels are more than 50 megapixels"
+    assert said["bomb-gif-frame"].startswith("GIF with too many frames")
+    assert said["text"] == said["empty"] == "not a JPEG, PNG, GIF, BMP or WebP file"
+    assert said["png-damaged-at-60"] == "damaged PNG, it cannot be decoded"
+    assert said["cut-JPEG-0.6"] == "damaged JPEG, it cannot be decoded"
+    assert said["webp-animated"] == "animated WebP is not supported"
+    assert all(reason and "\n" not in reason for reason in said.values())
+
+
+@pytest.mark.parametrize("files", [[], [b"x"], [b""] * 20], ids=len)
+def test_all_bad_or_none(rows, files):
+    pixels, errors = rows(files)
+    assert pixels.shape == (len(files), *SIZE, 3) and not pixels.any()
+    assert all(error.startswith(b"not a JPEG") for error in errors)
+
+
+def test_order_is_kept_when_some_are_slow(read, rows):
+    large = [zoo.encoded(zoo.drawn(1500, 1500, turn=i), "PNG") for i in range(2)]
+    small = [zoo.encoded(zoo.drawn(40, 30, turn=5 * i), "PNG") for i in range(20)]
+    files = [large[0], *small[:10], b"bad", large[1], *small[10:]]
+    pixels, errors = rows(files)
+    assert [place for place, error in enumerate(errors) if error] == [11]
+    for place, data in enumerate(files):
+        if place != 11:
+            np.testing.assert_array_equal(pixels[place], read(data))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "webp-lossless", "webp-alpha"])
+def test_the_limit_is_the_pixels_of_the_file(kind):
+    image = zoo.drawn(50, 40)
+    if kind.startswith("webp-"):
+        alpha = image.convert("RGBA")
+        alpha.putpixel((0, 0), (1, 2, 3, 4))
+        data = zoo.encoded(*((image, "WEBP") if "less" in kind else (alpha, "WEBP")), lossless="less" in kind)
+    else:
+        data = zoo.encoded(image, kind)
+    data = tf.constant(data)
+    assert headers.refusal(data, 2000).numpy() == b""
+    assert headers.refusal(data, 1999).numpy() == b"50 x 40 pixels are more than 0.001999 megapixels"
+
+
+def test_gif_frames_count_together():
+    frames = [zoo.drawn(50, 40, turn=20 * i) for i in range(9)]
+    data = zoo.encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], optimize=False)
+    walked = headers._gif_size(headers.padded(tf.constant(data)))
+    with PIL.Image.open(io.BytesIO(data)) as picture:
+        assert picture.n_frames == 9
+    height, width, total = (int(x) for x in walked)
+    assert (height, width) == (40, 50) and 2000 < total <= 18000
+    # A file cut into pieces of one byte, with a length that changes so that no run is skipped.
+    pieces = b"".join(bytes([1 + i % 2]) + b"xx"[: 1 + i % 2] for i in range(9000))
+    fine = zoo.gif_frame(5, 5)[:-6] + b"\x02" + pieces + b"\0;"
+    assert headers.refusal(tf.constant(fine)).numpy().startswith(b"GIF with too many frames")
+
+
+def test_a_bomb_costs_no_memory():
+    """In a process of its own, so that the peak is its own."""
+    code = f"""
+import resource, sys
+sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]!r}
+import tensorflow as tf, zoo
+from captioner import images
+graph = tf.function(lambda data: images.load_rows(data, (224, 224)),
+                    input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+small = zoo.encoded(zoo.drawn(), "PNG")
+bombs = [v for k, v in zoo.bad().items() if k.startswith("bomb")]
+graph(tf.constant([small] * (1 + len(bombs))))
+idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+_, errors = graph(tf.constant([*bombs, small]))
+assert [bool(e) for e in errors.numpy()] == [True] * len(bombs) + [False], errors
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout.split()[-1]) < 300
+
+
+def test_the_front_door_agrees(read):
+    """What `captioner.inputs` lets through, the graph reads, or says why not."""
+    for name, data in zoo.good().items():
+        assert not isinstance(told(read, inputs.to_bytes(data)), str), name
