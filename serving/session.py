@@ -1,0 +1,195 @@
+"""Runs a SavedModel the way TensorFlow Serving does: loaded into a session, fetched by name.
+
+`tf.saved_model.load` would be shorter, but proves too much: there are exports that it runs and the server does not, and
+the server computes only the outputs that are asked for.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.predict import Call, Signature, Version, predict_on
+from serving.status import ServingError, code_of, invalid
+from serving.tensors import Spec
+
+WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
+_TAG = "serve"
+
+
+class SessionVersion(Version):
+    """A SavedModel in a session of its own.
+
+    Args:
+        folder: Path of the version.
+        number: int.
+
+    Raises:
+        ServingError: if it cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, number: int):
+        import tensorflow as tf
+
+        self.number, self._tf = number, tf
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph)
+        try:
+            with graph.as_default():
+                found = tf.compat.v1.saved_model.load(self._session, [_TAG], str(folder))
+        except Exception as error:  # a damaged file can make it raise nearly anything
+            self._session.close()
+            raise self._error(error) from None
+        self.metadata = dict(found.signature_def)
+        self.signatures = {
+            key: Signature(self._specs(each.inputs), self._specs(each.outputs))
+            for key, each in self.metadata.items()
+        }
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
+    ) -> dict[str, np.ndarray]:
+        """See `Version.run`."""
+        definition = self.metadata[signature]
+        feed = {definition.inputs[name].name: array for name, array in inputs.items()}
+        fetches = {name: definition.outputs[name].name for name in outputs}
+        try:
+            if all(_promised(spec, inputs[name]) for name, spec in self.signatures[signature].inputs.items()):
+                options = None
+                if timeout is not None:
+                    options = self._tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(timeout * 1000)))
+                found = self._session.run(fetches, feed, options=options)
+            else:
+                found = dict(zip(fetches, self._run_any_shape(feed, list(fetches.values())), strict=True))
+        except (self._tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
+            raise self._error(error) from None
+        specs = self.signatures[signature].outputs
+        return {name: np.asarray(value, specs[name].numpy) for name, value in found.items()}
+
+    def close(self) -> None:
+        """See `Version.close`."""
+        self._session.close()
+
+    def _run_any_shape(self, feed: Mapping[str, np.ndarray], fetches: list[str]) -> list[Any]:
+        """Runs with shapes that the signature does not promise, which only Python refuses and the server does not."""
+        from tensorflow.core.protobuf.config_pb2 import CallableOptions
+
+        run = self._session._make_callable_from_options(CallableOptions(feed=list(feed), fetch=fetches))
+        return run(*feed.values())
+
+    def _specs(self, infos: Mapping[str, Any]) -> dict[str, Spec]:
+        return {
+            name: Spec(self._dtype(info.dtype), _shape(info.tensor_shape)) for name, info in infos.items()
+        }
+
+    def _dtype(self, number: int) -> str:
+        if number == 0:
+            return "invalid"
+        name = self._tf.dtypes.as_dtype(number).name
+        # As messages, and so `Spec`, say it.
+        return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
+
+    def _error(self, error: Exception) -> ServingError:
+        if not isinstance(error, self._tf.errors.OpError):
+            return invalid(" ".join(str(error).split()) or type(error).__name__)
+        # Python adds where in the program an operation was made; there is no such program here.
+        message = error.message.split("\n\nOriginal stack trace for")[0]
+        return ServingError(code_of(error.error_code), message)
+
+
+def warm_up(version: Version, folder: Path) -> int:
+    """Replays the requests that a version brings along, as TensorFlow Serving does.
+
+    Args:
+        version: `Version`.
+        folder: Path of the version.
+
+    Returns:
+        int: how many there were.
+
+    Raises:
+        ServingError: if one fails, or the file is damaged.
+    """
+    if not (folder / WARM_UP).is_file():
+        return 0
+    from captioner.engines.proto import messages
+    from serving.wire import arrays_of
+
+    count = 0
+    for record in _records(folder / WARM_UP):
+        for log in _fields(record, 6):  # PredictionLog.predict_log
+            for packed in _fields(log, 1):  # PredictLog.request
+                request = messages().PredictRequest.FromString(packed)
+                spec = request.model_spec
+                call = Call(
+                    spec.name,
+                    arrays_of(request.inputs),
+                    signature=spec.signature_name,
+                    outputs=list(request.output_filter),
+                )
+                try:
+                    predict_on(version, call)
+                except ServingError as error:
+                    raise ServingError(error.code, f"warm-up request {count + 1}: {error.message}") from None
+                count += 1
+    return count
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file. Their checksums are left to TensorFlow, which wrote them."""
+    with path.open("rb") as file:
+        while head := file.read(12):
+            length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
+            data = file.read(length) if length < 1 << 31 else b""
+            if len(head) < 12 or len(data) < length or len(file.read(4)) < 4:
+                raise ServingError("DATA_LOSS", f"{path.name} ends in the middle of a request")
+            yield data
+
+
+def _fields(data: bytes, number: int) -> Iterator[bytes]:
+    """The messages in a field of a message, without knowing its other fields."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value
+
+    try:
+        while at < len(data):
+            field, kind = divmod(varint(), 8)
+            if kind == 2:
+                length = varint()
+                at += length
+                if field == number:
+                    yield data[at - length : at]
+            elif kind == 0:
+                varint()
+            elif kind in (1, 5):
+                at += 8 if kind == 1 else 4
+            else:
+                raise ServingError("DATA_LOSS", "a warm-up request is damaged")
+    except IndexError:
+        raise ServingError("DATA_LOSS", "a warm-up request is damaged") from None
+
+
+def _promised(spec: Spec, array: np.ndarray) -> bool:
+    """Whether an array has a shape that its signature allows."""
+    if spec.shape is None:
+        return True
+    return len(spec.shape) == array.ndim and all(
+        size in (-1, length) for size, length in zip(spec.shape, array.shape, strict=True)
+    )
+
+
+def _shape(shape: Any) -> tuple[int, ...] | None:
+    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
