@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from captioner import bundle, inputs
-from captioner.engines import ENGINES, Engine
-from captioner.errors import EngineError, ImageError, ModelError
+from captioner.engines import ENGINES, Engine, import_tensorflow, versions
+from captioner.engines.base import DEFAULT_STRATEGY
+from captioner.errors import EngineError, ImageError, ModelError, SpecError
+from captioner.registry import parse_spec, unknown
 from captioner.types import Caption
 
 DEFAULT_MODEL = "saved_models/default"
@@ -112,11 +115,15 @@ class Captioner:
         self.close()
 
 
-def load(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Captioner:
+def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Captioner:
     """Loads a model, whatever runs it.
 
     Args:
-        source: str or PathLike, default "saved_models/default". A model folder.
+        source: str or PathLike, default "saved_models/default". A model folder, or the address of a served
+            model: `grpc://host:8500/name`, `http://host:8501/name`, encrypted with grpcs:// and https://, with
+            `/versions/3` or `/labels/stable` at the end if need be.
+        **options: what the engine takes. For a served model timeout, batch_size, in_flight, retries, max_bytes,
+            root_certificate and authorization; see `captioner.engines.remote_address.Options`.
 
     Returns:
         `Captioner`.
@@ -124,14 +131,26 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL) -> Captioner:
     Raises:
         BundleError: if the folder is missing, no model, damaged or too new.
         ModelError: if the weights do not fit the network.
-        EngineError: if this version has no engine for such a source.
+        EngineError: if this version has no engine for such a source, or the server is away, does not serve the
+            model, or serves none of ours.
+        SpecError: if the engine takes no such option, or not such a value.
         MissingDependency: if the engine's packages are not installed.
     """
     source = os.fspath(source)
     name = engine_for(source)
     if name not in ENGINES.names():
-        raise EngineError(f"this version of captioner has no engine for {source}: expected a model folder")
-    return Captioner(ENGINES[name].open(source))
+        raise EngineError(
+            f"this version of captioner has no engine for {source}: expected a model folder, "
+            f"grpc://host:port/name or http://host:port/name"
+        )
+    row = ENGINES[name]
+    accepted = list(inspect.signature(row.open).parameters.values())[1:]
+    if not any(p.kind is p.VAR_KEYWORD for p in accepted):
+        for option in options:
+            if option not in [p.name for p in accepted]:
+                known = [p.name for p in accepted] or ["none at all"]
+                raise SpecError(unknown(f"option of engine {name!r}:", option, known))
+    return Captioner(row.open(source, **options))
 
 
 def engine_for(source: str) -> str:
@@ -149,7 +168,9 @@ def engine_for(source: str) -> str:
     """
     scheme, separator, _ = source.partition("://")
     if separator:
-        return {"https": "http"}.get(scheme, scheme)
+        return {"https": "http", "grpcs": "grpc"}.get(scheme, scheme)
+    if versions.holds_only_exports(source):
+        return "saved_model"
     return "lite" if source.endswith(".tflite") else "keras"
 
 
@@ -189,6 +210,47 @@ def save(
         overwrite=overwrite,
         parameters={"encoder": encoder, "decoder": every - encoder},
     )
+
+
+def export(
+    folder: str | os.PathLike[str],
+    to: Sequence[str] = ("saved_model",),
+    strategy: str | None = None,
+    max_length: int | None = None,
+    into: str | os.PathLike[str] | None = None,
+) -> dict[str, Path]:
+    """Turns a model folder into what servers and devices run, pictures decoded and words chosen inside.
+
+    Args:
+        folder: str or PathLike. A model folder.
+        to: sequence of str, default `("saved_model",)`. Specs of `captioner.exporting.TARGETS`, such as
+            "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)".
+        strategy: str, default None, which is "beam(width=3)". How words are chosen; what is exported does nothing else.
+        max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
+        into: str or PathLike, default None, which is the model folder itself. Where versions are put: each export
+            gets the next number, and none is ever overwritten.
+
+    Returns:
+        dict of target's name to the Path of what was written.
+
+    Raises:
+        BundleError: if the folder is no whole model, or the disk refuses.
+        SpecError: if a target, strategy or option is not known.
+        ModelError: if the weights do not fit the network, or are not finite.
+        MissingDependency: if TensorFlow is not installed.
+    """
+    import_tensorflow("exporting a model")
+    from captioner.decoding import STRATEGIES
+    from captioner.exporting import TARGETS
+
+    targets = [parse_spec(target) for target in ([to] if isinstance(to, str) else to)]
+    for target in targets:
+        TARGETS[target.name]
+    # A wrong word is told before the work starts.
+    STRATEGIES.build(strategy or DEFAULT_STRATEGY)
+    model = ENGINES["keras"].open(os.fspath(folder)).model
+    given = {"model": model, "folder": Path(into or folder), "strategy": strategy, "max_length": max_length}
+    return {target.name: TARGETS.build(target, **given) for target in targets}
 
 
 def _read(image: Any, name: str) -> bytes | Caption:

@@ -237,9 +237,8 @@ def test_signatures_are_read_from_metadata(official):
     answer = official.GetModelMetadataResponse()
     answer.metadata["signature_def"].Pack(full)
     mine = proto.messages().GetModelMetadataResponse.FromString(answer.SerializeToString())
-    assert proto.signatures(mine.metadata["signature_def"].value) == {
-        "explain": {"inputs": {"image_bytes": ("DT_STRING", 1)}, "outputs": {"words": ("DT_STRING", None)}}
-    }
+    found = proto.messages().SignatureDefMap.FromString(mine.metadata["signature_def"].value)
+    assert proto.signatures(found) == {"explain": {"inputs": ["image_bytes"], "outputs": ["words"]}}
 
 
 def test_both_kinds_of_message_live_in_one_process(official):

@@ -4,6 +4,14 @@ from captioner.engines.base import Engine
 from captioner.engines.start import import_tensorflow
 from captioner.registry import Table
 
-ENGINES = Table("engine", {"keras": "captioner.engines.keras:KerasEngine"})
+ENGINES = Table(
+    "engine",
+    {
+        "keras": "captioner.engines.keras:KerasEngine",
+        "saved_model": "captioner.engines.saved_model:SavedModelEngine",
+        "grpc": "captioner.engines.grpc_client:GrpcEngine",
+        "http": "captioner.engines.rest_client:RestEngine",
+    },
+)
 
 __all__ = ["ENGINES", "Engine", "import_tensorflow"]

@@ -27,6 +27,8 @@ _BEST = {
 _VERDICT = {"ok": ("b", "booleans", "N"), "error": ("SUO", "strings", "N")}
 # The same for the captions after the best one, of which there are K - 1; axis A.
 _OTHERS = {f"alternatives_{name}": (*row[:2], f"NA{row[2][1:]}") for name, row in _BEST.items()}
+# The outputs that must be there.
+OUTPUTS = (*_BEST, *_VERDICT)
 # Where a search found fewer captions than asked for, it fills up with empty ones that are this unlikely.
 _NOTHING = -1e8
 
@@ -83,6 +85,9 @@ def _output(
         raise EngineError(
             f"expected {called} [{shape}] in the output {name!r}, got {array.dtype} {list(array.shape)}"
         )
+    if kinds.startswith("f"):
+        with np.errstate(over="ignore"):  # infinity is told below
+            array = array.astype(np.float32, copy=False)  # JSON knows one kind of number
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise EngineError(
             f"expected finite numbers in the output {name!r}, got {array.dtype} with NaN or infinity"

@@ -8,7 +8,7 @@ used, which ties them to no version of the protobuf compiler.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from types import SimpleNamespace
@@ -199,27 +199,16 @@ def _from_content(content: bytes, dtype: np.dtype, count: int) -> np.ndarray | N
     return values
 
 
-def signatures(packed: bytes) -> dict[str, dict[str, dict[str, tuple[str, int | None]]]]:
-    """The signatures in the answer of GetModelMetadata.
+def signatures(found: Any) -> dict[str, dict[str, list[str]]]:
+    """What stands in a `SignatureDefMap` message.
 
     Args:
-        packed: bytes of a SignatureDefMap.
+        found: `SignatureDefMap` message.
 
     Returns:
-        dict of name to {"inputs" or "outputs": {name: (type name, rank or None)}}.
+        dict of a signature's name to {"inputs": names, "outputs": names}.
     """
-
-    def sides(infos: Mapping[str, Any]) -> dict[str, tuple[str, int | None]]:
-        return {
-            name: (
-                TYPE_NAMES.get(info.dtype, str(info.dtype)),
-                None if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim),
-            )
-            for name, info in sorted(infos.items())
-        }
-
-    found = messages().SignatureDefMap.FromString(packed).signature_def
     return {
-        name: {"inputs": sides(signature.inputs), "outputs": sides(signature.outputs)}
-        for name, signature in sorted(found.items())
+        name: {"inputs": sorted(signature.inputs), "outputs": sorted(signature.outputs)}
+        for name, signature in sorted(found.signature_def.items())
     }

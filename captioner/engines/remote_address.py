@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -165,6 +166,31 @@ def address(source: str, **given: Any) -> tuple[Address, Options]:
         base,
     )
     return place, _options(place, parts.query, given)
+
+
+def root_certificate(options: Options) -> bytes | None:
+    """The certificates that the options name, as PEM, or None.
+
+    Args:
+        options: Options.
+
+    Returns:
+        bytes or None.
+
+    Raises:
+        EngineError: if the file cannot be read or holds no certificate.
+    """
+    if options.root_certificate is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=options.root_certificate)
+        with open(options.root_certificate, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "strerror", None) or error
+        raise EngineError(
+            f"expected a PEM file of certificates as root_certificate, got {options.root_certificate}: {reason}"
+        ) from None
 
 
 def _options(place: Address, query: str, given: dict[str, Any]) -> Options:

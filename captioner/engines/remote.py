@@ -1,0 +1,296 @@
+"""Asks a server for captions, whatever the protocol: what to send, when to repeat it, what to say when it fails."""
+
+from __future__ import annotations
+
+import abc
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from captioner.engines.answers import OUTPUTS, captions_from
+from captioner.engines.base import Engine
+from captioner.engines.remote_address import VARIABLE, Address, Options, address
+from captioner.errors import EngineError
+from captioner.registry import parse_spec
+from captioner.types import Caption
+
+SIGNATURE, INPUT = "explain", "image_bytes"
+_CHECK = 10.0  # seconds that a look at the server may take, so that `load` does not hang for long
+_PAUSE = 0.1  # seconds before the first repeat; each further pause is twice as long
+_ROOM = 256  # bytes of a request beside its pictures, and beside each of them
+
+# What may be repeated: asking for a caption changes nothing on the server, so a lost answer costs only time.
+_REPEATED = ("away", "busy")
+# How servers say that a request, an answer or the number of pictures in one is beyond a limit.
+TOO_LARGE = re.compile(r"larger than max|larger than maximum|exceeds? (the )?max", re.I)
+_SAY = {
+    "away": "cannot reach the server ({detail}): is it running, and is this its {protocol} address?",
+    "busy": "the server is overloaded ({detail}): lower in_flight, or raise retries",
+    "time": "no answer within {timeout:g} seconds ({detail}): raise timeout, or lower batch_size",
+    "large": "too large for one message ({detail}): send a smaller picture, or raise max_bytes here and there",
+    "missing": "the server has no such model ({detail}): check name, version and label",
+    "denied": f"the server refuses us ({{detail}}): pass authorization= to load, or set {VARIABLE}",
+    "tls": "no safe connection ({detail}): check the scheme, the host's name and root_certificate",
+    "foreign": "{detail}; expected TensorFlow Serving with a model that `captioner export` wrote",
+    "failed": "the server failed ({detail})",
+}
+
+T = TypeVar("T")
+
+
+class Failure(Exception):
+    """Why one attempt came to nothing; never leaves the engines.
+
+    Args:
+        kind: str, a key of what can be said about it: "away", "busy", "time", "large", "missing", "denied",
+            "tls", "foreign" or "failed".
+        detail: str. What the server or the network said.
+        after: float, default 0. Seconds that the server wants us to wait.
+    """
+
+    def __init__(self, kind: str, detail: str, after: float = 0.0):
+        super().__init__(kind, detail)
+        self.kind, self.detail, self.after = kind, one_line(detail), after
+
+
+class Transport(abc.ABC):
+    """One protocol: puts questions on the wire and takes answers off it.
+
+    Each method takes `left`, the seconds that it may take, and raises `Failure`.
+    """
+
+    protocol: ClassVar[str]
+
+    @abc.abstractmethod
+    def status(self, left: float) -> list[tuple[int, str, str]]:
+        """The model's versions: (number, state, what the server says of it)."""
+
+    @abc.abstractmethod
+    def metadata(self, left: float) -> tuple[int | None, dict[str, Any]]:
+        """The version that would answer, and {signature: {"inputs" or "outputs": names}}."""
+
+    @abc.abstractmethod
+    def explain(self, images: Sequence[bytes], left: float) -> tuple[Mapping[str, np.ndarray], int | None]:
+        """The outputs of the signature `explain`, and the version that gave them if that is told."""
+
+    @abc.abstractmethod
+    def weight(self, image: bytes) -> int:
+        """Bytes that a picture takes in a request."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Closes connections."""
+
+
+class RemoteEngine(Engine):
+    """Asks a server for captions.
+
+    Pictures are sent as they are, in requests of bounded number and size, several at a time; captions come
+    back in order. What fails because the server is away for a moment or overloaded is repeated after a pause.
+
+    Args:
+        transport: Transport.
+        place: Address.
+        options: Options, default None, which is the defaults.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init__(self, transport: Transport, place: Address, options: Options | None = None):
+        self._transport, self._place, self._options = transport, place, options or Options()
+        self._version: int | None = None
+        self._signatures: dict[str, Any] = {}
+        self._closed = False
+
+    @classmethod
+    @abc.abstractmethod
+    def connect(cls, place: Address, options: Options) -> Transport:
+        """What speaks the protocol. Nothing is sent yet."""
+
+    @classmethod
+    def open(cls, source: str, **given: Any) -> RemoteEngine:
+        """Looks whether the server is there, serves the model, and the model is one of ours.
+
+        Args:
+            source: str. `grpc://host:port/name`; see `captioner.engines.remote_address.address`.
+            **given: see `captioner.engines.remote_address.Options`.
+
+        Returns:
+            RemoteEngine.
+
+        Raises:
+            EngineError: if not, saying which.
+            SpecError: if an option is unknown or wrong.
+            MissingDependency: if the packages of the extra `serve` are not installed.
+        """
+        place, options = address(source, **given)
+        engine = cls(cls.connect(place, options), place, options)
+        try:
+            engine.check()
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def check(self) -> None:
+        """Raises EngineError unless the server would answer with captions."""
+        try:
+            versions = self._repeat(self._transport.status, _CHECK)
+            wanted = self._place.version
+            known = sorted((v for v in versions if wanted in (None, v[0])), reverse=True)
+            if not any(state == "AVAILABLE" for _, state, _ in known):
+                raise self._not_served(known)
+            self._version, self._signatures = self._repeat(self._transport.metadata, _CHECK)
+        except Failure as failure:
+            raise self._error(failure) from None
+        explain = self._signatures.get(SIGNATURE, {"inputs": {}, "outputs": {}})
+        lacking = [name for name in OUTPUTS if name not in explain["outputs"]]
+        if list(explain["inputs"]) != [INPUT] or lacking:
+            has = ", ".join(self._signatures) or "none"
+            what = f"its signature {SIGNATURE!r} lacks {', '.join(lacking) or INPUT}"
+            what = what if SIGNATURE in self._signatures else f"no signature {SIGNATURE!r} (it has {has})"
+            raise self._error(Failure("foreign", f"this is no captioning model of ours: {what}"))
+
+    def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
+        """See `Engine.predict`. The strategy is fixed at export, so none can be asked for."""
+        if strategy is not None:
+            raise EngineError(
+                f"{self._place}: the strategy of a served model is fixed, got {parse_spec(strategy)}: "
+                f"export again with it, or load the model folder itself"
+            )
+        if self._closed:
+            raise EngineError(f"{self._place}: expected an open connection, but it was closed: load it again")
+        requests, captions = self._requests(images)
+        stop = threading.Event()
+        pool = ThreadPoolExecutor(min(self._options.in_flight, max(len(requests), 1)), "captioner-ask")
+        try:
+            # One request needs no thread, and Ctrl-C then ends it at once.
+            run = map if len(requests) == 1 else pool.map
+            for places, found in zip(
+                requests, run(lambda r: self._ask(images, r, stop), requests), strict=True
+            ):
+                for place, caption in zip(places, found, strict=True):
+                    captions[place] = caption
+        except Failure as failure:
+            raise self._error(failure) from None
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+        return [captions[i] for i in range(len(images))]
+
+    def describe(self) -> dict[str, Any]:
+        """See `Engine.describe`. The version is the last one that is known to have answered."""
+        return {
+            "engine": self.name,
+            "source": str(self._place),
+            "strategy": "as exported",
+            "model": self._place.model,
+            "version": self._version,
+            "signatures": {name: list(sides["outputs"]) for name, sides in self._signatures.items()},
+        }
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._closed = True
+        self._transport.close()
+
+    def _requests(self, images: Sequence[bytes]) -> tuple[list[list[int]], dict[int, Caption]]:
+        """Places of the pictures that go together, and what there is to say of those too large to go at all."""
+        options = self._options
+        requests: list[list[int]] = []
+        refused, size = {}, 0
+        for place, image in enumerate(images):
+            weight = self._transport.weight(image) + _ROOM
+            if weight + _ROOM > options.max_bytes:
+                limit = Failure("large", f"{weight:,} bytes of at most {options.max_bytes:,}")
+                refused[place] = Caption("", error=self._say(limit))
+                continue
+            if not requests or len(requests[-1]) >= options.batch_size or size + weight > options.max_bytes:
+                requests.append([])
+                size = _ROOM
+            requests[-1].append(place)
+            size += weight
+        return requests, refused
+
+    def _ask(self, images: Sequence[bytes], places: list[int], stop: threading.Event) -> list[Caption]:
+        """Captions of some of the pictures; a request that proves too large goes in halves."""
+        sent = [images[place] for place in places]
+        try:
+            outputs, version = self._repeat(
+                lambda left: self._transport.explain(sent, left), self._options.timeout, stop
+            )
+        except Failure as failure:
+            if failure.kind != "large":
+                raise
+            if len(places) == 1:
+                return [Caption("", error=self._say(failure))]
+            half = len(places) // 2
+            return self._ask(images, places[:half], stop) + self._ask(images, places[half:], stop)
+        try:
+            found = captions_from(outputs)
+        except EngineError as error:
+            raise Failure("foreign", f"the answer cannot be used: {error}") from None
+        if len(found) != len(sent):
+            raise Failure("foreign", f"expected {len(sent)} captions in the answer, got {len(found)}")
+        self._version = version if version is not None else self._version
+        return found
+
+    def _repeat(self, call: Callable[[float], T], seconds: float, stop: threading.Event | None = None) -> T:
+        """What `call` gives within so many seconds, or at the last attempt."""
+        stop = stop or threading.Event()
+        end = time.monotonic() + min(seconds, self._options.timeout)
+        for attempt in range(self._options.retries + 1):
+            try:
+                return call(max(end - time.monotonic(), 0.001))
+            except Failure as failure:
+                # Not all in step, lest clients that failed together come back together.
+                pause = max(failure.after, _PAUSE * 2**attempt * random.uniform(0.75, 1.25))
+                late = time.monotonic() + pause >= end
+                if failure.kind not in _REPEATED or attempt == self._options.retries or late:
+                    raise
+            if stop.wait(pause):
+                break
+        raise Failure("failed", "given up because another request failed")
+
+    def _not_served(self, versions: Sequence[tuple[int, str, str]]) -> Exception:
+        if not versions:
+            return Failure("missing", f"version {self._place.version} is not there")
+        number, state, said = versions[0]
+        if state in ("START", "LOADING"):
+            return EngineError(
+                f"{self._place}: not loaded yet, version {number} is {state}: try again in a moment"
+            )
+        return EngineError(
+            f"{self._place}: version {number} is not served, its state is {state} "
+            f"({one_line(said) or 'no reason given'}): see the server's log"
+        )
+
+    def _say(self, failure: Failure) -> str:
+        detail = failure.detail or "no reason given"
+        secret = self._options.authorization
+        # A server may well repeat what it did not like.
+        for part in (secret, secret.partition(" ")[2]) if secret else ():
+            detail = detail.replace(part, "...") if part else detail
+        return _SAY[failure.kind].format(
+            detail=detail, protocol=self._transport.protocol, timeout=self._options.timeout
+        )
+
+    def _error(self, failure: Failure) -> EngineError:
+        return EngineError(f"{self._place}: {self._say(failure)}")
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """A text without line breaks, cut where it gets long.
+
+    Example:
+        >>> one_line("one\\n  line")
+        'one line'
+    """
+    text = " ".join(str(text).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
