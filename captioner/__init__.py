@@ -19,6 +19,7 @@ _NAMES = {
     "CaptionerError": "captioner.errors",
     "Tokenizer": "captioner.text",
     "evaluate": "captioner.metrics",
+    "export": "captioner.api",
     "load": "captioner.api",
     "save": "captioner.api",
 }

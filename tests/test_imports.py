@@ -16,7 +16,7 @@ WORDS = GROUND | {"captioner.text", "captioner.inputs"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.heatmap"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
 HEAVY = {"captioner.headers", "captioner.images", "captioner.models", "captioner.decoding"}
-RUNNERS = ENGINE | HEAVY | {"captioner.export", "captioner.engines.keras", "captioner.engines.saved_model"}
+RUNNERS = ENGINE | HEAVY | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
 ALLOWED = {
     "captioner.types": GROUND,
     "captioner.errors": GROUND,
@@ -33,7 +33,7 @@ ALLOWED = {
     "captioner.decoding": GROUND | {"captioner.decoding"},
     "captioner.engines.keras": RUNNERS,
     "captioner.engines.saved_model": RUNNERS,
-    "captioner.export": RUNNERS,
+    "captioner.exporting": RUNNERS,
     "captioner.api": RUNNERS | {"captioner.api"},
     "captioner.cli": RUNNERS | {"captioner.api", "captioner.cli"},
     "captioner.__main__": {"captioner.cli"},
@@ -42,7 +42,7 @@ ALLOWED = {
     "serving": {"captioner", "serving"},
 }
 FREE = ENGINE | {"captioner", "captioner.__main__", "captioner.api", "captioner.cli"}
-FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.export", "captioner.engines.keras"}
+FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.exporting", "captioner.engines.keras"}
 
 
 def module_name(path: Path) -> str:

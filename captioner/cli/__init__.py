@@ -1,4 +1,4 @@
-"""The command line: `captioner caption | evaluate | models | show`.
+"""The command line: `captioner caption | evaluate | export | models | show`.
 
 Exit codes: 0 fine; 1 some of several pictures failed; 2 nothing could be done, and one line on standard error
 says why; 130 stopped by Ctrl-C.
@@ -18,6 +18,7 @@ from captioner.errors import CaptionerError
 COMMANDS = {
     "caption": "describe pictures in sentences",
     "evaluate": "score captions against references",
+    "export": "turn a model into what TensorFlow Serving runs",
     "models": "list the models here and the parts to build one from",
     "show": "what a model is: its config, vocabulary, scores and card",
 }

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
 def _tables() -> dict[str, Table]:
     import_tensorflow("listing the parts of models")
     from captioner.decoding import RULES, STRATEGIES
+    from captioner.exporting import TARGETS
     from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
 
     return {
@@ -43,6 +44,7 @@ def _tables() -> dict[str, Table]:
         "rules (options of every strategy)": RULES,
         "metrics": METRICS,
         "engines": ENGINES,
+        "export targets": TARGETS,
     }
 
 

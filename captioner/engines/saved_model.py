@@ -1,0 +1,93 @@
+"""Runs an exported SavedModel in this process, with TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from captioner.engines.answers import captions_from
+from captioner.engines.base import Engine
+from captioner.engines.start import import_tensorflow
+from captioner.engines.versions import facts, version_folder
+from captioner.errors import EngineError
+from captioner.registry import parse_spec
+from captioner.types import Caption
+
+
+class SavedModelEngine(Engine):
+    """Runs what `captioner export` wrote, as TensorFlow Serving does: pictures are decoded inside the graph.
+
+    The strategy was chosen at export and cannot be changed here.
+
+    Args:
+        signature: callable. The loaded signature `explain`.
+        version: Path of the version folder, for messages.
+        noted: dict. What the export noted about itself.
+    """
+
+    def __init__(self, signature: Any, version: Path, noted: dict[str, Any]):
+        self._explain, self.version, self._noted = signature, version, noted
+
+    @classmethod
+    def open(cls, source: str) -> SavedModelEngine:
+        """Opens an exported model.
+
+        Args:
+            source: str. A version folder, or the folder in which versions stand: the newest is taken.
+
+        Returns:
+            SavedModelEngine.
+
+        Raises:
+            EngineError: if there is none, or it is not ours, too new, or damaged.
+        """
+        version = version_folder(source)
+        if version is None:
+            raise EngineError(
+                f"no exported model in {source}: expected saved_model.pb, or numbered folders that hold one"
+            )
+        noted = facts(version)
+        import_tensorflow("running an exported model")
+        import tensorflow as tf
+
+        try:
+            loaded = tf.saved_model.load(str(version))
+            signature = loaded.signatures["explain"]
+        except Exception as error:  # damage shows in as many ways as there are bytes
+            reason = " ".join(str(error).split())[:200]
+            raise EngineError(
+                f"damaged export {version}: {type(error).__name__}: {reason}; export the model again"
+            ) from None
+        # The signature lives no longer than what it came from.
+        signature.loaded = loaded
+        return cls(signature, version, noted)
+
+    def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
+        """See `Engine.predict`."""
+        exported = self._noted["strategy"]
+        if strategy is not None and str(parse_spec(strategy)) != str(parse_spec(exported)):
+            raise EngineError(
+                f"{self.version} was exported with the strategy {exported!r} and runs no other, got "
+                f"{strategy!r}: export again with strategy={strategy!r}, or load the model folder itself"
+            )
+        if not images:
+            return []
+        import tensorflow as tf
+
+        try:
+            found = self._explain(image_bytes=tf.constant(list(images), tf.string))
+        except tf.errors.OpError as error:
+            reason = " ".join(error.message.split())[:200]
+            raise EngineError(f"{self.version} failed when run: {reason}") from None
+        return captions_from({name: tensor.numpy() for name, tensor in found.items()})
+
+    def describe(self) -> dict[str, Any]:
+        """See `Engine.describe`."""
+        return {
+            "engine": "saved_model",
+            "source": str(self.version),
+            "strategy": self._noted["strategy"],
+            "model": self._noted.get("model"),
+            "vocabulary": self._noted.get("vocabulary", {}).get("size"),
+        }

@@ -1,0 +1,82 @@
+"""Finding exported models on disk, by the rules of TensorFlow Serving. No TensorFlow here."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from captioner import bundle
+from captioner.errors import EngineError
+
+GRAPH = "saved_model.pb"
+FACTS = Path("assets.extra") / bundle.MANIFEST
+
+
+def versions(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    """The versions in a folder: children whose names are numbers, whatever they hold.
+
+    Args:
+        folder: str or PathLike.
+
+    Returns:
+        dict of number to Path, oldest first; empty when there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return {}
+    found = {int(p.name): p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit()}
+    return dict(sorted(found.items()))
+
+
+def version_folder(source: str | os.PathLike[str]) -> Path | None:
+    """The exported model that a path stands for.
+
+    Args:
+        source: str or PathLike. A version folder, or the folder that its versions stand in.
+
+    Returns:
+        Path of the version itself, or of the newest one that holds a graph; None when there is none.
+    """
+    folder = Path(source)
+    if (folder / GRAPH).is_file():
+        return folder
+    return next((p for p in reversed(versions(folder).values()) if (p / GRAPH).is_file()), None)
+
+
+def holds_only_exports(source: str | os.PathLike[str]) -> bool:
+    """Whether a path is an exported model and not a whole model folder, whose own weights come first."""
+    return not (Path(source) / bundle.WEIGHTS).exists() and version_folder(source) is not None
+
+
+def facts(version: Path) -> dict[str, Any]:
+    """What the export noted about itself.
+
+    Args:
+        version: Path of a version folder.
+
+    Returns:
+        dict with "strategy", "max_length", "n_best", "image_size" and so on.
+
+    Raises:
+        EngineError: if it was not exported by captioner, or by a newer one, or is damaged.
+    """
+    path = version / FACTS
+    if not path.is_file():
+        raise EngineError(
+            f"{version} was not exported by captioner: it has no {FACTS}; make one with `captioner export`"
+        )
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = isinstance(found["format"], int) and isinstance(found["strategy"], str)
+    except (OSError, ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise EngineError(f"damaged {path}: expected what captioner wrote there; export the model again")
+    if found["format"] > bundle.FORMAT:
+        raise EngineError(
+            f"{version} was exported by a newer captioner ({found.get('captioner')}, format {found['format']}); "
+            f"this one reads up to format {bundle.FORMAT}: upgrade captioner"
+        )
+    return found

@@ -1,0 +1,229 @@
+"""A whole captioner as one SavedModel: encoded pictures in, sentences out, as TensorFlow Serving takes it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from captioner import bundle, images
+from captioner.decoding import STRATEGIES, generate
+from captioner.decoding.rules import FORBIDDEN
+from captioner.engines.base import DEFAULT_STRATEGY
+from captioner.engines.versions import FACTS
+from captioner.errors import BundleError, ModelError, SpecError
+from captioner.exporting import warmup
+from captioner.exporting.publish import publish, record, write_json
+from captioner.exporting.sentences import Sentences
+from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
+from captioner.registry import parse_spec
+from captioner.types import Hypotheses
+
+
+class Served:
+    """The functions behind the signatures.
+
+    Args:
+        model: `CaptionModel`.
+        strategy: str. Spec of `STRATEGIES`.
+        max_length: int. Most ids of a caption.
+        max_pixels: int. A larger picture is refused.
+    """
+
+    def __init__(self, model: Any, strategy: str, max_length: int, max_pixels: int):
+        self.model, self.max_length, self.max_pixels = model, max_length, max_pixels
+        self.strategy = STRATEGIES.build(strategy)
+        self._sentences = Sentences(model.tokenizer)
+        # One graph behind all signatures; what a signature does not give out is pruned when it runs.
+        signature = [tf.TensorSpec([None], tf.string, name=INPUT)]
+        self._found = tf.function(self._search, input_signature=signature, autograph=False)
+        self.n_best = self.strategy.n_best
+
+    def outputs(self, signature: str, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What a signature gives, see `captioner.exporting.signatures`."""
+        found, errors = self._found(image_bytes)
+        fine = tf.equal(errors, "")
+        every = {"ok": fine, "error": errors}
+        captions = {n: self._hidden(t, fine) for n, t in self._captions(found).items()}
+        if signature == "captions":
+            every |= {name: captions[name] for name in SIGNATURES[signature] if name not in every}
+        else:
+            every |= {name: tensor[:, 0] for name, tensor in captions.items()}
+            every |= {f"alternatives_{name}": tensor[:, 1:] for name, tensor in captions.items()}
+        return {name: tf.identity(every[name], name=name) for name in outputs(signature, self.n_best)}
+
+    def _search(self, image_bytes: tf.Tensor) -> tuple[Hypotheses, tf.Tensor]:
+        model = self.model
+        pixels, errors = _reader(tuple(model.image_size), self.max_pixels)(image_bytes)
+        found = generate(model, model.encode(pixels), self.strategy, self.max_length, model.tokenizer)
+        return found, errors
+
+    def _captions(self, found: Hypotheses) -> dict[str, tf.Tensor]:
+        """Everything about N x K captions."""
+        said = self._sentences.said(found.ids)
+        maps = tf.where(said[..., tf.newaxis], found.attention, 0.0)
+        shape = [-1, self.n_best, self.max_length, *self.model.grid]
+        return {
+            "caption": self._sentences.text(found.ids),
+            "score": found.score,
+            "logp": found.logp,
+            "ids": found.ids,
+            "words": self._sentences.words(found.ids),
+            "word_logp": tf.where(said, found.word_logp, 0.0),
+            "attention": tf.reshape(maps, shape),
+        }
+
+    @staticmethod
+    def _hidden(tensor: tf.Tensor, fine: tf.Tensor) -> tf.Tensor:
+        """The same with nothing in the rows of pictures that could not be read, and only finite numbers."""
+        if tensor.dtype.is_floating:
+            tensor = tf.where(tf.math.is_finite(tensor), tensor, tf.constant(FORBIDDEN, tensor.dtype))
+        fine = tf.reshape(fine, tf.concat([tf.shape(fine), tf.ones([tensor.shape.rank - 1], tf.int32)], 0))
+        return tf.where(fine, tensor, tf.zeros([], tensor.dtype) if tensor.dtype != tf.string else "")
+
+
+@functools.cache
+def _reader(size: tuple[int, int], max_pixels: int) -> Any:
+    """`images.load_rows` as a graph of its own, traced once for any number of exports."""
+    signature = [tf.TensorSpec([None], tf.string)]
+    return tf.function(
+        lambda data: images.load_rows(data, size, max_pixels), input_signature=signature, autograph=False
+    )
+
+
+def write(
+    model: Any,
+    folder: Path,
+    strategy: str | None = None,
+    max_length: int | None = None,
+    batch_sizes: Sequence[int] = (1, 8),
+    max_pixels: int = images.MAX_PIXELS,
+) -> Path:
+    """A version folder for TensorFlow Serving: encoded pictures in, sentences out.
+
+    Args:
+        model: `CaptionModel`.
+        folder: Path. Where the versions of the model stand; a model folder, or any other.
+        strategy: str, default None, which is the one of every engine. How words are chosen, for good.
+        max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
+        batch_sizes: sequence of int, default (1, 8). Numbers of pictures that the server warms up for.
+        max_pixels: int, default 50 million. Larger pictures are refused before they are decoded.
+
+    Returns:
+        Path of the new version.
+
+    Raises:
+        SpecError: for an option out of range.
+        ModelError: if the model cannot be exported.
+        BundleError: if the disk refuses.
+    """
+    folder = Path(folder)
+    strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
+    length = _length(model, max_length)
+    sizes, pixels = _sizes(batch_sizes), _whole(max_pixels, "max_pixels", 1)
+    if not all(np.isfinite(w).all() for w in model.get_weights()):
+        raise ModelError("expected finite weights to export, got NaN or infinity: train the model again")
+    served = Served(model, strategy, length, pixels)
+    noted = {**_facts(model, strategy, length, served.n_best), "max_pixels": pixels, "batch_sizes": sizes}
+
+    def fill(aside: Path) -> None:
+        picture = warmup.drawn(model.image_size)
+        try:
+            _write_graph(served, aside)
+            (aside / FACTS).parent.mkdir()
+            write_json(aside / FACTS, noted)
+            warmup.write((aside / FACTS).parent, folder.resolve().name, sizes, picture)
+            _try_out(aside, served, picture)
+        except tf.errors.OpError as error:
+            raise BundleError(f"cannot export to {folder}: {' '.join(error.message.split())[:300]}") from None
+
+    version = publish(folder, fill)
+    record(folder, version, {k: noted[k] for k in ("strategy", "max_length", "n_best", "captioner")})
+    return version
+
+
+def _write_graph(served: Served, aside: Path) -> None:
+    archive = keras.export.ExportArchive()
+    for name in SIGNATURES:
+        # Nothing is tracked: that would store every variable twice, and there is no table that needs it.
+        archive.add_endpoint(
+            name,
+            lambda image_bytes, name=name: served.outputs(name, image_bytes),
+            input_signature=[tf.TensorSpec([None], tf.string, name=INPUT)],
+        )
+    archive.write_out(str(aside), verbose=False)
+
+
+def _try_out(aside: Path, served: Served, picture: bytes) -> None:
+    """Runs every signature as the server will: by the V1 loader, in a session."""
+    with _quiet(), tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(aside))
+        for name in SIGNATURES:
+            signature = meta.signature_def[name]
+            feed = {signature.inputs[INPUT].name: [picture, b"no picture"]}
+            found = session.run({key: info.name for key, info in signature.outputs.items()}, feed)
+            if set(found) != set(outputs(name, served.n_best)) or list(found["ok"]) != [True, False]:
+                raise ModelError(
+                    f"the exported signature {name} gives {sorted(found)} with ok={found['ok'].tolist()} for a "
+                    f"picture and a file that is none: nothing was published"
+                )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back that the V1 loader is deprecated: it is the road that the server takes."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _facts(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, Any]:
+    return {
+        "format": bundle.FORMAT,
+        "captioner": bundle.version(),
+        "strategy": strategy,
+        "max_length": max_length,
+        "n_best": n_best,
+        "image_size": list(model.image_size),
+        "grid": list(model.grid),
+        "vocabulary": {"size": len(model.tokenizer), "fingerprint": model.tokenizer.fingerprint},
+        "model": model.get_config(),
+    }
+
+
+def _length(model: Any, max_length: int | None) -> int:
+    if max_length is None:
+        return model.max_length
+    if _whole(max_length, "max_length", 2) > model.max_length:
+        raise SpecError(f"max_length expects at most the model's own {model.max_length}, got {max_length}")
+    return max_length
+
+
+def _sizes(batch_sizes: Any) -> list[int]:
+    if isinstance(batch_sizes, int):
+        batch_sizes = [batch_sizes]
+    if not isinstance(batch_sizes, list | tuple) or not batch_sizes:
+        raise SpecError(f"batch_sizes expects numbers such as (1, 8), got {batch_sizes!r}")
+    sizes = sorted({_whole(size, "batch_sizes", 1) for size in batch_sizes})
+    if len(sizes) * len(SIGNATURES) > warmup.MOST:
+        raise SpecError(
+            f"batch_sizes expects at most {warmup.MOST // len(SIGNATURES)} numbers, got {len(sizes)}"
+        )
+    return sizes
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SpecError(f"{name} expects a whole number of at least {least}, got {value!r}")
+    return value

@@ -1,0 +1,64 @@
+"""Warm-up requests, in the file that TensorFlow Serving replays before it calls a version available.
+
+The file is a TFRecord of `PredictionLog` messages. A different signature or batch size is a new executor in the
+server, seconds the first time, so each of them has its request here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from captioner.engines import proto
+from captioner.exporting.signatures import INPUT, SIGNATURES
+
+FILE = "tf_serving_warmup_requests"
+# The server refuses a version with more.
+MOST = 1000
+# Numbers of fields in prediction_log.proto: PredictionLog.predict_log, PredictLog.request.
+_PREDICT_LOG, _REQUEST = 6, 1
+
+
+def write(folder: Path, name: str, batch_sizes: Sequence[int], picture: bytes) -> Path:
+    """Writes requests for every signature and batch size.
+
+    Args:
+        folder: Path. The `assets.extra` of a version.
+        name: str. What the model is called.
+        batch_sizes: sequence of int, each 1 or more.
+        picture: bytes. An encoded picture.
+
+    Returns:
+        Path of the file.
+    """
+    path = folder / FILE
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for signature in SIGNATURES:
+            for size in batch_sizes:
+                file.write(_log(name, signature, [picture] * size))
+    return path
+
+
+def drawn(size: tuple[int, int]) -> bytes:
+    """A JPEG of a size (height, width) that has something to look at everywhere."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    return tf.io.encode_jpeg(tf.cast(tf.image.resize(noise, size), tf.uint8)).numpy()
+
+
+def _log(name: str, signature: str, pictures: Sequence[bytes]) -> bytes:
+    """A `PredictionLog` on the wire."""
+    message = proto.messages()
+    spec = message.ModelSpec(name=name, signature_name=signature)
+    request = message.PredictRequest(model_spec=spec, inputs={INPUT: proto.strings(pictures)})
+    return _field(_PREDICT_LOG, _field(_REQUEST, request.SerializeToString()))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A message inside a message: tag, length, content."""
+    length, rest = b"", len(content)
+    while rest > 127:
+        length, rest = length + bytes([rest & 127 | 128]), rest >> 7
+    return bytes([number << 3 | 2]) + length + bytes([rest]) + content
