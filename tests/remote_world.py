@@ -241,6 +241,8 @@ class GrpcServer:
         found = self.world.predict(spec.signature_name or "serving_default", images)
         answer = messages.PredictResponse()
         for name, array in found.items():
+            if request.output_filter and name not in request.output_filter:
+                continue
             answer.outputs[name].CopyFrom(tensor_of(array))
         answer.model_spec.name, answer.model_spec.version.value = spec.name, version
         return answer

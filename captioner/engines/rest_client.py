@@ -1,8 +1,8 @@
 """Asks TensorFlow Serving, or a server like it, over REST. Needs httpx, not TensorFlow.
 
 Rows ("instances", "predictions") and not columns ("inputs", "outputs"), because TensorFlow Serving writes a
-row's numbers in one line and a column's each in a line of its own, indented by its depth: of the attention
-maps, most bytes would be blanks.
+row's numbers in one line and a column's each in a line of its own, indented by its depth: for three captions
+of up to 20 words on a 7x7 grid, 32 kB a picture against 136 kB. Over gRPC they are 13 kB.
 """
 
 from __future__ import annotations

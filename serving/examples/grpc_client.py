@@ -1,0 +1,66 @@
+"""Asks a server for the sentences of pictures over gRPC; grpcio is enough, no TensorFlow, no generated code.
+
+python grpc_client.py localhost:8500 default dog.jpg cat.jpg
+"""
+
+import sys
+from pathlib import Path
+
+import grpc
+
+
+def number(n):
+    """A number as protobuf writes it, seven bits a byte."""
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + number(n >> 7)
+
+
+def field(tag, data):
+    """A field of bytes, text or a message."""
+    return number(tag << 3 | 2) + number(len(data)) + data
+
+
+def fields(data):
+    """(tag, value) of each field; of strings, messages and whole numbers, which is all that comes here."""
+    values = iter(data)
+
+    def read():
+        return (byte & 127) | (read() << 7) if (byte := next(values)) > 127 else byte
+
+    for first in values:
+        tag = first >> 3  # all tags here are below 16
+        yield tag, bytes(next(values) for _ in range(read())) if first & 7 == 2 else read()
+
+
+def ask(server, model, pictures, timeout=60):
+    """(caption, error) of each picture; one of the two is empty."""
+    strings = b"".join(field(8, picture) for picture in pictures)
+    tensor = (
+        b"\x08\x07" + field(2, field(2, b"\x08" + number(len(pictures)))) + strings
+    )  # type, shape, values
+    request = field(1, field(1, model.encode())) + field(2, field(1, b"image_bytes") + field(2, tensor))
+    request += field(3, b"caption") + field(3, b"error")  # the outputs that are wanted
+    with grpc.insecure_channel(server) as channel:
+        predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        answer = predict(request, timeout=timeout)
+    entries = [dict(fields(value)) for tag, value in fields(answer) if tag == 1]
+    outputs = {entry[1]: entry[2] for entry in entries}
+    columns = [
+        [v.decode() for tag, v in fields(outputs[name]) if tag == 8] for name in (b"caption", b"error")
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def main(server, model, *paths):
+    """Prints a line for each picture."""
+    try:
+        found = ask(server, model, [Path(path).read_bytes() for path in paths])
+    except grpc.RpcError as error:
+        sys.exit(f"{server}: {error.code().name} {error.details()}")
+    except OSError as error:
+        sys.exit(str(error))
+    for path, (caption, error) in zip(paths, found, strict=True):
+        print(f"{path}: {error or caption}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:]) if len(sys.argv) > 3 else sys.exit(__doc__)
