@@ -2,7 +2,7 @@
 # it what the target needs. `make PYTHON=/path/to/python3 test` says which Python; ARGS= passes options on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo serve test test-slow lint clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -13,12 +13,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
+MODEL ?= saved_models/default
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/train.stamp  ## train on drawn pictures, then caption new ones (minutes; ARGS=--retrain starts over)
 	@$(RUN) training/demo.py $(ARGS)
+
+serve: $(VENV)/devserver.stamp  ## serve MODEL=FOLDER as TensorFlow Serving would, for development (ARGS=--help)
+	@$(RUN) serving/devserver.py "$(MODEL)" --name captioner $(ARGS)
 
 test: lint  ## lint, then all quick tests
 	@$(RUN) -m pytest $(ARGS)
@@ -38,10 +42,14 @@ clean:  ## delete .venv and caches of tools; runs/, cache/ and demo/ stay
 # A stamp says that an extra is installed; it is only written when pip has succeeded.
 $(VENV)/dev.stamp: pyproject.toml
 	@$(call install,dev)
-	@touch $(VENV)/train.stamp $@
+	@touch $(VENV)/train.stamp $(VENV)/devserver.stamp $@
 
 $(VENV)/train.stamp: pyproject.toml
 	@$(call install,train)
+	@touch $@
+
+$(VENV)/devserver.stamp: pyproject.toml
+	@$(call install,devserver)
 	@touch $@
 
 # An environment that does not run (half made, or its Python gone or too old) is made anew.

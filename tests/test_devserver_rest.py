@@ -4,6 +4,8 @@ The rules are those observed on TensorFlow Serving 2.20; `test_devserver.py` hol
 """
 
 import base64
+import doctest
+import importlib
 import json
 import struct
 
@@ -314,3 +316,11 @@ def test_float32_survives_json_exactly():
     values = values[np.isfinite(values)]
     found, status = kind("float", values.astype(float).tolist())
     assert status == 200 and (np.array(found, np.float32) == values).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["batching", "json_answers", "json_text", "log", "predict", "rest", "status", "tensors", "wire"]
+)
+def test_examples_in_docstrings_run(name):
+    result = doctest.testmod(importlib.import_module(f"serving.{name}"))
+    assert result.failed == 0
