@@ -33,31 +33,28 @@ def fields(data):
 
 def ask(server, model, pictures, timeout=60):
     """(caption, error) of each picture; one of the two is empty."""
+    shape = field(2, field(2, b"\x08" + number(len(pictures))))
     strings = b"".join(field(8, picture) for picture in pictures)
-    tensor = (
-        b"\x08\x07" + field(2, field(2, b"\x08" + number(len(pictures)))) + strings
-    )  # type, shape, values
-    request = field(1, field(1, model.encode())) + field(2, field(1, b"image_bytes") + field(2, tensor))
-    request += field(3, b"caption") + field(3, b"error")  # the outputs that are wanted
+    images = field(1, b"image_bytes") + field(2, b"\x08\x07" + shape + strings)  # 7: strings
+    wanted = field(3, b"caption") + field(3, b"error")
+    request = field(1, field(1, model.encode())) + field(2, images) + wanted
     with grpc.insecure_channel(server) as channel:
         predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         answer = predict(request, timeout=timeout)
     entries = [dict(fields(value)) for tag, value in fields(answer) if tag == 1]
-    outputs = {entry[1]: entry[2] for entry in entries}
-    columns = [
-        [v.decode() for tag, v in fields(outputs[name]) if tag == 8] for name in (b"caption", b"error")
-    ]
-    return list(zip(*columns, strict=True))
+    tensors = {entry[1]: fields(entry[2]) for entry in entries}
+    captions, errors = ([v.decode() for t, v in tensors[n] if t == 8] for n in (b"caption", b"error"))
+    return list(zip(captions, errors, strict=True))
 
 
 def main(server, model, *paths):
     """Prints a line for each picture."""
     try:
         found = ask(server, model, [Path(path).read_bytes() for path in paths])
-    except grpc.RpcError as error:
-        sys.exit(f"{server}: {error.code().name} {error.details()}")
-    except OSError as error:
-        sys.exit(str(error))
+    except grpc.RpcError as problem:
+        sys.exit(f"{server}: {problem.code().name} {problem.details()}")
+    except OSError as problem:
+        sys.exit(str(problem))
     for path, (caption, error) in zip(paths, found, strict=True):
         print(f"{path}: {error or caption}")
 
