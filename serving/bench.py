@@ -1,0 +1,300 @@
+"""Measures a served model beside the same model in this process: `python serving/bench.py TARGET`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import captioner
+from captioner import bundle
+from captioner.engines import ENGINES
+from captioner.engines.start import import_tensorflow
+from captioner.errors import CaptionerError, DataError, MissingDependency, SpecError
+
+ABOUT = """\
+Closed loop: each client sends its next picture when it has the answer to the one before, one picture a request.
+
+TARGET is grpc://host:port/name or http://host:port/name, or the folder of an exported model, which is then run in
+this process. With --local FOLDER, the same model, exported, is also run in this process with as many threads, and its
+encoder alone, in the same run: absolute figures say much about the machine, the ratios say what serving costs.
+Server and clients share the machine's cores if they are on the same one."""
+
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+_MOST_PHOTOS = 64
+Ask = Callable[[bytes], None]  # captions one picture, or raises CaptionerError
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one measurement found. Times are milliseconds; nan where there is nothing to tell.
+
+    Attributes:
+        what: str. "grpc", "http", "saved_model" or "encoder".
+        clients: int.
+        requests: int. Those that were answered.
+        failed: int.
+        seconds: float.
+        p50, p95, p99: float.
+        reason: str. Why the first failed one did.
+    """
+
+    what: str
+    clients: int
+    requests: int
+    failed: int
+    seconds: float
+    p50: float
+    p95: float
+    p99: float
+    reason: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Requests answered a second."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+
+def measure(what: str, ask: Ask, pictures: Sequence[bytes], clients: int, seconds: float) -> Figures:
+    """Runs clients side by side for a while.
+
+    Args:
+        what: str. A name for the row.
+        ask: callable. May be called by several threads at a time.
+        pictures: sequence of bytes. Each client starts at another one.
+        clients: int.
+        seconds: float. After that, each client finishes the request that it is in.
+
+    Returns:
+        `Figures`. A first request of each client is not counted: it opens connections and traces graphs.
+    """
+    times: list[list[float]] = [[] for _ in range(clients)]
+    failures: list[str] = []
+    ready = threading.Barrier(clients + 1)
+    begin = [0.0]
+
+    def client(number: int) -> None:
+        turn = itertools.cycle(range(len(pictures)))
+        order = itertools.islice(turn, number % len(pictures), None)
+        _try(ask, pictures[next(order)], [])
+        ready.wait()
+        ready.wait()  # the clock stands between the two
+        end = begin[0] + seconds
+        while (start := time.perf_counter()) < end:
+            if _try(ask, pictures[next(order)], failures):
+                times[number].append(time.perf_counter() - start)
+
+    threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    begin[0] = time.perf_counter()
+    ready.wait()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - begin[0]
+    found = sorted(1000 * each for each in itertools.chain(*times))
+    middle, late, latest = (percentile(found, share) for share in (0.5, 0.95, 0.99))
+    reason = failures[0] if failures else ""
+    return Figures(what, clients, len(found), len(failures), took, middle, late, latest, reason)
+
+
+def _try(ask: Ask, picture: bytes, failures: list[str]) -> bool:
+    try:
+        ask(picture)
+    except CaptionerError as error:
+        failures.append(str(error))
+        return False
+    return True
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value that a share of the values do not exceed.
+
+    Example:
+        >>> percentile([1.0, 2.0, 3.0, 4.0], 0.5), percentile([1.0, 2.0, 3.0, 4.0], 0.99)
+        (2.0, 4.0)
+    """
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+def photos(folder: str | None) -> list[bytes]:
+    """JPEGs to send.
+
+    Args:
+        folder: str, or None for the photos that scikit-image brings.
+
+    Returns:
+        list of bytes.
+
+    Raises:
+        DataError: if the folder holds none.
+        MissingDependency: if scikit-image is not installed.
+    """
+    if folder is not None:
+        paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+        if not paths:
+            raise DataError(f"expected a folder with .jpg pictures, found none in {folder}")
+        return [path.read_bytes() for path in paths[:_MOST_PHOTOS]]
+    try:
+        import skimage.data
+    except ImportError as error:
+        raise MissingDependency(
+            error.name or "skimage", "dev", "the photos that are sent; or give --pictures"
+        ) from None
+    from PIL import Image
+
+    found = []
+    for name in PHOTOS:
+        file = io.BytesIO()
+        Image.fromarray(getattr(skimage.data, name)()).save(file, "JPEG", quality=90)
+        found.append(file.getvalue())
+    return found
+
+
+def asker(model: Any) -> Ask:
+    """What asks a loaded model for the caption of one picture.
+
+    Args:
+        model: `captioner.Captioner`.
+
+    Returns:
+        callable.
+    """
+
+    def ask(picture: bytes) -> None:
+        model.caption(picture)
+
+    return ask
+
+
+def encoder(folder: str) -> Ask:
+    """What runs the encoder of a model folder alone, on a picture that is decoded already.
+
+    Args:
+        folder: str. A captioner model folder.
+
+    Returns:
+        callable; it does not look at the picture that it is given.
+    """
+    import numpy as np
+
+    import_tensorflow("running an encoder")
+    import tensorflow as tf
+
+    model = ENGINES["keras"].open(folder).model
+    signature = [tf.TensorSpec([None, *model.image_size, 3], tf.float32)]
+    run = tf.function(model.encode, input_signature=signature, autograph=False)
+    noise = np.random.default_rng(0).uniform(0, 255, (1, *model.image_size, 3))
+    pixels = tf.constant(noise, tf.float32)
+
+    def ask(picture: bytes) -> None:
+        run(pixels).numpy()
+
+    return ask
+
+
+def table(rows: Sequence[Figures]) -> str:
+    """The figures side by side, as Markdown; `of local` is the rate's share of the model in this process.
+
+    Example:
+        >>> print(table([Figures("saved_model", 1, 20, 0, 2.0, 99.0, 101.0, 110.0)]).splitlines()[-1])
+        | 1 | saved_model | 20 | 0 | 10.0 | 99.0 | 101.0 | 110.0 | 100 % |
+    """
+    local = {row.clients: row.rate for row in rows if row.what == "saved_model"}
+    lines = [
+        "| clients | what | requests | failed | a second | p50 ms | p95 ms | p99 ms | of local |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        share = f"{row.rate / local[row.clients]:.0%}".replace("%", " %") if local.get(row.clients) else "-"
+        times = " | ".join(f"{each:.1f}" for each in (row.p50, row.p95, row.p99))
+        lines.append(
+            f"| {row.clients} | {row.what} | {row.requests} | {row.failed} | {row.rate:.1f} | {times} | {share} |"
+        )
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    build = argparse.ArgumentParser(
+        prog="bench.py", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = build.add_argument
+    add("target", help="grpc://host:port/name, http://host:port/name, or the folder of an exported model")
+    add("--local", metavar="FOLDER", help="the same model in this process, to compare with")
+    add("--pictures", metavar="FOLDER", help="JPEGs to send (default: scikit-image's photos)")
+    add("--clients", type=int, nargs="+", default=[1, 4, 8], help="numbers of clients (default 1 4 8)")
+    add("--seconds", type=float, default=10.0, help="how long each measurement takes (default 10)")
+    add("--json", action="store_true", help="print JSON, a row a line, and not a table")
+    return build
+
+
+def run(given: argparse.Namespace) -> list[Figures]:
+    """Measures everything that the command line asks for.
+
+    Args:
+        given: what `parser` read.
+
+    Returns:
+        list of `Figures`: for each number of clients, first the target.
+
+    Raises:
+        CaptionerError: if there is nothing to measure.
+    """
+    if min(given.clients) < 1 or not 0 < given.seconds < 1e5:
+        raise SpecError(f"expected clients and seconds above 0, got {given.clients} and {given.seconds}")
+    pictures = photos(given.pictures)
+    subjects: list[tuple[str, Ask]] = []
+    scheme, remote, _ = given.target.partition("://")
+    folder = given.local if remote else given.target
+    if remote:
+        # A refusal is to be seen, not repeated.
+        subjects.append((scheme, asker(captioner.load(given.target, retries=0))))
+    if folder is not None:
+        subjects.append(("saved_model", asker(captioner.Captioner(ENGINES["saved_model"].open(folder)))))
+        if (Path(folder) / bundle.MANIFEST).is_file():
+            subjects.append(("encoder", encoder(folder)))
+    return [
+        measure(what, ask, pictures, clients, given.seconds)
+        for clients in given.clients
+        for what, ask in subjects
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code, 1 if a request failed."""
+    given = parser().parse_args(arguments)
+    try:
+        rows = run(given)
+    except CaptionerError as error:
+        print(f"bench.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"bench.py: cannot read{where}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    if given.json:
+        for row in rows:
+            print(json.dumps(asdict(row) | {"rate": row.rate}))
+    else:
+        print(table(rows))
+    for row in rows:
+        if row.failed:
+            print(f"bench.py: {row.failed} failed ({row.what}, {row.clients}): {row.reason}", file=sys.stderr)
+    return int(any(row.failed for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
