@@ -42,6 +42,10 @@ class Refusal(Exception):
         self.status, self.words = status, words
 
 
+class NoSignature(Exception):
+    """The model has no such signature; each protocol has words of its own for it."""
+
+
 class World:
     """What the servers know, and what they have seen.
 
@@ -91,7 +95,7 @@ class World:
     def predict(self, signature, images):
         """The outputs of a signature; faults included."""
         if signature not in self.signatures:
-            raise Refusal(400, f'Serving signature name: "{signature}" not found in signature def')
+            raise NoSignature(signature)
         with self.lock:
             self.requests.append(len(images))
             self.busy += 1
@@ -227,6 +231,9 @@ class GrpcServer:
                 return method(request)
             except Refusal as refusal:
                 context.abort(getattr(self.grpc.StatusCode, CODES[refusal.status]), refusal.words)
+            except NoSignature as name:
+                code = self.grpc.StatusCode.FAILED_PRECONDITION
+                context.abort(code, f'Serving signature key "{name}" not found.')
 
         return answer
 
@@ -303,6 +310,9 @@ class RestServer:
                     )
                 except Refusal as refusal:
                     status, answer = refusal.status, {"error": refusal.words}
+                except NoSignature as name:
+                    words = f'Serving signature name: "{name}" not found in signature def'
+                    status, answer = 400, {"error": words}
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))

@@ -264,6 +264,13 @@ def test_a_model_of_somebody_else(server, world):
     assert "lacks logp, ids" in refused(captioner.load, server.source)
 
 
+def test_a_model_that_is_replaced_by_somebody_elses(server, load, world):
+    engine = load(server.source)
+    del world.signatures["explain"]
+    line = refused(engine.predict, GOOD[:1])
+    assert "explain" in line and "captioner export" in line
+
+
 def test_a_model_that_goes_away_later(server, load, world):
     engine = load(server.source)
     world.versions = {}

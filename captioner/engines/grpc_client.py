@@ -152,6 +152,8 @@ class GrpcTransport(Transport):
             codes.UNIMPLEMENTED: "foreign",
         }
         kind = "large" if TOO_LARGE.search(detail) else kinds.get(code, "failed")
+        if "Serving signature" in detail:  # that there is none of that name
+            kind = "foreign"
         return Failure(kind, f"{code.name}: {detail}")
 
 
