@@ -64,7 +64,7 @@ def answer(models: Models, method: str, target: str, body: bytes, timeout: float
         return Reply(200, document, about=about)
     except ServingError as error:
         about["code"] = error.code
-        return Reply(error.http, b"" if method == "HEAD" else error_body(error.message), about=about)
+        return Reply(error.http, b"" if method == "HEAD" else error_body(error.short), about=about)
 
 
 def error_body(message: str) -> bytes:

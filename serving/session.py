@@ -116,6 +116,8 @@ def warm_up(version: Version, folder: Path) -> int:
     """
     if not (folder / WARM_UP).is_file():
         return 0
+    from google.protobuf.message import DecodeError
+
     from captioner.engines.proto import messages
     from serving.wire import arrays_of
 
@@ -123,7 +125,10 @@ def warm_up(version: Version, folder: Path) -> int:
     for record in _records(folder / WARM_UP):
         for log in _fields(record, 6):  # PredictionLog.predict_log
             for packed in _fields(log, 1):  # PredictLog.request
-                request = messages().PredictRequest.FromString(packed)
+                try:
+                    request = messages().PredictRequest.FromString(packed)
+                except DecodeError:
+                    raise ServingError("DATA_LOSS", f"warm-up request {count + 1} is damaged") from None
                 spec = request.model_spec
                 call = Call(
                     spec.name,
@@ -170,6 +175,8 @@ def _fields(data: bytes, number: int) -> Iterator[bytes]:
             if kind == 2:
                 length = varint()
                 at += length
+                if at > len(data):
+                    raise IndexError
                 if field == number:
                     yield data[at - length : at]
             elif kind == 0:
