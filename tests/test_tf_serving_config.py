@@ -150,3 +150,45 @@ def test_the_health_check_tells_a_server_with_a_model_from_one_without():
         ["bash", "-c", script.replace("8501", str(server.port))], capture_output=True, timeout=60, check=False
     )
     assert closed.returncode != 0
+
+
+def shell_lines():
+    return "".join(re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)).splitlines()
+
+
+def test_the_readmes_commands_are_understood():
+    pytest.importorskip("prometheus_client")
+    import argparse
+    import shlex
+
+    from captioner.cli import export
+    from serving import bench, devserver
+
+    exporter = argparse.ArgumentParser()
+    export.arguments(exporter)
+    parsers = {"captioner export": exporter, "python serving/devserver.py": devserver.parser()}
+    parsers["python serving/bench.py"] = bench.parser()
+    used = set()
+    for line in shell_lines():
+        for program, parser in parsers.items():
+            if line.startswith(program):
+                parser.parse_args(shlex.split(line.removeprefix(program)))
+                used.add(program)
+    assert used == set(parsers)
+
+
+def test_from_a_model_to_an_answer_takes_five_lines_at_most():
+    lines = shell_lines()
+    assert lines[0].startswith("captioner export ") and lines[3].startswith("curl ") and len(lines[:4]) <= 5
+    assert "-f serving/tf_serving/compose.yaml up" in lines[1]
+
+
+def test_every_option_of_the_development_server_is_told():
+    pytest.importorskip("prometheus_client")
+    from serving.devserver import parser
+
+    section = README.partition("## Development server")[2]
+    options = {option for action in parser()._actions for option in action.option_strings[:1]} - {"-h"}
+    assert {
+        option for option in options if f"`{option}" not in section and f", `{option}" not in section
+    } == set()
