@@ -55,7 +55,7 @@ class World:
     """
 
     def __init__(self):
-        self.name, self.token = "dogs", None
+        self.name, self.token, self.rude = "dogs", None, ""
         self.versions = {2: ("AVAILABLE", ""), 1: ("AVAILABLE", "")}
         self.labels = {"stable": 1}
         self.signatures = {
@@ -81,7 +81,7 @@ class World:
     def check(self, name, authorization):
         self.asked.append(authorization)
         if self.token is not None and authorization != self.token:
-            raise Refusal(401, f"who is {authorization}?")
+            raise Refusal(401, f"{self.rude}who is {authorization}?")
         if name != self.name:
             raise Refusal(404, f"Servable not found for request: Latest({name})")
 

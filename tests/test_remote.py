@@ -596,6 +596,8 @@ def test_authorization_is_sent_and_never_shown(server, load, world, caplog, monk
     # This server even repeats what it was sent.
     line = refused(captioner.load, server.source, authorization="Bearer wr0ng")
     assert "refuses us" in line and "wr0ng" not in line and "who is ...?" in line
+    world.rude = "x" * 280  # and cuts must not leave a part of it
+    assert "wr0" not in refused(captioner.load, server.source, authorization="Bearer wr0ng")
     engine = load(server.source, authorization="Bearer s3cret")
     assert_same(engine.predict(GOOD[:1])[0], expected(GOOD[0]))
     assert set(world.asked[-3:]) == {"Bearer s3cret"}

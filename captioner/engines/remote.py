@@ -21,7 +21,8 @@ from captioner.registry import parse_spec
 from captioner.types import Caption
 
 SIGNATURE, INPUT = "explain", "image_bytes"
-_CHECK = 10.0  # seconds that a look at the server may take, so that `load` does not hang for long
+# Seconds that a look at the server may take, so that `load` does not hang for long, and the share of `timeout`.
+_CHECK, _SHARE = 10.0, 1 / 6
 _PAUSE = 0.1  # seconds before the first repeat; each further pause is twice as long
 _ROOM = 256  # bytes of a request beside its pictures, and beside each of them
 
@@ -32,7 +33,7 @@ TOO_LARGE = re.compile(r"larger than max|larger than maximum|exceeds? (the )?max
 _SAY = {
     "away": "cannot reach the server ({detail}): is it running, and is this its {protocol} address?",
     "busy": "the server is overloaded ({detail}): lower in_flight, or raise retries",
-    "time": "no answer within {timeout:g} seconds ({detail}): raise timeout, or lower batch_size",
+    "time": "no answer within {seconds:g} seconds ({detail}): is the server busy? raise timeout, or lower batch_size",
     "large": "too large for one message ({detail}): send a smaller picture, or raise max_bytes here and there",
     "missing": "the server has no such model ({detail}): check name, version and label",
     "denied": f"the server refuses us ({{detail}}): pass authorization= to load, or set {VARIABLE}",
@@ -56,7 +57,8 @@ class Failure(Exception):
 
     def __init__(self, kind: str, detail: str, after: float = 0.0):
         super().__init__(kind, detail)
-        self.kind, self.detail, self.after = kind, one_line(detail), after
+        self.kind, self.detail, self.after = kind, detail, after
+        self.seconds = 0.0  # that there were
 
 
 class Transport(abc.ABC):
@@ -140,13 +142,14 @@ class RemoteEngine(Engine):
 
     def check(self) -> None:
         """Raises EngineError unless the server would answer with captions."""
+        seconds = max(_CHECK, self._options.timeout * _SHARE)
         try:
-            versions = self._repeat(self._transport.status, _CHECK)
+            versions = self._repeat(self._transport.status, seconds)
             wanted = self._place.version
             known = sorted((v for v in versions if wanted in (None, v[0])), reverse=True)
             if not any(state == "AVAILABLE" for _, state, _ in known):
                 raise self._not_served(known)
-            self._version, self._signatures = self._repeat(self._transport.metadata, _CHECK)
+            self._version, self._signatures = self._repeat(self._transport.metadata, seconds)
         except Failure as failure:
             raise self._error(failure) from None
         explain = self._signatures.get(SIGNATURE, {"inputs": {}, "outputs": {}})
@@ -243,12 +246,13 @@ class RemoteEngine(Engine):
 
     def _repeat(self, call: Callable[[float], T], seconds: float, stop: threading.Event | None = None) -> T:
         """What `call` gives within so many seconds, or at the last attempt."""
-        stop = stop or threading.Event()
-        end = time.monotonic() + min(seconds, self._options.timeout)
+        seconds = min(seconds, self._options.timeout)
+        stop, end = stop or threading.Event(), time.monotonic() + seconds
         for attempt in range(self._options.retries + 1):
             try:
                 return call(max(end - time.monotonic(), 0.001))
             except Failure as failure:
+                failure.seconds = seconds
                 # Not all in step, lest clients that failed together come back together.
                 pause = max(failure.after, _PAUSE * 2**attempt * random.uniform(0.75, 1.25))
                 late = time.monotonic() + pause >= end
@@ -263,23 +267,22 @@ class RemoteEngine(Engine):
             return Failure("missing", f"version {self._place.version} is not there")
         number, state, said = versions[0]
         if state in ("START", "LOADING"):
-            return EngineError(
-                f"{self._place}: not loaded yet, version {number} is {state}: try again in a moment"
-            )
-        return EngineError(
-            f"{self._place}: version {number} is not served, its state is {state} "
-            f"({one_line(said) or 'no reason given'}): see the server's log"
-        )
+            wait = f"not loaded yet, version {number} is {state}: try again in a moment"
+            return EngineError(f"{self._place}: {wait}")
+        reason = f"its state is {state} ({self._shown(said)}): see the server's log"
+        return EngineError(f"{self._place}: version {number} is not served, {reason}")
 
     def _say(self, failure: Failure) -> str:
-        detail = failure.detail or "no reason given"
-        secret = self._options.authorization
-        # A server may well repeat what it did not like.
-        for part in (secret, secret.partition(" ")[2]) if secret else ():
-            detail = detail.replace(part, "...") if part else detail
         return _SAY[failure.kind].format(
-            detail=detail, protocol=self._transport.protocol, timeout=self._options.timeout
+            detail=self._shown(failure.detail), protocol=self._transport.protocol, seconds=failure.seconds
         )
+
+    def _shown(self, said: str) -> str:
+        """What a server said, as a message may show it: it may well repeat the secret that it did not like."""
+        secret = self._options.authorization or ""
+        for part in filter(None, (secret, secret.partition(" ")[2].strip())):
+            said = said.replace(part, "...")
+        return one_line(said) or "no reason given"
 
     def _error(self, failure: Failure) -> EngineError:
         return EngineError(f"{self._place}: {self._say(failure)}")

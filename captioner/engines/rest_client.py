@@ -22,7 +22,6 @@ from captioner.engines.remote import (
     Failure,
     RemoteEngine,
     Transport,
-    one_line,
 )
 from captioner.engines.remote_address import Address, Options, root_certificate
 from captioner.errors import MissingDependency
@@ -167,7 +166,7 @@ def _json(data: bytes) -> Any:
     try:
         return json.loads(data, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        start = one_line(data[:60].decode("utf-8", "replace"))
+        start = data[:1000].decode("utf-8", "replace")  # cut short when it is shown
         raise Failure("foreign", f"the answer is not JSON ({error}): {start!r}") from None
 
 
