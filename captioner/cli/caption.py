@@ -31,7 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMG",
         help="a picture, a folder of pictures, or a pattern such as 'p/*.jpg'",
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="model folder (default: %(default)s)")
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="model folder, or a served model: grpc://host:port/name, http://host:port/name (default: %(default)s)",
+    )
     parser.add_argument(
         "--strategy",
         help="how words are chosen: greedy, 'beam(width=5, n_best=3)' ...; `captioner models` lists them all",
