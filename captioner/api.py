@@ -119,8 +119,9 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
     """Loads a model, whatever runs it.
 
     Args:
-        source: str or PathLike, default "saved_models/default". A model folder, or the address of a served
-            model: `grpc://host:8500/name`, `http://host:8501/name`, encrypted with grpcs:// and https://, with
+        source: str or PathLike, default "saved_models/default". A model folder, an exported version (or the folder
+            of several, whose newest is taken, unless it is a whole model folder), or the address of a served model:
+            `grpc://host:8500/name`, `http://host:8501/name`, encrypted with grpcs:// and https://, with
             `/versions/3` or `/labels/stable` at the end if need be.
         **options: what the engine takes. For a served model timeout, batch_size, in_flight, retries, max_bytes,
             root_certificate and authorization; see `captioner.engines.remote_address.Options`.

@@ -11,16 +11,18 @@ import tensorflow as tf
 @contextlib.contextmanager
 def session_of(folder):
     """Yields `run(signature, files)` to a dict of arrays, and the loaded MetaGraphDef."""
-    with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+    # Not as a context: that would make its graph everybody's default.
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
 
-        def run(name, files):
-            signature = meta.signature_def[name]
-            given = np.array(list(files), object)
-            fetches = {key: info.name for key, info in signature.outputs.items()}
-            return session.run(fetches, {signature.inputs["image_bytes"].name: given})
+    def run(name, files):
+        signature = meta.signature_def[name]
+        given = np.array(list(files), object)
+        fetches = {key: info.name for key, info in signature.outputs.items()}
+        return session.run(fetches, {signature.inputs["image_bytes"].name: given})
 
-        yield run, meta
+    yield run, meta
+    session.close()
 
 
 def ops_of(meta):

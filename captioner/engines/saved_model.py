@@ -21,13 +21,15 @@ class SavedModelEngine(Engine):
     The strategy was chosen at export and cannot be changed here.
 
     Args:
-        signature: callable. The loaded signature `explain`.
+        loaded: what `tf.saved_model.load` gave.
         version: Path of the version folder, for messages.
         noted: dict. What the export noted about itself.
     """
 
-    def __init__(self, signature: Any, version: Path, noted: dict[str, Any]):
-        self._explain, self.version, self._noted = signature, version, noted
+    def __init__(self, loaded: Any, version: Path, noted: dict[str, Any]):
+        # The signature lives no longer than what it came from.
+        self._loaded, self._explain = loaded, loaded.signatures["explain"]
+        self.version, self._noted = version, noted
 
     @classmethod
     def open(cls, source: str) -> SavedModelEngine:
@@ -52,16 +54,12 @@ class SavedModelEngine(Engine):
         import tensorflow as tf
 
         try:
-            loaded = tf.saved_model.load(str(version))
-            signature = loaded.signatures["explain"]
+            return cls(tf.saved_model.load(str(version)), version, noted)
         except Exception as error:  # damage shows in as many ways as there are bytes
             reason = " ".join(str(error).split())[:200]
             raise EngineError(
                 f"damaged export {version}: {type(error).__name__}: {reason}; export the model again"
             ) from None
-        # The signature lives no longer than what it came from.
-        signature.loaded = loaded
-        return cls(signature, version, noted)
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""

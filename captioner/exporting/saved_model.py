@@ -60,10 +60,12 @@ class Served:
         return {name: tf.identity(every[name], name=name) for name in outputs(signature, self.n_best)}
 
     def _search(self, image_bytes: tf.Tensor) -> tuple[Hypotheses, tf.Tensor]:
-        model = self.model
+        model, count = self.model, tf.shape(image_bytes)[0]
+        # Convolutions do not all take an empty batch.
+        image_bytes = tf.concat([image_bytes, tf.fill([tf.maximum(1 - count, 0)], "")], axis=0)
         pixels, errors = _reader(tuple(model.image_size), self.max_pixels)(image_bytes)
         found = generate(model, model.encode(pixels), self.strategy, self.max_length, model.tokenizer)
-        return found, errors
+        return Hypotheses(*(leaf[:count] for leaf in found)), errors[:count]
 
     def _captions(self, found: Hypotheses) -> dict[str, tf.Tensor]:
         """Everything about N x K captions."""
