@@ -270,7 +270,7 @@ class GrpcServer:
         assert list(request.metadata_field) == ["signature_def"]
         answer, found = messages.GetModelMetadataResponse(), messages.SignatureDefMap()
         answer.model_spec.version.value = self._version(request.model_spec)
-        for name, given in self.world.signatures.items():
+        for name, given in {"__saved_model_init_op": ["NoOp"], **self.world.signatures}.items():
             found.signature_def[name].inputs["image_bytes"].dtype = 7
             for output in given:
                 found.signature_def[name].outputs[output].dtype = 1
@@ -347,7 +347,7 @@ def rest_answer(world, path, body, authorization):
     if metadata:
         found = {
             name: {"inputs": {"image_bytes": {}}, "outputs": {output: {} for output in given}}
-            for name, given in world.signatures.items()
+            for name, given in {"__saved_model_init_op": ["NoOp"], **world.signatures}.items()
         }
         spec = {"name": world.name, "version": str(world.version(number, label)), "signature_name": ""}
         return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": found}}}

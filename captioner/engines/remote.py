@@ -21,12 +21,12 @@ from captioner.registry import parse_spec
 from captioner.types import Caption
 
 SIGNATURE, INPUT = "explain", "image_bytes"
-# Seconds that a look at the server may take, so that `load` does not hang for long, and the share of `timeout`.
+# Seconds that a look at the server may take, so that `load` does not hang, and the share of `timeout`.
 _CHECK, _SHARE = 10.0, 1 / 6
 _PAUSE = 0.1  # seconds before the first repeat; each further pause is twice as long
 _ROOM = 256  # bytes of a request beside its pictures, and beside each of them
 
-# What may be repeated: asking for a caption changes nothing on the server, so a lost answer costs only time.
+# May be repeated: asking for a caption changes nothing on the server, so a lost answer costs only time.
 _REPEATED = ("away", "busy")
 # How servers say that a request, an answer or the number of pictures in one is beyond a limit.
 TOO_LARGE = re.compile(r"larger than max|larger than maximum|exceeds? (the )?max", re.I)
@@ -57,8 +57,7 @@ class Failure(Exception):
 
     def __init__(self, kind: str, detail: str, after: float = 0.0):
         super().__init__(kind, detail)
-        self.kind, self.detail, self.after = kind, detail, after
-        self.seconds = 0.0  # that there were
+        self.kind, self.detail, self.after, self.seconds = kind, detail, after, 0.0
 
 
 class Transport(abc.ABC):
@@ -93,8 +92,8 @@ class Transport(abc.ABC):
 class RemoteEngine(Engine):
     """Asks a server for captions.
 
-    Pictures are sent as they are, in requests of bounded number and size, several at a time; captions come
-    back in order. What fails because the server is away for a moment or overloaded is repeated after a pause.
+    Pictures are sent as they are, in requests of bounded number and size, several at a time; captions come in
+    order. What fails because the server is away for a moment or overloaded is repeated after a pause.
 
     Args:
         transport: Transport.
@@ -149,15 +148,17 @@ class RemoteEngine(Engine):
             known = sorted((v for v in versions if wanted in (None, v[0])), reverse=True)
             if not any(state == "AVAILABLE" for _, state, _ in known):
                 raise self._not_served(known)
-            self._version, self._signatures = self._repeat(self._transport.metadata, seconds)
+            self._version, found = self._repeat(self._transport.metadata, seconds)
         except Failure as failure:
             raise self._error(failure) from None
+        # TensorFlow lists what initialises the model, too.
+        self._signatures = {name: sides for name, sides in found.items() if not name.startswith("__")}
         explain = self._signatures.get(SIGNATURE, {"inputs": {}, "outputs": {}})
         lacking = [name for name in OUTPUTS if name not in explain["outputs"]]
         if list(explain["inputs"]) != [INPUT] or lacking:
-            has = ", ".join(self._signatures) or "none"
             what = f"its signature {SIGNATURE!r} lacks {', '.join(lacking) or INPUT}"
-            what = what if SIGNATURE in self._signatures else f"no signature {SIGNATURE!r} (it has {has})"
+            if SIGNATURE not in self._signatures:
+                what = f"no signature {SIGNATURE!r} (it has {', '.join(self._signatures) or 'none'})"
             raise self._error(Failure("foreign", f"this is no captioning model of ours: {what}"))
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
