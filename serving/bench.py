@@ -198,6 +198,7 @@ def encoder(folder: str) -> Ask:
     run = tf.function(model.encode, input_signature=signature, autograph=False)
     noise = np.random.default_rng(0).uniform(0, 255, (1, *model.image_size, 3))
     pixels = tf.constant(noise, tf.float32)
+    run(pixels)  # traced by one thread, not by every client at once
 
     def ask(picture: bytes) -> None:
         run(pixels).numpy()

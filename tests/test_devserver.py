@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from serving_models import write_line
+from test_devserver_main import run_main
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "tfserving" / "recorded_rest.jsonl"
@@ -356,72 +357,9 @@ def test_sigterm_finishes_what_runs_and_exits_0(hpt):
     assert server.events("stopped")
 
 
-def test_wrong_use_is_one_line_and_exit_code_2(tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    (tmp_path / "m" / "1").mkdir(parents=True)
-    (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        free = ["--port", "0", "--rest-port", "0"]
-        cases = [
-            (["nowhere", *free], "expected a model folder at nowhere, there is none"),
-            ([tmp_path / "file", *free], "it is a file"),
-            ([tmp_path / "empty", *free], "it has neither"),
-            (
-                [tmp_path / "m", "--port", "0", "--rest-port", port],
-                f"cannot listen on 127.0.0.1:{port} for REST",
-            ),
-            (
-                [tmp_path / "m", "--rest-port", "0", "--port", port],
-                f"cannot listen on 127.0.0.1:{port} for gRPC",
-            ),
-            ([tmp_path / "m", *free, "--host", "256.1.1.1"], "cannot listen on 256.1.1.1"),
-            ([tmp_path / "m", *free, "--label", "stable=3"], "--label stable=3: expected a version of"),
-            ([tmp_path / "m", "--port", "70000"], "expected a port, 0 to 65535, got '70000'"),
-            ([tmp_path / "m", "--label", "stable"], "expected NAME=VERSION"),
-            ([tmp_path / "m", "--queue", "0"], "expected a number from 1 to 4096"),
-            ([tmp_path / "m", "--poll", "x"], "expected a number above 0"),
-            ([tmp_path / "m", "--colour", "x"], "unrecognized arguments"),
-            ([], "the following arguments are required: model"),
-        ]
-        for options, message in cases:
-            code, said = run_main([str(option) for option in options])
-            assert code == 2 and message in said and said.count("\n") == 1, said
-
-
-def run_main(options):
-    """The entry point in this process: none of these cases gets as far as TensorFlow."""
-    import contextlib
-    import io
-
-    from serving.devserver import main
-
-    said, root = io.StringIO(), __import__("logging").getLogger()
-    handlers, level = root.handlers[:], root.level
-    heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with contextlib.redirect_stderr(said):
-            return main(options), said.getvalue()
-    except SystemExit as end:
-        return end.code, said.getvalue()
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        for number, handler in heard.items():
-            signal.signal(number, handler)
-
-
 def test_a_folder_whose_only_version_is_damaged_is_one_line(tmp_path):
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"no graph")
-    code, said = run_main([str(tmp_path / "m"), "--port", "0", "--rest-port", "0"])
+    code, said = run_main([tmp_path / "m", "--port", "0", "--rest-port", "0"])
     last = said.splitlines()[-1]
     assert code == 2 and last.startswith("devserver.py: no version of") and "version 1: " in last
-
-
-def test_help_says_what_it_is_for(capsys):
-    from serving.devserver import parser
-
-    said = " ".join(parser().format_help().split())
-    assert "for development and small sites" in said and "production server is TensorFlow Serving" in said
