@@ -41,9 +41,13 @@ CHOOSING = ("keras", "fake")  # the others run the strategy that was exported
 
 
 @pytest.fixture(scope="module", params=[*ENGINES, "fake"])
-def engine(request, tiny_bundle):
+def engine(request, tiny_bundle, tmp_path_factory):
     with contextlib.ExitStack() as stack:
         sources = {"keras": tiny_bundle, "fake": ""}
+        if request.param == "saved_model":
+            into = tmp_path_factory.mktemp("exported")
+            written = captioner.export(tiny_bundle, ["saved_model(batch_sizes=(1,))"], into=into)
+            sources[request.param] = written["saved_model"]
         if request.param in SERVERS:
             server = stack.enter_context(contextlib.closing(SERVERS[request.param](World())))
             sources[request.param] = f"{server.scheme}://127.0.0.1:{server.port}/dogs"
