@@ -35,6 +35,18 @@ def build_tiny_model(decoder="lstm(units=12, embedding=10, depth=8)", seed=3):
     return model
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """A folder of its own for a file of tests, and one reader of pictures traced for all of them."""
+    from captioner import images
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("work"))
+        reader, known = images.reader, {}
+        patch.setattr(images, "reader", lambda size: known.setdefault(tuple(size), reader(size)))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     return build_tiny_model()

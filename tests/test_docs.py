@@ -35,11 +35,13 @@ ROOT = Path(__file__).parents[1]
 README, TRAINING = ROOT / "README.md", ROOT / "training/README.md"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 DOCUMENTS += [
-    p for folder in ("captioner", "training", "tests") for p in sorted((ROOT / folder).rglob("*.md"))
+    p
+    for folder in ("captioner", "training", "serving", "tests")
+    for p in sorted((ROOT / folder).rglob("*.md"))
 ]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for folder in ("captioner", "training")
+    for folder in ("captioner", "training", "serving")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
@@ -218,6 +220,8 @@ def check_command(words, monkeypatch):
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert rest[0] in targets
         for name, _, value in (word.partition("=") for word in rest[1:]):
+            if (rest[0], name) == ("serve", "MODEL"):
+                continue
             assert name == "ARGS" and rest[0] == "demo"
             check_program(["training/demo.py", *value.split()], monkeypatch)
     elif program == "pip":
@@ -325,7 +329,7 @@ def test_links_and_paths_lead_somewhere(path):
             titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
             assert anchor in {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
     for span in spans(text):
-        if re.fullmatch(r"(captioner|training|tests|docs)/[\w./-]*", span):
+        if re.fullmatch(r"(captioner|training|serving|tests|docs)/[\w./-]*", span):
             assert (ROOT / span).exists(), f"{path.name} speaks of {span}, which is not there"
 
 

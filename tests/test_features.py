@@ -22,7 +22,9 @@ from captioner.errors import DataError, ImageError
 from captioner.models import ENCODERS
 from captioner.models.encoders import Encoder
 from training.datasets import Example
+from training.datasets.bad_rows import BadRows
 from training.features import cached_split, encode_split, weights_fingerprint
+from training.sources import Pixels
 
 SIZE = (32, 32)
 
@@ -310,3 +312,20 @@ def test_two_programs_encode_a_split_once(encoder, dataset, tmp_path, capfd):
     )
     assert np.array_equal(found[0][np.arange(7)], found[1][np.arange(7)])
     assert "waiting for another program" in capfd.readouterr().out
+
+
+def test_pixels_too_leave_out_what_cannot_be_read(tmp_path):
+    files = [picture(i, "JPEG") for i in range(6)]
+    files[2] = files[2][: len(files[2]) // 2]
+    files[4] = b"no picture at all"
+    examples = Pictures(files).examples("train")
+    pixels = Pixels(examples, (32, 32))
+    bad = BadRows("pictures_train", tmp_path / "unreadable.jsonl", max_bad=0.5)
+    pixels.drop_unreadable(bad, "train")
+    good = [examples[i] for i in (0, 1, 3, 5)]
+    assert [e.id for e in pixels.examples] == [e.id for e in good]
+    assert pixels[np.array([3, 2])].tolist() == Pixels(good, (32, 32))[np.array([3, 2])].tolist()
+    assert len((tmp_path / "unreadable.jsonl").read_text().splitlines()) == 2
+    strict = BadRows("pictures_train", tmp_path / "unreadable.jsonl", max_bad=0.1)
+    with pytest.raises(DataError, match="at most 10.00% bad rows"):
+        Pixels(examples, (32, 32)).drop_unreadable(strict, "train")

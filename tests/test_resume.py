@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner import images
 from captioner.engines.keras import KerasEngine
 from captioner.errors import DataError
 from captioner.models import CaptionModel
 from training import checkpoint, train, trainer
 from training.config import with_changes
 from training.recipes import RECIPES
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 # 8 pictures of 6 captions are 16 visits of 3, 4 steps an epoch; 10 steps in all. Everything that has a state is on:
 # dropout, the average of weights, the schedule, and the encoder's statistics where it is trained.
@@ -53,16 +54,6 @@ FRESH = {
 
 class Crash(BaseException):
     """Ends a run as a power cut does: nothing gets to tidy up after it."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory):
-    """A folder of its own, one reader of pictures traced for all, no TensorBoard files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("work"))
-        reader, known = images.reader, {}
-        patch.setattr(images, "reader", lambda size: known.setdefault(tuple(size), reader(size)))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from conftest import build_tiny_model
 
-from captioner import images
 from captioner.models import CaptionModel
 from captioner.models.rows import pack
 from captioner.types import START
@@ -20,6 +19,8 @@ from training.config import with_changes
 from training.losses import CaptionLoss
 from training.pipeline import PackedBatches, Visit
 from training.recipes import RECIPES
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 ROOT = Path(__file__).parent.parent
 SOURCE = "synthetic_scenes(train=6, validation=3, test=5, test_unseen=2, size=32)"
@@ -41,16 +42,6 @@ CHANGES = [
 
 def arguments(*changes):
     return ["tiny", *(part for change in [*CHANGES, *changes] for part in ("--set", change))]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory):
-    """A folder of its own, and one reader of pictures traced for all."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("work"))
-        reader, known = images.reader, {}
-        patch.setattr(images, "reader", lambda size: known.setdefault(tuple(size), reader(size)))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +101,8 @@ def test_attention_penalty_is_doubly_stochastic_attention():
             _, attention, state = model.step(np.array([word], np.int32), memory, state)
             total += attention.numpy()[0]
         expected.append(((1 - total) ** 2).sum())
-    packed = pack(captions, owners, batch=2, group=2)
+    # Rows that only fill the profile, and steps after a caption's end, count nothing.
+    packed = pack(captions, owners, batch=2, group=3, profile=[6, 5, 3, 2, 1])
     inputs = {"features": features, **packed.as_inputs()}
     model.attention_penalty = 0.7
     model(inputs, training=True)

@@ -16,17 +16,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from captioner.engines.start import import_tensorflow
 from captioner.errors import CaptionerError, DataError, MissingDependency, SpecError
 from captioner.types import START
 
@@ -249,6 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise SpecError(
                     "expected --length of 2 or more, --units of 1 or more and --steps of 0 or more"
                 )
+            import_tensorflow("measuring gradients")
             out = given.out / "gradients.png"
             compare(given.compare or DEFAULT, given.out, given.length, given.units, given.steps)
     except (CaptionerError, OSError) as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from captioner import images
 from captioner.errors import DataError, ImageError
@@ -14,34 +16,73 @@ from captioner.models import CaptionModel
 from captioner.text import Tokenizer
 from training.config import Run
 from training.datasets import DATASETS, Example
+from training.datasets.bad_rows import BadRows
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
 from training.features import encode_split
 from training.pipeline import Visit, visits
 
 
 class Pixels:
-    """Pictures of a split as uint8 [N, H, W, 3], decoded once when asked for and kept while they are small enough."""
+    """Pictures of a split as uint8 [N, H, W, 3], each decoded once and kept while they are small enough.
+
+    Args:
+        examples: the pictures.
+        size: (height, width).
+        keep_bytes: float. Pictures are kept if all together take no more.
+
+    Attributes:
+        examples: the pictures, without those that `drop_unreadable` found.
+    """
 
     def __init__(self, examples: Sequence[Example], size: tuple[int, int], keep_bytes: float = 4e9):
         self.examples = list(examples)
         self._keep = len(self.examples) * size[0] * size[1] * 3 <= keep_bytes
-        self._kept: dict[int, np.ndarray] = {}
+        self._kept: dict[str, np.ndarray] = {}
         self._read = images.reader(size)
         self._pool = ThreadPoolExecutor(2)
 
-    def _load(self, index: int) -> np.ndarray:
-        if index not in self._kept:
+    def drop_unreadable(self, bad: BadRows, split: str) -> None:
+        """Decodes every picture once; those that cannot be are listed in `bad` and left out.
+
+        Raises:
+            DataError: if they are too many.
+        """
+
+        def reason(example: Example) -> str | None:
             try:
-                pixels = self._read(self.examples[index].read()).numpy().astype(np.uint8)
+                self._load(example)
+            except DataError as error:
+                return str(error)
+            return None
+
+        reasons = self._pool.map(reason, self.examples)
+        bar = tqdm(
+            reasons, total=len(self.examples), desc=f"read {split}", unit="pic", mininterval=1.0, leave=False
+        )
+        good = []
+        for example, why in zip(self.examples, bar, strict=True):
+            if why is None:
+                good.append(example)
+            else:
+                bad.add(split, example.id, why)
+        bad.check(len(self.examples))
+        self.examples = good
+
+    def _load(self, example: Example) -> np.ndarray:
+        pixels = self._kept.get(example.id)
+        if pixels is None:
+            try:
+                pixels = self._read(example.read()).numpy().astype(np.uint8)
             except ImageError as error:
-                raise DataError(f"picture {self.examples[index].id} cannot be read: {error}") from None
-            if not self._keep:
-                return pixels
-            self._kept[index] = pixels
-        return self._kept[index]
+                raise DataError(f"picture {example.id} cannot be read: {error}") from None
+            if self._keep:
+                self._kept[example.id] = pixels
+        return pixels
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
-        return np.stack(list(self._pool.map(self._load, np.asarray(index).tolist())))
+        return np.stack(
+            list(self._pool.map(self._load, [self.examples[i] for i in np.asarray(index).tolist()]))
+        )
 
 
 class Source:
@@ -85,7 +126,12 @@ class Source:
     def _open(self, split: str) -> Any:
         if split not in self._splits:
             if self.key == "images":
-                self._splits[split] = Pixels(self.dataset.examples(split), self._encoder.image_size)
+                pixels = Pixels(self.dataset.examples(split), self._encoder.image_size)
+                bad = BadRows(
+                    f"pictures_{split}", Path("cache", f"unreadable_{split}.jsonl"), self.run.data.max_bad
+                )
+                pixels.drop_unreadable(bad, split)
+                self._splits[split] = pixels
             else:
                 self._splits[split] = encode_split(
                     self._encoder, self.dataset, split, self.run.data.features, max_bad=self.run.data.max_bad

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -26,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from captioner.engines.start import import_tensorflow
 from captioner.errors import CaptionerError, SpecError
 from training.config import Run, with_changes
 from training.recipes import RECIPES
@@ -230,6 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.rounds < 1:
             raise SpecError(f"expected --rounds of 1 or more, got {given.rounds}")
+        import_tensorflow("measuring throughput")
         found = []
         for name in given.names:
             recipe = is_recipe(name)

@@ -67,9 +67,10 @@ class Trainer:
         )
         self.model.attention_penalty = xe.attention_penalty
         self.model.compile(
-            optimizer=keras.optimizers.AdamW(
+            # With a weight decay it is AdamW; with none, AdamW would still pass over all weights to take nothing off.
+            optimizer=keras.optimizers.Adam(
                 rate,
-                weight_decay=xe.weight_decay,
+                weight_decay=xe.weight_decay or None,
                 global_clipnorm=xe.clip or None,
                 use_ema=xe.ema > 0,
                 ema_momentum=xe.ema or None,

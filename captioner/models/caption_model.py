@@ -15,6 +15,7 @@ from captioner.models.encoders import Encoder, build_encoder
 from captioner.models.rows import Rows, pack, unpack
 from captioner.registry import Spec
 from captioner.text import Tokenizer
+from captioner.types import END, PAD
 
 
 class CaptionModel(keras.Model):
@@ -103,7 +104,7 @@ class CaptionModel(keras.Model):
             features = self.encode(inputs["images"], training=training and self.encoder.trainable)
         outputs, attentions = self._teacher_force(features, inputs, training)
         if training and self.attention_penalty:
-            self.add_loss(self.attention_penalty * self._uneven(attentions))
+            self.add_loss(self.attention_penalty * self._uneven(attentions, inputs["steps"]))
         return self.decoder.head(ops.concatenate(outputs, axis=0), training=training)
 
     def _teacher_force(self, features: Any, inputs: dict, training: bool) -> tuple[list[Any], list[Any]]:
@@ -128,13 +129,15 @@ class CaptionModel(keras.Model):
         return outputs, attentions
 
     @staticmethod
-    def _uneven(attentions: list[Any]) -> Any:
-        """Mean over captions of sum over places of (1 - sum over time of attention)^2."""
-        total = attentions[0]
-        for attention in attentions[1:]:
-            missing = total.shape[0] - attention.shape[0]
-            total = total + ops.pad(attention, ((0, missing), (0, 0)))
-        return ops.mean(ops.sum(ops.square(1.0 - total), axis=-1))
+    def _uneven(attentions: Sequence[Any], steps: Sequence[Any]) -> Any:
+        """Mean over captions of sum over places of (1 - sum over time of attention)^2; rows without one count not."""
+        live = [ops.cast(ops.logical_and(ids != PAD, ids != END), "float32") for ids in steps]
+        total = ops.zeros_like(attentions[0])
+        for attention, alive in zip(attentions, live, strict=True):
+            looked = attention * ops.expand_dims(alive, 1)
+            total = total + ops.pad(looked, ((0, total.shape[0] - looked.shape[0]), (0, 0)))
+        each = ops.sum(ops.square(1.0 - total), axis=-1)
+        return ops.sum(each * live[0]) / ops.sum(live[0])
 
     def word_logp(
         self, features: Any, captions: Sequence[Sequence[int]], images: Sequence[int] | None = None

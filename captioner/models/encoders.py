@@ -192,9 +192,13 @@ def small_cnn(
     return Encoder(network)
 
 
-ENCODERS = Table(
-    "encoder", {**{name: partial(_application, name) for name in _APPLICATIONS}, "small_cnn": small_cnn}
-)
+def _row(name: str) -> Any:
+    made = partial(_application, name)
+    made.__doc__ = f"{_APPLICATIONS[name][0]} of keras.applications."
+    return made
+
+
+ENCODERS = Table("encoder", {**{name: _row(name) for name in _APPLICATIONS}, "small_cnn": small_cnn})
 
 
 def build_encoder(

@@ -51,7 +51,8 @@ class Packed(NamedTuple):
     """A batch of captions without padding, time-major.
 
     Attributes:
-        inputs: tuple over T of int32 [n_t]. What the decoder is fed at step t, `<start>` first; n_t never grows.
+        inputs: tuple over T of int32 [n_t]. What the decoder is fed at step t, `<start>` first; n_t never grows. A
+            row that is over or only fills the profile is fed `<end>` or `<pad>`.
         rows: Rows. Layout of the n_0 rows over the images.
         targets: int32 [sum of n_t]. What it should say, steps one after the other.
         weights: float32 [sum of n_t]. 0 where a row is already over (a profile leaves some), else 1.
@@ -117,7 +118,7 @@ def pack(
         raise ValueError(f"captions need row counts {exact}, more than the profile {counts}")
     total, steps = counts[0], len(counts)
     ids = np.full((total, steps + 1), PAD, np.int32)
-    ids[:, 0] = START
+    ids[: len(order), 0] = START
     for row, caption in enumerate(order):
         ids[row, 1 : lengths[caption] + 1] = captions[caption]
     slot_of_row = np.zeros(total, np.int32)
