@@ -32,18 +32,19 @@ LARGE = zoo.encoded(zoo.drawn(50, 40), "PNG")
 
 # Every op that an export may hold. All are TensorFlow's own, and none looks anything up in a table.
 _OPS = """
-    Abs Add AddV2 All Any ArgMax AsString Assert AssignVariableOp BatchDatasetV2 BatchMatMulV2 BiasAdd BitwiseAnd
-    BroadcastTo Case Cast ConcatV2 ConcatenateDataset Const Conv2D Cumprod Cumsum DatasetToSingleElement DecodeBmp
-    DecodeImage DecodeJpeg DecodePng DecodeRaw DecodeWebP DisableCopyOnRead Einsum EnsureShape Equal Exp ExpandDims
-    ExtractJpegShape Fill FloorDiv FloorMod GatherV2 Greater GreaterEqual Identity If IgnoreErrorsDataset IsFinite
-    LeftShift Less LessEqual Log LogicalAnd LogicalNot LogicalOr MatMul Max Maximum Mean MergeV2Checkpoints Min
-    Minimum Mul Neg NoOp NotEqual OneHot Pack ParallelMapDatasetV2 PartitionedCall Placeholder Pow Prod Range
-    ReadVariableOp RealDiv ReduceJoin Relu Reshape ResourceGather RestoreV2 ReverseV2 Roll Round Rsqrt SaveV2
-    ScaleAndTranslate Select SelectV2 Shape ShardedFilename Sigmoid Sign Size Slice Softmax Split SplitV Sqrt Square
-    Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StopGradient
-    StridedSlice StringJoin Sub Substr Sum Tanh TensorDataset TensorListConcatV2 TensorListFromTensor
-    TensorListGetItem TensorListReserve TensorListSetItem TensorListStack TensorScatterUpdate TensorSliceDataset Tile
-    TopKV2 Transpose Unpack VarHandleOp Where While ZerosLike
+    Abs Add AddV2 All Any ArgMax AsString Assert AssignVariableOp BatchDatasetV2 BatchMatMulV2 BiasAdd
+    BitwiseAnd BroadcastTo Case Cast ConcatV2 ConcatenateDataset Const Conv2D Cumprod Cumsum
+    DatasetToSingleElement DecodeBmp DecodeImage DecodeJpeg DecodePng DecodeRaw DecodeWebP DisableCopyOnRead
+    Einsum EnsureShape Equal Exp ExpandDims ExtractJpegShape Fill FloorDiv FloorMod GatherV2 Greater
+    GreaterEqual Identity If IgnoreErrorsDataset IsFinite LeftShift Less LessEqual Log LogicalAnd LogicalNot
+    LogicalOr MatMul Max Maximum Mean MergeV2Checkpoints Min Minimum Mul Neg NoOp NotEqual OneHot Pack Pad
+    ParallelMapDatasetV2 PartitionedCall Placeholder Pow Prod Range ReadVariableOp RealDiv ReduceJoin Relu
+    Reshape ResourceGather RestoreV2 ReverseV2 Roll Round Rsqrt SaveV2 ScaleAndTranslate Select SelectV2 Shape
+    ShardedFilename Sigmoid Sign Size Slice Softmax Split SplitV Sqrt Square Squeeze StatefulPartitionedCall
+    StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StopGradient StridedSlice StringJoin Sub
+    Substr Sum Tanh TensorDataset TensorListConcatV2 TensorListFromTensor TensorListGetItem TensorListReserve
+    TensorListSetItem TensorListStack TensorScatterUpdate TensorSliceDataset Tile TopKV2 Transpose Unpack
+    VarHandleOp Where While ZerosLike
 """
 STOCK = set(_OPS.split())
 
