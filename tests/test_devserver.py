@@ -284,6 +284,7 @@ def test_hot_swap_under_load_fails_no_request_and_a_corrupt_version_changes_noth
     clients = [threading.Thread(target=client) for _ in range(4)]
     for each in clients:
         each.start()
+    wait_for(lambda: values)  # the swap comes under load, not before
     for number in (4, 5):
         shutil.copytree(folder / "1", folder / f"{number}.tmp")
         (folder / f"{number}.tmp").rename(folder / str(number))
