@@ -47,11 +47,11 @@ def build(name: str, **options):
 # What holds for every strategy.
 
 
-@pytest.mark.parametrize("max_length", [1, 6])
-@pytest.mark.parametrize("name", STRATEGIES)
+# Three required words do not fit into a caption of one.
+@pytest.mark.parametrize(
+    ("name", "max_length"), [(n, t) for n in STRATEGIES for t in (1, 6) if (n, t) != ("constrained", 1)]
+)
 def test_a_caption_is_what_the_model_says_it_is(world, name, max_length):
-    if name == "constrained" and max_length == 1:
-        pytest.skip("three required words do not fit into one")
     found = decode(world, build(name), max_length)
     batch, k = found.lengths.shape
     assert found.ids.shape == found.word_logp.shape == (batch, k, max_length)

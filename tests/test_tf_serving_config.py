@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "serving" / "tf_serving"
@@ -115,7 +116,6 @@ def test_the_settings_that_matter_are_set():
 
 
 def test_compose_is_yaml():
-    yaml = pytest.importorskip("yaml", reason="no YAML parser is installed here")
     service = yaml.safe_load(COMPOSE)["services"]["captioner"]
     assert (
         all(flag.startswith("--") for flag in service["command"])

@@ -110,8 +110,8 @@ class TopDown(Decoder):
 
     Args:
         deep_output: bool, default False. Whether the head sums projections of output, context and word before the
-            vocabulary, as soft attention does, rather than reading the output alone (eq. 7). A short way from word
-            to word, which learns in fewer steps.
+            vocabulary, as soft attention does, rather than reading the output alone (eq. 7): a short way from word
+            to word.
     """
 
     def __init__(self, vocabulary_size: int, deep_output: bool = False, **kwargs: Any):
