@@ -149,6 +149,27 @@ def test_every_weight_gets_a_gradient_and_the_first_loss_is_that_of_guessing(spe
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, f"{weight.path} gets no gradient"
 
 
+@pytest.mark.parametrize("spec", [ROWS[0], *(s for s in SPECS if s.startswith("adaptive"))][:2])
+def test_packing_changes_no_gradient(spec):
+    model, features = model_of(spec), features_of(3)
+    weights = [weight.value for weight in model.decoder.trainable_variables]
+
+    def gradients(packed, seen):
+        with tf.GradientTape() as tape:
+            logits = model({"features": seen, **packed.as_inputs()})
+            loss = tf.reduce_sum(CaptionLoss(0.1).call(packed.targets, logits) * packed.weights)
+        return [tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(loss, weights)]
+
+    # Rows that only fill the profile, slots that stay empty, rows that end: none may leave a trace.
+    together = gradients(pack(CAPTIONS, IMAGES, batch=3, group=3, profile=[8, 8, 6, 5, 5, 3, 2]), features)
+    alone = [
+        gradients(pack([caption], [0], batch=1, group=1), features[image : image + 1])
+        for caption, image in zip(CAPTIONS, IMAGES, strict=True)
+    ]
+    for weight, packed, *single in zip(weights, together, *alone, strict=True):
+        np.testing.assert_allclose(packed, sum(single), rtol=1e-3, atol=1e-5, err_msg=str(weight.shape))
+
+
 @each_spec
 def test_config_and_weights_make_the_same_model_again(spec, tmp_path):
     model, features = model_of(spec), features_of(3)
@@ -216,7 +237,7 @@ def test_packing_and_back():
     padded = pack(CAPTIONS, IMAGES, batch=3, group=4, profile=[9, 9, 6, 4, 1, 1, 1, 1])
     assert padded.weights.sum() == packed.weights.sum()
     assert [c.tolist() for c in unpack(padded.targets, padded)] == CAPTIONS
-    for wrong in ({"group": 1}, {"profile": [4, 4, 4, 4, 4, 4, 4]}, {"profile": [5, 5, 5]}):
+    for wrong in ({"group": 1}, *({"profile": rows} for rows in ([4] * 7, [5, 5, 5], [7] * 7))):
         with pytest.raises(ValueError, match="captions"):
             pack(CAPTIONS, IMAGES, **{"batch": 3, "group": 2, **wrong})
 

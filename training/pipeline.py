@@ -69,10 +69,11 @@ class PackedBatches:
         padded = np.zeros((len(self._counts), steps))
         for row, count in zip(padded, self._counts, strict=True):
             row[: len(count)] = count
-        # Mean plus three deviations of a batch's count, in eighths of a SIMD-friendly 64; never too small for one
-        # picture alone, never more than all its pictures could need.
+        # Mean plus half a deviation of a batch's count, in eighths of a SIMD-friendly 64; never too small for one
+        # picture alone, never more than all its pictures could need. Tighter still, and batches run short of
+        # pictures before they are full of words.
         mean, spread = padded.mean(0) * self.batch, padded.std(0) * math.sqrt(self.batch)
-        rows = np.minimum(np.ceil((mean + 3 * spread) / 8) * 8, padded.max(0) * self.batch)
+        rows = np.minimum(np.ceil((mean + 0.5 * spread) / 8) * 8, padded.max(0) * self.batch)
         rows = np.maximum(rows, padded.max(0))
         return [int(n) for n in np.maximum.accumulate(rows[::-1])[::-1]]
 

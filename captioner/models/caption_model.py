@@ -12,7 +12,7 @@ from keras import ops
 from captioner.errors import CaptionerError, ModelError
 from captioner.models.decoders import DECODERS
 from captioner.models.encoders import Encoder, build_encoder
-from captioner.models.rows import Rows, pack, unpack
+from captioner.models.rows import Rows, for_rows, pack, unpack
 from captioner.registry import Spec
 from captioner.text import Tokenizer
 from captioner.types import END, PAD
@@ -110,9 +110,7 @@ class CaptionModel(keras.Model):
     def _teacher_force(self, features: Any, inputs: dict, training: bool) -> tuple[list[Any], list[Any]]:
         rows, steps = Rows(inputs["slot_of_row"], inputs["row_of_slot"]), inputs["steps"]
         memory, state = self.decoder.start(features, training=training, history=0)
-        group = rows.row_of_slot.shape[0] // ops.shape(features)[0]
-        image = rows.slot_of_row // group
-        state = keras.tree.map_structure(lambda leaf: ops.take(leaf, image, axis=0), state)
+        state = keras.tree.map_structure(lambda leaf: for_rows(leaf, rows), state)
         counts = [ids.shape[0] for ids in steps]
         read_all = self.decoder.read(ops.concatenate(steps, axis=0), training=training)
         cuts = np.cumsum(counts)[:-1].tolist()

@@ -20,9 +20,11 @@ from captioner.types import PAD, START
 class Rows(NamedTuple):
     """Which slot of [B, G] each row fills, and which row each slot holds.
 
+    No two rows share a slot, so each index undoes the other.
+
     Attributes:
         slot_of_row: int32 [R].
-        row_of_slot: int32 [B * G]. Any valid row for a slot that is empty.
+        row_of_slot: int32 [B * G]. -1 for a slot that is empty.
     """
 
     slot_of_row: Any
@@ -30,21 +32,51 @@ class Rows(NamedTuple):
 
     def first(self, count: int) -> Rows:
         """The same layout when only the first `count` rows are left."""
-        return Rows(self.slot_of_row[:count], ops.minimum(self.row_of_slot, count - 1))
+        left = self.row_of_slot < count
+        return Rows(self.slot_of_row[:count], ops.where(left, self.row_of_slot, -1))
 
 
 def to_images(x: Any, images: Any, rows: Rows | None) -> Any:
-    """[R, D] to [B, G, D]; `images` is any tensor that leads with B."""
+    """[R, D] to [B, G, D], zeros in an empty slot; `images` is any tensor that leads with B."""
     count, width = ops.shape(images)[0], x.shape[-1]
     if rows is not None:
-        x = ops.take(x, rows.row_of_slot, axis=0)
+        x = _move(x, rows.row_of_slot, rows.slot_of_row)
     return ops.reshape(x, (count, -1, width))
 
 
 def to_rows(x: Any, rows: Rows | None) -> Any:
     """[B, G, D] to [R, D]."""
     x = ops.reshape(x, (-1, x.shape[-1]))
-    return x if rows is None else ops.take(x, rows.slot_of_row, axis=0)
+    return x if rows is None else _move(x, rows.slot_of_row, rows.row_of_slot)
+
+
+def for_rows(x: Any, rows: Rows) -> Any:
+    """What each image has [B, ...], for each of its rows [R, ...]."""
+    group = rows.row_of_slot.shape[0] // ops.shape(x)[0]
+    return _move(ops.repeat(x, group, axis=0), rows.slot_of_row, rows.row_of_slot)
+
+
+def _move(x: Any, there: Any, back: Any) -> Any:
+    """x[there], zeros where `there` is -1; `back` undoes `there`.
+
+    The gradient goes the way back by `back`. The one a framework knows for a gather adds rows up one by one, as
+    several could have come from one place, and took an eighth of a training step.
+    """
+
+    @ops.custom_gradient
+    def move(x: Any) -> tuple[Any, Any]:
+        def gradient(*given: Any, upstream: Any = None) -> Any:
+            return _take(given[0] if upstream is None else upstream, back)
+
+        return _take(x, there), gradient
+
+    return move(x)
+
+
+def _take(x: Any, index: Any) -> Any:
+    found = ops.take(x, ops.maximum(index, 0), axis=0)
+    there = ops.reshape(index >= 0, (-1, *[1] * (len(x.shape) - 1)))
+    return ops.where(there, found, ops.zeros_like(found))
 
 
 class Packed(NamedTuple):
@@ -117,12 +149,16 @@ def pack(
     if len(exact) > len(counts) or any(n > m for n, m in zip(exact, counts, strict=False)):
         raise ValueError(f"captions need row counts {exact}, more than the profile {counts}")
     total, steps = counts[0], len(counts)
+    if total > batch * group:
+        raise ValueError(
+            f"the profile starts with {total} rows, more than {batch} images of {group} captions have"
+        )
     ids = np.full((total, steps + 1), PAD, np.int32)
     ids[: len(order), 0] = START
     for row, caption in enumerate(order):
         ids[row, 1 : lengths[caption] + 1] = captions[caption]
     slot_of_row = np.zeros(total, np.int32)
-    row_of_slot = np.zeros(batch * group, np.int32)
+    row_of_slot = np.full(batch * group, -1, np.int32)
     used = np.zeros(batch, np.int32)
     for row, caption in enumerate(order):
         image = images[caption]
@@ -131,6 +167,10 @@ def pack(
         slot = image * group + used[image]
         used[image] += 1
         slot_of_row[row], row_of_slot[slot] = slot, row
+    # Rows that only fill the profile take slots that are left.
+    spare = np.arange(len(order), total, dtype=np.int32)
+    empty = np.flatnonzero(row_of_slot < 0)[: len(spare)]
+    slot_of_row[spare], row_of_slot[empty] = empty, spare
     row_lengths = np.zeros(total, np.int32)
     row_lengths[: len(order)] = lengths[order]
     inputs = tuple(ids[:n, t] for t, n in enumerate(counts))
