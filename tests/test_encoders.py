@@ -16,13 +16,14 @@ from captioner.models.rows import pack
 from training.losses import CaptionLoss
 
 DECODER = "lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.0)"
-QUICK = ["mobilenet", "mobilenet_v3_small", "vgg16", "small_cnn"]
+QUICK = ["mobilenet", "mobilenet_v3_small", "vgg16", "efficientnet_lite0", "small_cnn"]
 # The smallest pictures that some of them take.
 SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}
 CHANNELS = {
     "mobilenet": 1024, "mobilenet_v2": 1280, "mobilenet_v3_small": 576, "mobilenet_v3_large": 960, "vgg16": 512,
     "vgg19": 512, "densenet121": 1024, "densenet169": 1664, "densenet201": 1920, "resnet50": 2048,
     "inception_v3": 2048, "xception": 2048, "efficientnet_b0": 1280, "efficientnet_b7": 2560, "small_cnn": 128,
+    **{f"efficientnet_lite{size}": 1280 for size in range(5)},
     "convnext_tiny": 768, "convnext_large": 1536, "nasnet_mobile": 1056, "efficientnet_v2_b0": 1280,
 }  # fmt: skip
 
@@ -60,6 +61,14 @@ def test_pixels_are_scaled_as_keras_scales_them(name):
     expected = np.asarray(module.preprocess_input(images.astype(np.float32)))
     for given in (images, images.astype(np.float32)):
         np.testing.assert_allclose(encoder(given), expected.reshape(2, 20, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "millions"), [(0, 4.7), (1, 5.4), (2, 6.1), (3, 8.2), (4, 13.0)])
+def test_efficientnet_lite_is_as_large_as_published(size, millions):
+    """Weights with a top of 1,000 classes: github.com/tensorflow/tpu, models/official/efficientnet/lite."""
+    network = ENCODERS.build(f"efficientnet_lite{size}", image_size=(224, 224)).network
+    weights = sum(int(np.prod(w.shape)) for w in network.trainable_weights) + 1281 * 1000
+    assert round(weights / 1e6, 1) == millions
 
 
 def test_a_layer_further_in_gives_a_finer_grid():
@@ -130,6 +139,8 @@ def test_training_the_encoder_is_a_choice():
         ("mobilenet(layer='conv_pw_1_rely')", ModelError, "did you mean 'conv_pw_1_relu'"),
         ("mobilenet(alpha=-2)", ModelError, "mobilenet"),
         ("mobilenet(weights='nowhere.h5')", ModelError, "'nowhere.h5', which does not exist"),
+        ("efficientnet_lite0(weights='imagenet')", ModelError, "none to download"),
+        ("efficientnet_lite0(layer='block3_addd')", ModelError, "did you mean 'block"),
         ("small_cnn(weights='nowhere.h5')", ModelError, "'nowhere.h5', which does not exist"),
         ("small_cnn(widht=4)", SpecError, "did you mean 'width'"),
         ("xception", ModelError, "71"),

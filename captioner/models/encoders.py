@@ -1,8 +1,9 @@
 """The encoders: pixels 0..255 to features [B, L, C], by any CNN that ends in a grid.
 
-The table covers `keras.applications`. Each row takes `weights`: None (random), "imagenet" (downloaded and cached by
-Keras) or the path of a weights file made for the network without its top; and `layer`: the name of the layer whose
-output is the grid, the last one when None, so that an earlier stage gives a finer grid.
+The table covers `keras.applications`, and EfficientNet-Lite. Each row takes `weights`: None (random), "imagenet"
+(downloaded and cached by Keras, which has none of EfficientNet-Lite) or the path of a weights file made for the
+network without its top; and `layer`: the name of the layer whose output is the grid, the last one when None, so that
+an earlier stage gives a finer grid.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import keras
 from keras import ops
 
 from captioner.errors import ModelError
+from captioner.models.efficientnet_lite import SIZES, efficientnet_lite
 from captioner.registry import Spec, Table, parse_spec, unknown
 
 # How a network wants its pixels, from 0..255: mean and deviation per channel, and whether channels are BGR.
@@ -107,14 +109,30 @@ def _application(
         if key not in allowed or key in ("include_top", "input_shape", "pooling"):
             own = [k for k in ("alpha", "depth_multiplier", "minimalistic", "dropout_rate") if k in allowed]
             raise ModelError(unknown(f"option of encoder {name!r}:", key, ["weights", "layer", *own]))
-    network = _load(name, make, image_size, weights, options)
+    return Encoder(_cut(_load(name, make, image_size, weights, options), name, layer), scaling)
+
+
+def _lite(
+    size: int, image_size: tuple[int, int], weights: str | None = None, layer: str | None = None
+) -> Encoder:
+    name = f"efficientnet_lite{size}"
+    if weights is not None:
+        _check_file(name, weights, "None or the path of a file (Keras has none to download)")
+    network = efficientnet_lite(size, (*image_size, 3))
+    if weights is not None:
+        _load_file(network, name, weights)
+    return Encoder(_cut(network, name, layer))
+
+
+def _cut(network: keras.Model, name: str, layer: str | None) -> keras.Model:
+    """The network up to a layer, all of it when None."""
     if layer is not None:
         names = [each.name for each in network.layers]
         if layer not in names:
             near = [n for n in names if n.endswith(("_relu", "_out", "_add", "_pool", "_concat", "_conv"))]
             raise ModelError(unknown(f"layer of encoder {name!r}:", layer, near or names))
         network = keras.Model(network.input, network.get_layer(layer).output, name=network.name)
-    return Encoder(network, scaling)
+    return network
 
 
 def _load(
@@ -198,7 +216,20 @@ def _row(name: str) -> Any:
     return made
 
 
-ENCODERS = Table("encoder", {**{name: _row(name) for name in _APPLICATIONS}, "small_cnn": small_cnn})
+def _lite_row(size: int) -> Any:
+    made = partial(_lite, size)
+    made.__doc__ = f"EfficientNet-Lite{size}, made to be quantised, for devices."
+    return made
+
+
+ENCODERS = Table(
+    "encoder",
+    {
+        **{name: _row(name) for name in _APPLICATIONS},
+        **{f"efficientnet_lite{size}": _lite_row(size) for size in SIZES},
+        "small_cnn": small_cnn,
+    },
+)
 
 
 def build_encoder(
