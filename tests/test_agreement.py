@@ -1,0 +1,59 @@
+"""Whether engines agree: what counts as agreement, and that a difference is seen."""
+
+import pytest
+import skimage.data
+import skimage.io
+
+import captioner
+from captioner.api import Captioner
+from captioner.engines.fake import FakeEngine
+from captioner.types import Caption
+from serving import agreement
+
+
+class Other(FakeEngine):
+    """Says something else of one picture, and refuses none."""
+
+    def predict(self, images, strategy=None):
+        found = super().predict(images, strategy)
+        return [Caption("something else") if i == 1 else c for i, c in enumerate(found)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("astronaut", "chelsea", "coffee"):
+        skimage.io.imsave(tmp_path / f"{name}.png", getattr(skimage.data, name)()[::8, ::8])
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    return str(tmp_path)
+
+
+@pytest.fixture
+def models(monkeypatch):
+    kinds = {"one": FakeEngine, "two": FakeEngine, "other": Other}
+    monkeypatch.setattr(captioner, "load", lambda source: Captioner(kinds[source]()))
+
+
+def test_engines_that_agree(folder, models, capsys):
+    assert agreement.main(["one", "two", "--pictures", folder]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "| two | 4 | 4 | 1 | 0.0e+00 |"
+
+
+def test_a_difference_is_shown_and_fails(folder, models, capsys):
+    assert agreement.main(["one", "two", "other", "--pictures", folder, "--limit", "3"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| two | 3 | 3 |") and lines[3].startswith("| other | 3 | 2 |")
+    assert "broken.jpg" in lines[4] or "chelsea.png" in lines[4]
+    assert lines[6] == "  other: something else"
+
+
+def test_scores_and_refusals_are_compared():
+    said, other, refused = Caption("a dog", -1.0), Caption("a dog", -1.5), Caption("", error="no picture")
+    found = agreement.compare("x", ["1", "2", "3"], [said, refused, said], [other, refused, refused])
+    assert (found.same, found.refused, found.score) == (2, 2, 0.5)
+    assert found.differing == (("3", "a dog", "[no picture]"),)
+
+
+def test_a_folder_without_pictures_is_one_line(tmp_path, capsys):
+    assert agreement.main(["one", "two", "--pictures", str(tmp_path)]) > 0
+    message = capsys.readouterr().err
+    assert "no picture in the folder" in message and message.count("\n") == 1
