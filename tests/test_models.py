@@ -186,6 +186,20 @@ def test_config_and_weights_make_the_same_model_again(spec, tmp_path):
     np.testing.assert_array_equal(model.encode(images), again.encode(images))
 
 
+@each_spec
+def test_a_graph_for_any_number_of_pictures_says_the_same(spec):
+    model, images = model_of(spec), np.random.default_rng(3).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
+
+    def search(images):
+        return generate(model, model.encode(images), "beam(width=2)", max_length=LENGTH)
+
+    anyhow = tf.TensorSpec([None, 8, 8, 3])
+    graph = tf.function(search, input_signature=[anyhow], autograph=False)
+    for count in (1, 3):
+        for one, two in zip(search(images[:count]), graph(images[:count]), strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-5)
+
+
 @pytest.mark.parametrize("spec", ROWS, ids=short)
 def test_decoding_speaks_for_the_model(spec):
     """Beams of width 1 are greedy, and a caption's score is the model's log-probability of it."""

@@ -136,8 +136,10 @@ class MultiHead(Attention):
 
     def _split(self, x: Any) -> Any:
         """[B, N, A] to [B, heads, N, A / heads]."""
-        shape = ops.shape(x)
-        return ops.swapaxes(ops.reshape(x, (shape[0], -1, self.heads, x.shape[-1] // self.heads)), 1, 2)
+        # Of two sizes that a graph may not know, -1 stands for one; places are always known and must stay so.
+        known = x.shape[1] is not None
+        count, length = (-1, x.shape[1]) if known else (ops.shape(x)[0], -1)
+        return ops.swapaxes(ops.reshape(x, (count, length, self.heads, x.shape[-1] // self.heads)), 1, 2)
 
     def prepare(self, values: Any) -> dict[str, Any]:  # noqa: D102
         keys = ops.swapaxes(self._split(self.keys(values)), 2, 3)
