@@ -9,11 +9,14 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from captioner.errors import DataError, ImageError, SpecError
 from training.datasets import DATASETS, BadRows, scenes
 from training.datasets.drawing import draw, to_png
+from training.datasets.example import Example
+from training.datasets.mirrored import Mirrored, mirrored, swap_sides
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
 
 SMALL = {"train": 60, "validation": 20, "test": 40, "test_unseen": 60}
@@ -105,13 +108,16 @@ def read_sentence(text):
     return size, number, names, relation
 
 
-@pytest.mark.parametrize("split", ["train", "test_unseen"])
-def test_every_caption_is_true_of_the_pixels(split):
+@pytest.mark.parametrize(("split", "mirror"), [("train", False), ("train", True), ("test_unseen", False)])
+def test_every_caption_is_true_of_the_pixels(split, mirror):
     for index in range(30):
         scene = scenes.make_scene(5, split, index)
-        picture = draw(scene, 128)
+        example = Example("", tuple(scenes.captions(scene)), lambda scene=scene: draw(scene, 128))
+        if mirror:
+            example = mirrored(example)
+        picture = np.asarray(example.pixels(tf.constant))
         seen = [look(picture, mask) for mask in blobs(picture)]
-        for text in scenes.captions(scene):
+        for text in example.captions:
             size, number, names, relation = read_sentence(text)
             assert sorted(name for name, _, _ in seen) == sorted(names * (number // len(names))), text
             if size:
@@ -121,6 +127,29 @@ def test_every_caption_is_true_of_the_pixels(split):
                 dx, dy = place[names[1]] - place[names[0]]
                 ahead = {"left": dx, "right": -dx, "above": dy, "below": -dy}
                 assert ahead[relation] == max(ahead.values()), text
+
+
+def test_the_mirror_doubles_the_training_split_alone():
+    plain = DATASETS.build("synthetic_scenes(train=9, validation=4)")
+    both = Mirrored(plain)
+    assert (both.splits, both.fingerprint) == (plain.splits, plain.fingerprint)
+    assert [e.id for e in both.examples("validation")] == [e.id for e in plain.examples("validation")]
+    once, twice = list(plain.examples("train")), both.examples("train")
+    assert [e.id for e in twice[:9]] == [e.id for e in once] and len({e.id for e in twice}) == 18
+    assert [e.mirrored for e in twice] == [False] * 9 + [True] * 9
+
+
+@pytest.mark.parametrize(
+    ("caption", "seen"),
+    [
+        ("a dog on the left, a cat on the right", "a dog on the right, a cat on the left"),
+        ("LEFT of the Right-hand door", "RIGHT of the Left-hand door"),
+        ("the leftmost one looks rightwards", "the rightmost one looks leftwards"),
+        ("bright and upright, a lefty", "bright and upright, a lefty"),
+    ],
+)
+def test_sides_are_swapped_and_nothing_else(caption, seen):
+    assert swap_sides(caption) == seen and swap_sides(seen) == caption
 
 
 def test_scenes_of_every_kind_have_six_wordings_in_a_small_vocabulary():

@@ -23,6 +23,7 @@ from captioner.models import ENCODERS
 from captioner.models.encoders import Encoder
 from training.datasets import Example
 from training.datasets.bad_rows import BadRows
+from training.datasets.mirrored import Mirrored
 from training.features import cached_split, encode_split, weights_fingerprint
 from training.sources import Pixels
 
@@ -98,6 +99,17 @@ def test_features_are_what_the_encoder_says(encoder, dataset, tmp_path):
     np.testing.assert_allclose(found[np.arange(7)], expected, rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(found[np.array([5, 0, 5])], expected[[5, 0, 5]], rtol=2e-3, atol=1e-3)
     assert [example.id for example in found.examples] == [e.id for e in dataset.examples("train")]
+
+
+def test_a_mirror_turns_the_pixels_and_shares_the_other_splits(encoder, dataset, tmp_path):
+    found = encode_split(encoder, Mirrored(dataset), "train", tmp_path, batch_size=4)
+    read = images.reader(encoder.image_size)
+    turned = encoder(np.stack([read(file)[:, ::-1] for file in dataset.files])).numpy()
+    expected = np.concatenate([direct(encoder, dataset.files), turned])
+    np.testing.assert_allclose(found[np.arange(14)], expected, rtol=2e-3, atol=1e-3)
+    encode_split(encoder, dataset, "test", tmp_path)
+    assert cached_split(encoder, Mirrored(dataset), "test", tmp_path) is not None
+    assert cached_split(encoder, dataset, "train", tmp_path) is None
 
 
 def test_the_second_time_nothing_is_computed(encoder, dataset, tmp_path):

@@ -19,6 +19,7 @@ from training.config import with_changes
 from training.losses import CaptionLoss
 from training.pipeline import PackedBatches, Visit
 from training.recipes import RECIPES
+from training.sources import Source
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -295,3 +296,21 @@ def test_evaluate_tells_wrong_input_in_one_line(options, says, trained, capsys):
     last = err.splitlines()[-1]
     assert code == 2 and out == "" and last.startswith("evaluate.py: ") and says in last
     assert "Traceback" not in err
+
+
+# Data.
+
+
+def test_the_mirror_changes_what_is_trained_on_and_nothing_else():
+    runs = [with_changes(RECIPES.build("tiny"), [*CHANGES, f"data.mirror={on}"]) for on in ("false", "true")]
+    plain, both = (Source(run) for run in runs)
+    assert both.training_captions == plain.training_captions
+    assert both.tokenizer.fingerprint == plain.tokenizer.fingerprint
+    model = CaptionModel(
+        "small_cnn(width=4, stages=1)", CHANGES[3].partition("=")[2], plain.tokenizer, 4, (32, 32)
+    )
+    for source in (plain, both):
+        source.prepare(model)
+    assert len(both.visits) == 2 * len(plain.visits)
+    assert both.exact_match([""] * 5, "test") == plain.exact_match([""] * 5, "test") == 0.0
+    assert not np.array_equal(both.training(np.array([0])), both.training(np.array([6])))

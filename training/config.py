@@ -25,6 +25,7 @@ class Data:
         captions_per_image: int. G: an image's captions are trained side by side, so many at a time.
         features: str. Folder of the feature cache.
         max_bad: float. Share of pictures that may be unreadable.
+        mirror: bool. Train on each picture in a mirror as well, left and right swapped in its (English) captions.
     """
 
     source: str
@@ -33,6 +34,7 @@ class Data:
     captions_per_image: int = 5
     features: str = "cache/features"
     max_bad: float = 0.01
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         _within(self, "data.", min_count=(1,), max_vocabulary=(0,), captions_per_image=(1,), max_bad=(0, 1))

@@ -215,7 +215,7 @@ def _batches(
 
     def read(index: int) -> np.ndarray | str:
         try:
-            return load(examples[index].read()).numpy()
+            return examples[index].pixels(load)
         except ImageError as error:
             return str(error)
 

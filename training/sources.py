@@ -17,6 +17,7 @@ from captioner.text import Tokenizer
 from training.config import Run
 from training.datasets import DATASETS, Example
 from training.datasets.bad_rows import BadRows
+from training.datasets.mirrored import Mirrored
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
 from training.features import encode_split
 from training.pipeline import Visit, visits
@@ -72,7 +73,7 @@ class Pixels:
         pixels = self._kept.get(example.id)
         if pixels is None:
             try:
-                pixels = self._read(example.read()).numpy().astype(np.uint8)
+                pixels = example.pixels(self._read).astype(np.uint8)
             except ImageError as error:
                 raise DataError(f"picture {example.id} cannot be read: {error}") from None
             if self._keep:
@@ -99,14 +100,17 @@ class Source:
 
     def __init__(self, run: Run):
         self.run, data = run, run.data
-        self.dataset = DATASETS.build(data.source)
+        plain = DATASETS.build(data.source)
+        self.dataset = Mirrored(plain) if data.mirror else plain
+        self._scenes = isinstance(plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
         self.key = "images" if run.model.train_encoder else "features"
         for split in ("validation", *run.evaluation.tests):
             if split not in self.dataset.splits:
                 self.dataset.examples(split)  # says what splits there are
-        self.training_captions = [c for e in self.dataset.examples("train") for c in e.captions]
+        # A caption counts once, whatever the mirror says.
+        self.training_captions = [c for e in plain.examples("train") for c in e.captions]
         self.tokenizer = Tokenizer.fit(
             self.training_captions, min_count=data.min_count, max_size=data.max_vocabulary or None
         )
@@ -168,6 +172,6 @@ class Source:
 
     def exact_match(self, captions: list[str], split: str) -> float | None:
         """Share of captions that are one of the picture's accepted sentences, where the dataset knows them all."""
-        if not isinstance(self.dataset, SyntheticScenes):
+        if not self._scenes:
             return None
         return exact_match(captions, self.examples(split))

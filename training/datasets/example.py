@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from captioner.errors import DataError
 
@@ -18,6 +20,7 @@ class Example:
         captions: tuple of str. At least one, none empty; as written, not normalised.
         read: callable without arguments. The encoded picture (JPEG, PNG ...); raises `ImageError` when it is
             absent.
+        mirrored: bool. Whether `pixels` are those of the picture in a mirror.
 
     Example:
         >>> Example("a.png", ("a dog",), lambda: b"...").captions
@@ -27,6 +30,19 @@ class Example:
     id: str
     captions: tuple[str, ...]
     read: Callable[[], bytes]
+    mirrored: bool = False
+
+    def pixels(self, load: Callable[[bytes], Any]) -> np.ndarray:
+        """Pixels [H, W, 3].
+
+        Args:
+            load: what makes a tensor of an encoded picture, see `captioner.images.reader`.
+
+        Raises:
+            ImageError: when the picture is absent or cannot be read.
+        """
+        pixels: np.ndarray = load(self.read()).numpy()
+        return pixels[:, ::-1] if self.mirrored else pixels
 
 
 class Dataset(Protocol):
