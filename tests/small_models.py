@@ -25,6 +25,7 @@ SPECS = ROWS + [f"{n}({SIZES}, cell={c!r})" for n in LOOKING[1:] for c in CELLS 
 SPECS += [f"show_and_tell({SIZES}, cell={c!r})" for c in CELLS if c != "lstm"]
 SPECS += [f"{n}({SIZES}, attention={a!r})" for n in LOOKING[:2] for a in list(ATTENTION.values())[1:]]
 SPECS.append(f"top_down({SIZES}, deep_output=True)")
+SPECS += [f"{name}({SIZES}, word_dropout=0.2, tied=True)" for name in ("lstm", "show_and_tell")]
 
 # Several captions an image, and one as long as can be.
 CAPTIONS = [[5, 6, 7, 2], [8, 9, 2], [4, 5, 6, 7, 8, 9, 2], [19, 2], [3, 3, 11, 2]]

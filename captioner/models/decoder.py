@@ -36,6 +36,9 @@ class Decoder(keras.layers.Layer):
         attention: spec of `ATTENTIONS`, default "additive".
         depth: int, default 512. Features are projected to this width (ReLU); 0 leaves them as they are.
         dropout: float, default 0.5. Of features, word vectors and output.
+        word_dropout: float or None, default None. Share of words that training hides whole (Gal & Ghahramani 2016,
+            section 4.2); then no single entries of word vectors are dropped.
+        tied: bool, default False. Whether the word vectors are the weights of the logits as well (Press & Wolf 2017).
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class Decoder(keras.layers.Layer):
         attention: str = "additive",
         depth: int = 512,
         dropout: float = 0.5,
+        word_dropout: float | None = None,
+        tied: bool = False,
         **kwargs: Any,
     ):
         super().__init__(name="decoder", **kwargs)
@@ -57,9 +62,17 @@ class Decoder(keras.layers.Layer):
         self.project = keras.layers.Dense(depth, activation="relu", name="project") if depth else None
         self.attention = ATTENTIONS.build(attention, name="attention")
         self.drop_features = keras.layers.Dropout(dropout, name="drop_features")
-        self.drop_words = keras.layers.Dropout(dropout, name="drop_words")
+        self.drop_words = (
+            keras.layers.Dropout(dropout, name="drop_words")
+            if word_dropout is None
+            else keras.layers.Dropout(word_dropout, noise_shape=(None, 1), name="drop_words")
+        )
         self.drop_output = keras.layers.Dropout(dropout, name="drop_output")
-        self.logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+        self.logits = (
+            Tied(vocabulary_size, name="logits")
+            if tied
+            else keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+        )
 
     def build_on(self, places: int, channels: int) -> None:
         """Makes every weight, for features [B, L, C] with L = `places`, C = `channels`."""
@@ -97,7 +110,10 @@ class Decoder(keras.layers.Layer):
 
     def head(self, output: Any, training: bool = False) -> Any:
         """Logits [R, V] from output [R, D]."""
-        return self.logits(self.drop_output(output, training=training))
+        output = self.drop_output(output, training=training)
+        if isinstance(self.logits, Tied):
+            return self.logits(output, self.embedding.embeddings)
+        return self.logits(output)
 
     def values(self, features: Any, training: bool) -> Any:
         """Features [B, L, C] to values [B, L, depth]: a projection with ReLU, then dropout."""
@@ -113,6 +129,31 @@ class Decoder(keras.layers.Layer):
         """A cell of the decoder's kind."""
         spec = Spec(self._cell_spec.name, {"units": self.units, **self._cell_spec.args})
         return CELLS.build(spec, max_length=self.max_length, name=name)
+
+
+class Tied(keras.layers.Layer):
+    """Logits whose weights are the word vectors (Press & Wolf 2017, section 2), with a bias.
+
+    An output that is not as wide as they are is projected first.
+
+    Args:
+        vocabulary_size: int. V.
+        name: str.
+    """
+
+    def __init__(self, vocabulary_size: int, name: str):
+        super().__init__(name=name, dtype="float32")
+        self.bias = self.add_weight(shape=(vocabulary_size,), initializer="zeros", name="bias")
+        self.narrow: Any = None
+
+    def build(self, output_shape: Any, vectors_shape: Any) -> None:  # noqa: D102
+        if output_shape[-1] != vectors_shape[-1]:
+            self.narrow = keras.layers.Dense(vectors_shape[-1], use_bias=False, name="narrow")
+
+    def call(self, output: Any, vectors: Any) -> Any:
+        """Logits [R, V] from output [R, D] and word vectors [V, E]."""
+        output = output if self.narrow is None else self.narrow(output)
+        return ops.matmul(output, ops.transpose(vectors)) + self.bias
 
 
 class Seeds(keras.layers.Layer):

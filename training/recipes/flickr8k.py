@@ -10,6 +10,7 @@ from training.config import CrossEntropy, Data, Evaluation, Model, Run
 
 DATA = "flickr(folder='data/flickr8k/images', captions='data/flickr8k/dataset_flickr8k.json')"
 ENCODER = "densenet169(weights='imagenet')"
+SHARED = "embedding=256, dropout=0.3, word_dropout=0.15, tied=True"
 
 
 def _run(name: str, decoder: str) -> Run:
@@ -24,29 +25,29 @@ def _run(name: str, decoder: str) -> Run:
 
 def lstm() -> Run:
     """Soft attention with an LSTM."""
-    return _run("flickr8k_lstm", "lstm(embedding=256, attention='multi_head', dropout=0.3)")
+    return _run("flickr8k_lstm", f"lstm(attention='multi_head', {SHARED})")
 
 
 def gru() -> Run:
     """Soft attention with a GRU."""
-    return _run("flickr8k_gru", "gru(embedding=256, attention='multi_head', dropout=0.3)")
+    return _run("flickr8k_gru", f"gru(attention='multi_head', {SHARED})")
 
 
 def simple_rnn() -> Run:
     """Soft attention with a simple RNN."""
-    return _run("flickr8k_simple_rnn", "simple_rnn(embedding=256, attention='multi_head', dropout=0.3)")
+    return _run("flickr8k_simple_rnn", f"simple_rnn(attention='multi_head', {SHARED})")
 
 
 def bidirectional() -> Run:
     """Soft attention with an LSTM that re-reads the words so far in both directions."""
-    return _run("flickr8k_bidirectional", "bidirectional(embedding=256, attention='multi_head', dropout=0.3)")
+    return _run("flickr8k_bidirectional", f"bidirectional(attention='multi_head', {SHARED})")
 
 
 def show_and_tell() -> Run:
     """No attention: an LSTM that sees the mean feature once."""
-    return _run("flickr8k_show_and_tell", "show_and_tell(embedding=256, dropout=0.3)")
+    return _run("flickr8k_show_and_tell", f"show_and_tell({SHARED})")
 
 
 def topdown() -> Run:
     """Top-down attention: one LSTM looks, another speaks."""
-    return _run("flickr8k_topdown", "top_down(embedding=256, attention='multi_head', dropout=0.3)")
+    return _run("flickr8k_topdown", f"top_down(attention='multi_head', deep_output=True, {SHARED})")
