@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.decoding import generate
+from captioner.decoding.arrays import numpy_arrays
 from captioner.types import END, PAD, START, UNK, Hypotheses
 
 LOCATIONS = 3
@@ -129,6 +130,35 @@ def decode(world: World, spec, max_length=5, kinds=None, **given) -> Hypotheses:
     features = world.features(range(world.kinds) if kinds is None else kinds)
     found = generate(world, features, spec, max_length, world.tokenizer, **given)
     return Hypotheses(*(x.numpy() for x in found))
+
+
+class InNumpy:
+    """A world that takes and gives NumPy arrays, as a model without TensorFlow does."""
+
+    def __init__(self, world: World):
+        self.world = world
+
+    def start(self, features):
+        return numpy_of(self.world.start(features))
+
+    def step(self, ids, memory, state):
+        assert type(ids) is np.ndarray and ids.dtype == np.int32
+        return numpy_of(self.world.step(ids, memory, state))
+
+    def head(self, output):
+        return output / np.float32(2)
+
+
+def numpy_of(tree):
+    return tf.nest.map_structure(np.asarray, tree)
+
+
+def decode_in_numpy(world: World, spec, max_length=5, kinds=None, **given) -> Hypotheses:
+    features = world.features(range(world.kinds) if kinds is None else kinds)
+    with numpy_arrays():
+        found = generate(InNumpy(world), features, spec, max_length, world.tokenizer, **given)
+    assert {type(x) for x in found} == {np.ndarray}
+    return found
 
 
 def captions(found: Hypotheses, image: int) -> list[tuple[int, ...]]:

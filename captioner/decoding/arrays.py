@@ -175,6 +175,10 @@ def _uniform(shape: Sequence[int], maxval: int, dtype: Any) -> np.ndarray:
     return np.random.default_rng().integers(0, maxval, shape, dtype)
 
 
+def _sum(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
+    return np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+
+
 def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, axis=None, keepdims=False: function(np.asarray(x), axis=axis, keepdims=keepdims)
 
@@ -192,7 +196,7 @@ _NUMPY = SimpleNamespace(
     one_hot=lambda ids, size: (np.asarray(ids)[..., None] == np.arange(size)).astype(np.float32),
     argmax=lambda x, axis, output_type: np.argmax(x, axis=axis).astype(np.int32),
     exp=np.exp, maximum=np.maximum, cumsum=_cumsum,
-    reduce_sum=_reduce(np.sum), reduce_max=_reduce(np.max), reduce_min=_reduce(np.min),
+    reduce_sum=_reduce(_sum), reduce_max=_reduce(np.max), reduce_min=_reduce(np.min),
     reduce_any=_reduce(np.any), reduce_all=_reduce(np.all),
     math=SimpleNamespace(log=np.log, top_k=_top_k), nn=SimpleNamespace(softmax=_softmax),
     nest=SimpleNamespace(map_structure=_map_structure), while_loop=_while_loop, TensorArray=_TensorArray,

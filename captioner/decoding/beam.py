@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
+from captioner.decoding.arrays import tf
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Task, whole
 from captioner.decoding.strategy import Choice, Step, Strategy, frozen

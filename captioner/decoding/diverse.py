@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from captioner.decoding.arrays import tf
 from captioner.decoding.beam import check_size, check_width, extend
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Task, whole

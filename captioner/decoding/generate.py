@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
+from captioner.decoding.arrays import tf, without_autograph
 from captioner.decoding.rules import Task, whole
 from captioner.decoding.search import search
 from captioner.decoding.strategy import Strategy
@@ -14,7 +13,7 @@ from captioner.errors import SpecError
 from captioner.types import Hypotheses
 
 
-@tf.autograph.experimental.do_not_convert
+@without_autograph
 def generate(
     model: Any,
     features: Any,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from captioner.decoding.arrays import tf
 from captioner.decoding.beam import check_size, stay
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Task, one_hot, possible

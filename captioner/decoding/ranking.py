@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import tensorflow as tf
-
+from captioner.decoding.arrays import tf
 from captioner.decoding.rules import FORBIDDEN, possible
 from captioner.errors import SpecError
 

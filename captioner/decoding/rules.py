@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from captioner.decoding.arrays import tf
 from captioner.errors import DataError, ModelError, SpecError
 from captioner.types import END, PAD, START, UNK
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import tensorflow as tf
-
+from captioner.decoding.arrays import tf
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Task, whole
 from captioner.decoding.strategy import Choice, Step, Strategy, frozen
@@ -64,7 +63,7 @@ class Sample(Strategy):
             return task.seed
         if self.seed is not None:
             return tf.constant([self.seed % 2**31, self.seed // 2**31 % 2**31], tf.int32)
-        return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
 
     def choose(self, step: Step, own: Any, task: Task) -> Choice:
         """Draws one word a beam, by the largest of logits plus Gumbel noise (Gumbel 1954)."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from captioner.decoding.arrays import shaped_like, tf
 from captioner.decoding.rules import FORBIDDEN, Rules, Task, possible
 from captioner.decoding.strategy import Step, Strategy
 from captioner.types import END, PAD, START, Hypotheses
@@ -112,10 +112,9 @@ def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: 
         rows = tf.reshape(parents + k * tf.range(images)[:, tf.newaxis], [-1])
         state, rule_state = tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), (state, rule_state))
         logp, lengths = (tf.gather(x, parents, batch_dims=1) for x in (logp, lengths))
-    # Layers may forget static shapes that the loop insists on.
-    tf.nest.map_structure(lambda new, old: new.set_shape(old.shape), state, beams.state)
-    logp += choice.word_logp
-    lengths += tf.cast(choice.ids != PAD, tf.int32)
+    state = tf.nest.map_structure(shaped_like, state, beams.state)
+    logp = logp + choice.word_logp
+    lengths = lengths + tf.cast(choice.ids != PAD, tf.int32)
     ended = (choice.ids == END) | (choice.ids == PAD)
     settled = strategy.ranker.settled(logp, lengths, ended, strategy.n_best, task.max_length)
     attention = tf.reshape(tf.cast(attention, tf.float32), [images, k, -1])

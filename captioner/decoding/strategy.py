@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
+from captioner.decoding.arrays import tf
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Rule, Task
 from captioner.decoding.tables import RULES

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
+from captioner.decoding.arrays import tf, without_autograph
 from captioner.types import PAD, START
 
 
-@tf.autograph.experimental.do_not_convert
+@without_autograph
 def teacher_forced_logp(model: Any, features: Any, ids: Any) -> tf.Tensor:
     """Log-probability of each word of given captions, by the same `start/step/head` that search calls.
 
