@@ -120,11 +120,13 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
 
     Args:
         source: str or PathLike, default "saved_models/default". A model folder, an exported version (or the folder
-            of several, whose newest is taken, unless it is a whole model folder), or the address of a served model:
+            of several, whose newest is taken, unless it is a whole model folder), a `.tflite` file, which needs no
+            TensorFlow, or the address of a served model:
             `grpc://host:8500/name`, `http://host:8501/name`, encrypted with grpcs:// and https://, with
             `/versions/3` or `/labels/stable` at the end if need be.
         **options: what the engine takes. For a served model timeout, batch_size, in_flight, retries, max_bytes,
-            root_certificate and authorization; see `captioner.engines.remote_address.Options`.
+            root_certificate and authorization; see `captioner.engines.remote_address.Options`. For a `.tflite`
+            file threads.
 
     Returns:
         `Captioner`.
@@ -141,8 +143,8 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
     name = engine_for(source)
     if name not in ENGINES.names():
         raise EngineError(
-            f"this version of captioner has no engine for {source}: expected a model folder, "
-            f"grpc://host:port/name or http://host:port/name"
+            f"this version of captioner has no engine for {source}: expected a model folder, a "
+            f".tflite file, grpc://host:port/name or http://host:port/name"
         )
     row = ENGINES[name]
     accepted = list(inspect.signature(row.open).parameters.values())[1:]
@@ -225,11 +227,11 @@ def export(
     Args:
         folder: str or PathLike. A model folder.
         to: sequence of str, default `("saved_model",)`. Specs of `captioner.exporting.TARGETS`, such as
-            "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)".
+            "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)" and "tflite(quantize='float16')".
         strategy: str, default None, which is "beam(width=3)". How words are chosen; what is exported does nothing else.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
-        into: str or PathLike, default None, which is the model folder itself. Where versions are put: each export
-            gets the next number, and none is ever overwritten.
+        into: str or PathLike, default None, which is the model folder itself. Where it is put: a SavedModel gets the
+            next number, and a `.tflite` file that is there is only replaced on `overwrite=True` of its target.
 
     Returns:
         dict of target's name to the Path of what was written.

@@ -12,12 +12,10 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from captioner import inputs
+from captioner.inputs import MAX_PIXELS
 
 # What stands at the front of a file, as in `inputs.SIGNATURES`; the order gives the branch in `images`.
 KINDS = ("JPEG", "PNG", "WebP", "BMP", "GIF")
-
-# The most pixels of a picture, unless somebody says otherwise: a few kilobytes can hold billions.
-MAX_PIXELS = 50_000_000
 
 _ORIENTATION_TAG = 0x0112
 _EXIF = b"Exif\0\0"

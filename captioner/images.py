@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from captioner import headers, inputs
 from captioner.errors import ImageError
-from captioner.headers import KINDS, MAX_PIXELS
+from captioner.headers import KINDS
+from captioner.inputs import MAX_PIXELS
 
 VERSION = "squash-bilinear-antialias-1"
 

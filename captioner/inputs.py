@@ -25,6 +25,9 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     "WebP": ((0, b"RIFF"), (8, b"WEBP")),
 }
 
+# The most pixels of a picture, unless somebody says otherwise: a few kilobytes can hold billions.
+MAX_PIXELS = 50_000_000
+
 # The endings under which pictures are looked for in a folder.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -179,6 +182,24 @@ def _is_text(data: bytes) -> bool:
 
 
 def _from_pil(image: Any) -> bytes:
+    image = upright(image)
+    if image.mode not in ("L", "RGB", "RGBA", "LA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return _png(image)
+
+
+def upright(image: Any) -> Any:
+    """A PIL image with its pixels read, turned upright by its EXIF orientation, and of no more than 8 bits a channel.
+
+    Args:
+        image: PIL image.
+
+    Returns:
+        PIL image.
+
+    Raises:
+        ImageError: if its pixels cannot be read.
+    """
     import PIL.Image
     import PIL.ImageOps
 
@@ -190,9 +211,7 @@ def _from_pil(image: Any) -> bytes:
     if image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255; the upper 8 bits are what the graph keeps of 16 bit PNGs.
         image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode not in ("L", "RGB", "RGBA", "LA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return _png(image)
+    return image
 
 
 def _from_array(image: Any) -> bytes:

@@ -37,7 +37,7 @@ def same(one: Caption, other: Caption, exactly: bool = True) -> bool:
 
 # The contract of engines, held by every row of the table and by the fake.
 
-CHOOSING = ("keras", "fake")  # the others run the strategy that was exported
+CHOOSING = ("keras", "lite", "fake")  # the others run the strategy that was exported
 
 
 @pytest.fixture(scope="module", params=[*ENGINES, "fake"])
@@ -50,6 +50,9 @@ def engine(request, tiny_bundle, tmp_path_factory):
             # Random weights may have nothing to say unless they must.
             written = captioner.export(tiny_bundle, [one], strategy="beam(width=3, min_length=3)", into=into)
             sources[request.param] = written["saved_model"]
+        if request.param == "lite":
+            into = tmp_path_factory.mktemp("lite")
+            sources[request.param] = captioner.export(tiny_bundle, ["tflite"], into=into)["tflite"]
         if request.param in SERVERS:
             server = stack.enter_context(contextlib.closing(SERVERS[request.param](World())))
             sources[request.param] = f"{server.scheme}://127.0.0.1:{server.port}/dogs"

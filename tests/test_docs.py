@@ -125,6 +125,11 @@ def world(tmp_path_factory, pictures):
     for path, picture in zip(("demo/1.png", "photos/beach.jpg", "photos/dog.jpg"), pictures, strict=False):
         (folder / path).parent.mkdir(exist_ok=True)
         PIL.Image.fromarray(picture).save(folder / path)
+    (folder / "photos/more").mkdir()
+    for number in range(16):  # enough to learn the ranges of 8 bits from
+        PIL.Image.fromarray(pictures[number % len(pictures)]).resize((40 + number, 40)).save(
+            folder / f"photos/more/{number}.png"
+        )
     (folder / "photos/captions.csv").write_text(blocks(README, "csv")[0])
     lines = blocks(README, "csv")[0].replace("\nbeach", "\nphotos/beach").replace("\ndog", "\nphotos/dog")
     (folder / "references.csv").write_text(lines)

@@ -15,8 +15,10 @@ GROUND = {"captioner.types", "captioner.errors", "captioner.registry"}
 WORDS = GROUND | {"captioner.text", "captioner.inputs"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.heatmap"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
-HEAVY = {"captioner.headers", "captioner.images", "captioner.models", "captioner.decoding"}
-RUNNERS = ENGINE | HEAVY | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
+# Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
+LITE = ENGINE | {"captioner.pixels", "captioner.decoding", "captioner.engines.lite"}
+HEAVY = {"captioner.headers", "captioner.images", "captioner.models"}
+RUNNERS = LITE | HEAVY | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
 ALLOWED = {
     "captioner.types": GROUND,
     "captioner.errors": GROUND,
@@ -27,6 +29,8 @@ ALLOWED = {
     "captioner.metrics": DATA,
     "captioner.heatmap": DATA,
     "captioner.engines": ENGINE,  # base, start, lite, remote, fake and the table
+    "captioner.engines.lite": LITE,
+    "captioner.pixels": WORDS,
     "captioner.headers": WORDS,
     "captioner.images": WORDS | {"captioner.headers"},
     "captioner.models": WORDS | {"captioner.models"},
@@ -41,7 +45,7 @@ ALLOWED = {
     "training": {"captioner", "training"},
     "serving": {"captioner", "serving"},
 }
-FREE = ENGINE | {"captioner", "captioner.__main__", "captioner.api", "captioner.cli"}
+FREE = LITE | {"captioner", "captioner.__main__", "captioner.api", "captioner.cli"}
 FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.exporting", "captioner.engines.keras"}
 
 

@@ -34,7 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
-        help="model folder, or a served model: grpc://host:port/name, http://host:port/name (default: %(default)s)",
+        help="model folder, .tflite file, or a served model: grpc://host:port/name, http://host:port/name "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--strategy",

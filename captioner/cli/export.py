@@ -3,6 +3,9 @@
 saved_model gives a folder that TensorFlow Serving takes as it is. It goes into the model folder, or into --into,
 under the next number, so that a server which watches the folder picks it up by itself. How words are chosen is
 fixed from then on.
+
+tflite gives one file for devices without TensorFlow, vocabulary and all: model.tflite, or smaller with
+--to "tflite(quantize='int8', calibration='FOLDER')", FOLDER holding a few dozen pictures like those to come.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         action="append",
         metavar="TARGET",
-        help="what to make, with its options: 'saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)'; may be "
-        "repeated; `captioner models` lists them all (default: saved_model)",
+        help="what to make, with its options: 'saved_model(batch_sizes=(1, 8, 32))', tflite, "
+        "\"tflite(quantize='float16')\"; may be repeated; `captioner models` lists them all (default: saved_model)",
     )
     parser.add_argument(
         "--strategy",

@@ -9,6 +9,7 @@ ENGINES = Table(
     {
         "keras": "captioner.engines.keras:KerasEngine",
         "saved_model": "captioner.engines.saved_model:SavedModelEngine",
+        "lite": "captioner.engines.lite:LiteEngine",
         "grpc": "captioner.engines.grpc_client:GrpcEngine",
         "http": "captioner.engines.rest_client:RestEngine",
     },

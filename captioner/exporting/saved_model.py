@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from captioner import bundle, images
+from captioner import images
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.rules import FORBIDDEN
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.versions import FACTS
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import warmup
+from captioner.exporting.options import facts, finite, length, whole
 from captioner.exporting.publish import publish, record, write_json
 from captioner.exporting.sentences import Sentences
 from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
@@ -128,12 +128,11 @@ def write(
     """
     folder = Path(folder)
     strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
-    length = _length(model, max_length)
-    sizes, pixels = _sizes(batch_sizes), _whole(max_pixels, "max_pixels", 1)
-    if not all(np.isfinite(w).all() for w in model.get_weights()):
-        raise ModelError("expected finite weights to export, got NaN or infinity: train the model again")
-    served = Served(model, strategy, length, pixels)
-    noted = {**_facts(model, strategy, length, served.n_best), "max_pixels": pixels, "batch_sizes": sizes}
+    most = length(model, max_length)
+    sizes, pixels = _sizes(batch_sizes), whole(max_pixels, "max_pixels", 1)
+    finite(model)
+    served = Served(model, strategy, most, pixels)
+    noted = {**facts(model, strategy, most, served.n_best), "max_pixels": pixels, "batch_sizes": sizes}
 
     def fill(aside: Path) -> None:
         picture = warmup.drawn(model.image_size)
@@ -190,42 +189,14 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _facts(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, Any]:
-    return {
-        "format": bundle.FORMAT,
-        "captioner": bundle.version(),
-        "strategy": strategy,
-        "max_length": max_length,
-        "n_best": n_best,
-        "image_size": list(model.image_size),
-        "grid": list(model.grid),
-        "vocabulary": {"size": len(model.tokenizer), "fingerprint": model.tokenizer.fingerprint},
-        "model": model.get_config(),
-    }
-
-
-def _length(model: Any, max_length: int | None) -> int:
-    if max_length is None:
-        return model.max_length
-    if _whole(max_length, "max_length", 2) > model.max_length:
-        raise SpecError(f"max_length expects at most the model's own {model.max_length}, got {max_length}")
-    return max_length
-
-
 def _sizes(batch_sizes: Any) -> list[int]:
     if isinstance(batch_sizes, int):
         batch_sizes = [batch_sizes]
     if not isinstance(batch_sizes, list | tuple) or not batch_sizes:
         raise SpecError(f"batch_sizes expects numbers such as (1, 8), got {batch_sizes!r}")
-    sizes = sorted({_whole(size, "batch_sizes", 1) for size in batch_sizes})
+    sizes = sorted({whole(size, "batch_sizes", 1) for size in batch_sizes})
     if len(sizes) * len(SIGNATURES) > warmup.MOST:
         raise SpecError(
             f"batch_sizes expects at most {warmup.MOST // len(SIGNATURES)} numbers, got {len(sizes)}"
         )
     return sizes
-
-
-def _whole(value: Any, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SpecError(f"{name} expects a whole number of at least {least}, got {value!r}")
-    return value

@@ -1,0 +1,137 @@
+"""Runs a `.tflite` file with ai-edge-litert, NumPy and Pillow alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner import pixels
+from captioner.engines.base import Engine, captions_of
+from captioner.engines.lite_file import ENCODE, STEP, LiteFile, read
+from captioner.errors import EngineError, ImageError, MissingDependency, SpecError
+from captioner.types import Caption
+
+
+class LiteEngine(Engine):
+    """Runs what `captioner export --to tflite` wrote: the graph looks and weighs words, NumPy searches.
+
+    The search is the one of every engine (`captioner.decoding`), so all strategies and rules run here.
+
+    Args:
+        path: Path.
+        file: LiteFile. What the file holds besides its graph.
+        threads: int. Threads that the graph may use.
+
+    Attributes:
+        decoder: LiteDecoder. The graph.
+    """
+
+    def __init__(self, path: Path, file: LiteFile, threads: int):
+        self.path, self._facts, self.tokenizer = path, file.facts, file.tokenizer
+        self.decoder = LiteDecoder(path, file.facts, threads)
+
+    @classmethod
+    def open(cls, source: str, threads: int | None = None) -> LiteEngine:
+        """Opens a file.
+
+        Args:
+            source: str. Path of a `.tflite` file that captioner wrote.
+            threads: int, default None, which is one a core. Threads that the graph may use.
+
+        Returns:
+            LiteEngine.
+
+        Raises:
+            EngineError: if it is missing, none of ours, damaged or too new.
+            SpecError: for a number of threads that this machine does not have.
+            MissingDependency: if ai-edge-litert is not installed.
+        """
+        cores = os.cpu_count() or 1
+        if threads is None:
+            threads = cores
+        if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= cores:
+            raise SpecError(
+                f"threads expects a whole number from 1 to {cores}, the cores here, got {threads!r}"
+            )
+        path = Path(source)
+        return cls(path, read(path), threads)
+
+    def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
+        """See `Engine.predict`."""
+        from captioner.decoding import STRATEGIES, generate
+        from captioner.decoding.arrays import numpy_arrays
+
+        built = STRATEGIES.build(strategy or self._facts["strategy"])
+        height, width = self._facts["grid"]
+        places = np.zeros((1, height * width, 0), np.float32)
+        captions = []
+        for image in images:
+            try:
+                seen = pixels.read(image, tuple(self._facts["image_size"]), self._facts["max_pixels"])
+            except ImageError as error:
+                captions.append(Caption("", error=str(error)))
+                continue
+            self.decoder.look(seen)
+            with numpy_arrays():
+                found = generate(self.decoder, places, built, self._facts["max_length"], self.tokenizer)
+            captions += captions_of(found, self.tokenizer, (height, width))
+        return captions
+
+    def describe(self) -> dict[str, Any]:
+        """See `Engine.describe`."""
+        return {
+            "engine": "lite",
+            "source": str(self.path),
+            "strategy": self._facts["strategy"],
+            "quantize": self._facts["quantize"],
+            "model": self._facts.get("model"),
+            "vocabulary": len(self.tokenizer),
+        }
+
+
+class LiteDecoder:
+    """The graph as a decoder: `start`, `step` and `head` over the two signatures, for one picture at a time.
+
+    Args:
+        path: Path.
+        facts: mapping. What the export noted.
+        threads: int.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any], threads: int):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise MissingDependency(
+                error.name or "ai_edge_litert", "lite", "running a .tflite file"
+            ) from None
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._encode = self._interpreter.get_signature_runner(ENCODE)
+            self._step = self._interpreter.get_signature_runner(STEP)
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EngineError(f"{path} cannot be run: {reason}; export it again") from None
+        self._memory, self._state = facts["memory"], facts["state"]
+        self._seen: dict[str, np.ndarray] = {}
+
+    def look(self, seen: np.ndarray) -> None:
+        """Encodes the picture uint8 [H, W, 3] that the next search is about."""
+        self._seen = self._encode(image=seen[np.newaxis])
+
+    def start(self, features: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Memory and first state of the picture last looked at; `features` only say how many places there are."""
+        return {n: self._seen[n] for n in self._memory}, {n: self._seen[n] for n in self._state}
+
+    def step(self, ids: np.ndarray, memory: dict, state: dict) -> tuple[np.ndarray, np.ndarray, dict]:
+        """Logits [R, V] as output, attention [R, L] and next state, for ids [R]."""
+        found = self._step(ids=ids, **memory, **state)
+        return found["logits"], found["attention"], {name: found[f"next_{name}"] for name in self._state}
+
+    def head(self, output: np.ndarray) -> np.ndarray:
+        """The logits: the step has run the head."""
+        return output

@@ -1,0 +1,110 @@
+"""The `.tflite` file that is a whole captioner: a graph, and behind it a zip with all else. No TensorFlow here.
+
+    <flatbuffer>      the signatures `encode` and `step`, and `caption` where it was asked for
+    captioner.json    format version, strategy, sizes, which tensor is which, length and SHA-256 of the flatbuffer
+    vocab.txt         the vocabulary, one word a line
+
+Files appended as a zip are TensorFlow Lite's own way of packing associated files: every runtime reads the graph and
+passes over the rest, and `unzip` shows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from captioner import bundle
+from captioner.errors import CaptionerError, EngineError
+from captioner.text import Tokenizer
+from captioner.types import SPECIALS
+
+FACTS, VOCABULARY = "captioner.json", "vocab.txt"
+ENCODE, STEP, CAPTION = "encode", "step", "caption"
+
+
+class LiteFile(NamedTuple):
+    """What a file holds besides its graph.
+
+    Attributes:
+        facts: dict with "strategy", "max_length", "image_size", "grid", "quantize", "signatures" and so on.
+        tokenizer: Tokenizer.
+    """
+
+    facts: dict[str, Any]
+    tokenizer: Tokenizer
+
+
+def pack(graph: bytes, facts: Mapping[str, Any], tokenizer: Tokenizer) -> bytes:
+    """The graph with everything else appended.
+
+    Args:
+        graph: bytes. A TensorFlow Lite flatbuffer.
+        facts: mapping that JSON can hold.
+        tokenizer: Tokenizer.
+
+    Returns:
+        bytes of the whole file.
+    """
+    noted = {**facts, "bytes": len(graph), "sha256": hashlib.sha256(graph).hexdigest()}
+    whole = io.BytesIO(graph)
+    whole.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(whole, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(FACTS, json.dumps(noted, indent=2) + "\n")
+        archive.writestr(VOCABULARY, "".join(f"{word}\n" for word in tokenizer.vocabulary[len(SPECIALS) :]))
+    return whole.getvalue()
+
+
+def read(path: Path) -> LiteFile:
+    """Reads and checks a file.
+
+    Args:
+        path: Path.
+
+    Returns:
+        `LiteFile`.
+
+    Raises:
+        EngineError: if it is missing, no TensorFlow Lite file, not ours, damaged or too new.
+    """
+    if not path.is_file():
+        raise EngineError(
+            f"no model {path}: expected a .tflite file; make one with `captioner export --to tflite`"
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EngineError(f"cannot read {path}: {error.strerror or error}") from None
+    if data[4:8] != b"TFL3":
+        raise EngineError(f"{path} is no TensorFlow Lite file: its first bytes are {data[:8]!r}")
+    if b"PK\x05\x06" not in data[-(1 << 16) :]:
+        raise EngineError(
+            f"{path} has nothing of captioner's at its end: it was made by something else, or it is truncated; "
+            "make one with `captioner export --to tflite`"
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            facts = json.loads(archive.read(FACTS))
+            words = archive.read(VOCABULARY).decode("utf-8").split("\n")[:-1]
+        length, digest, form = facts["bytes"], facts["sha256"], facts["format"]
+        needed = [facts[name] for name in ("strategy", "max_length", "image_size", "grid", "signatures")]
+        tokenizer = Tokenizer(words)
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, CaptionerError):
+        raise EngineError(
+            f"damaged {path}: what captioner put at its end cannot be read; export it again"
+        ) from None
+    if form > bundle.FORMAT:
+        raise EngineError(
+            f"{path} was exported by a newer captioner ({facts.get('captioner')}, format {form}); this one reads "
+            f"up to format {bundle.FORMAT}: upgrade captioner"
+        )
+    if not all(needed) or hashlib.sha256(data[:length]).hexdigest() != digest:
+        raise EngineError(
+            f"damaged {path}: its checksum is another than when it was exported; export it again"
+        )
+    return LiteFile(facts, tokenizer)
