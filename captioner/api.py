@@ -207,7 +207,7 @@ def save(
         folder,
         config=model.get_config(),
         tokenizer=model.tokenizer,
-        save_weights=model.save_weights,
+        save_weights=lambda path: _save_weights(model, path),
         card=card,
         metrics=metrics,
         overwrite=overwrite,
@@ -254,6 +254,16 @@ def export(
     model = ENGINES["keras"].open(os.fspath(folder)).model
     given = {"model": model, "folder": Path(into or folder), "strategy": strategy, "max_length": max_length}
     return {target.name: TARGETS.build(target, **given) for target in targets}
+
+
+def _save_weights(model: Any, path: str) -> None:
+    """Writes the weights alone: Keras would put what the optimizer holds beside them, three times as much."""
+    optimizer = getattr(model, "optimizer", None)
+    try:
+        model.optimizer = None
+        model.save_weights(path)
+    finally:
+        model.optimizer = optimizer
 
 
 def _read(image: Any, name: str) -> bytes | Caption:

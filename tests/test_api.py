@@ -321,6 +321,21 @@ def test_save_refuses_what_is_no_model(tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+def test_what_the_optimizer_holds_stays_out_of_the_folder(tmp_path):
+    import h5py
+    import keras
+
+    model = build_tiny_model()
+    optimizer = keras.optimizers.Adam(use_ema=True)
+    model.compile(optimizer)
+    optimizer.build(model.trainable_variables)
+    captioner.save(model, tmp_path / "m")
+    with h5py.File(tmp_path / "m" / "model.weights.h5") as file:
+        assert "optimizer" not in file and "decoder" in file
+    assert model.optimizer is optimizer
+    captioner.load(tmp_path / "m").close()
+
+
 def test_saving_twice_needs_overwrite(tiny_model, tmp_path):
     captioner.save(tiny_model, tmp_path / "m")
     with pytest.raises(BundleError, match="already holds a model"):

@@ -1,4 +1,4 @@
-"""Flickr8k, Karpathy split, a frozen DenseNet169, cross-entropy: one recipe a decoder, all else alike.
+"""Flickr8k, Karpathy split, a frozen DenseNet169, cross-entropy: one recipe a decoder.
 
 Get the pictures and `dataset_flickr8k.json` from their authors and put them where `DATA` says, or pass
 `--set data.source="flickr(folder='...', captions='...')"`.
