@@ -59,6 +59,7 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int]) -> tuple[int,
     import keras
 
     from captioner.models import attention, cells, decoders
+    from captioner.models.decoder import Tied
 
     def size(*layers: Any) -> int:
         return sum(int(np.prod(layer.kernel.shape)) for layer in layers if layer is not None and layer.built)
@@ -86,6 +87,8 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int]) -> tuple[int,
         reads = []
 
     total = size(*grid) * places * images + size(*once, *reads) * images + size(*each_word) * words
+    if isinstance(decoder.logits, Tied):
+        total += int(np.prod(decoder.embedding.embeddings.shape)) * words
     total += size(*rereader) * sum(t * (t + 1 if alone else t - 1) // 2 for t in lengths)
     if not alone:
         depth = decoder.depth or model.encoder.channels
