@@ -25,19 +25,22 @@ from captioner.text import Tokenizer
 from captioner.types import END
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    build = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    build.add_argument("--encoder", nargs="+", default=["densenet169"], help="default: %(default)s")
+    build.add_argument("--decoder", default="lstm(units=512)", help="default: %(default)s")
+    build.add_argument("--strategy", default="beam(width=3)", help="default: %(default)s")
+    build.add_argument("--vocabulary", type=int, default=3000, metavar="V", help="default: %(default)s")
+    build.add_argument("--steps", type=int, default=20, metavar="T", help="default: %(default)s")
+    build.add_argument("--batch", type=int, nargs="+", default=[1, 32], metavar="N", help="default: 1 32")
+    build.add_argument("--runs", type=int, default=5, help="of each graph, after one (default: %(default)s)")
+    return build
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints a line for each encoder and batch size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--encoder", nargs="+", default=["densenet169"], help="default: %(default)s")
-    parser.add_argument("--decoder", default="lstm(units=512)", help="default: %(default)s")
-    parser.add_argument("--strategy", default="beam(width=3)", help="default: %(default)s")
-    parser.add_argument("--vocabulary", type=int, default=3000, metavar="V", help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=20, metavar="T", help="default: %(default)s")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 32], metavar="N", help="default: 1 32")
-    parser.add_argument("--runs", type=int, default=5, help="of each graph, after one (default: %(default)s)")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     import_tensorflow("measuring a model")
     print("encoder             N   encoder s   whole s   added (clock)   added (processor)")
     for encoder in options.encoder:

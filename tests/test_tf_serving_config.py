@@ -162,12 +162,13 @@ def test_the_readmes_commands_are_understood():
     import shlex
 
     from captioner.cli import export
-    from serving import agreement, bench, devserver
+    from serving import agreement, bench, decoding_cost, devserver
 
     exporter = argparse.ArgumentParser()
     export.arguments(exporter)
     parsers = {"captioner export": exporter, "python serving/devserver.py": devserver.parser()}
     parsers["python serving/bench.py"] = bench.parser()
+    parsers["python serving/decoding_cost.py"] = decoding_cost.parser()
     parsers["python serving/agreement.py"] = agreement.parser()
     used = set()
     for line in shell_lines():
