@@ -93,6 +93,19 @@ class LiteEngine(Engine):
         }
 
 
+def runtime() -> Any:
+    """The class that runs `.tflite` files.
+
+    Raises:
+        MissingDependency: if ai-edge-litert is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise MissingDependency(error.name or "ai_edge_litert", "lite", "running a .tflite file") from None
+    return Interpreter
+
+
 class LiteDecoder:
     """The graph as a decoder: `start`, `step` and `head` over the two signatures, for one picture at a time.
 
@@ -104,13 +117,7 @@ class LiteDecoder:
 
     def __init__(self, path: Path, facts: Mapping[str, Any], threads: int):
         try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise MissingDependency(
-                error.name or "ai_edge_litert", "lite", "running a .tflite file"
-            ) from None
-        try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter = runtime()(model_path=str(path), num_threads=threads)
             self._encode = self._interpreter.get_signature_runner(ENCODE)
             self._step = self._interpreter.get_signature_runner(STEP)
         except (ValueError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from captioner import inputs, pixels
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.sample import Sample
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.engines.lite import LiteEngine
+from captioner.engines.lite import LiteEngine, runtime
 from captioner.engines.lite_file import CAPTION, ENCODE, STEP, pack
 from captioner.errors import BundleError, DataError, ImageError, ModelError, SpecError
 from captioner.exporting import warmup
@@ -83,6 +83,9 @@ def write(
     if path.exists() and not overwrite:
         raise BundleError(f"{path} is there already: move it away, or say tflite(overwrite=True)")
     strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
+    # What is wrong or missing is told before minutes are spent on converting.
+    most_pixels = whole(max_pixels, "max_pixels", 1)
+    runtime()
     finite(model)
     lite = _Lite(model, strategy, length(model, max_length))
     pictures = _pictures(calibration, model.image_size, quantize)
@@ -97,7 +100,7 @@ def write(
         graph = _converted(lite, names, quantize, pictures)
     noted = {
         **facts(model, strategy, lite.max_length, lite.strategy.n_best),
-        "max_pixels": whole(max_pixels, "max_pixels", 1),
+        "max_pixels": most_pixels,
         "quantize": quantize,
         "signatures": names,
         "memory": lite.memory_names,

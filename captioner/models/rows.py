@@ -60,7 +60,7 @@ def _move(x: Any, there: Any, back: Any) -> Any:
     """x[there], zeros where `there` is -1; `back` undoes `there`.
 
     The gradient goes the way back by `back`. The one a framework knows for a gather adds rows up one by one, as
-    several could have come from one place, and took an eighth of a training step.
+    several could have come from one place.
     """
 
     @ops.custom_gradient
