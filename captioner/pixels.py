@@ -57,6 +57,17 @@ def read(image_bytes: bytes, size: tuple[int, int], max_pixels: int = MAX_PIXELS
     return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
 
 
+def drawn(size: tuple[int, int]) -> bytes:
+    """A JPEG of a size (height, width) that has something to look at everywhere, and is always the same."""
+    import PIL.Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    held = io.BytesIO()
+    picture = PIL.Image.fromarray(noise).resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
+    picture.save(held, "JPEG", quality=95)
+    return held.getvalue()
+
+
 def _on_white(picture: Any, kind: str | None) -> Any:
     """The same in RGB; what is transparent becomes white."""
     import PIL.Image

@@ -13,6 +13,8 @@ from conftest import build_tiny_model
 from tensorflow_serving.apis import prediction_log_pb2
 
 import captioner
+from captioner import pixels
+from captioner.api import engine_for
 from captioner.engines import answers
 from captioner.engines.versions import facts, holds_only_exports, version_folder, versions
 from captioner.errors import BundleError, EngineError, ModelError, SpecError
@@ -119,10 +121,10 @@ def test_the_newest_version_with_a_graph_counts(tmp_path):
         filled(tmp_path / name)
     assert version_folder(tmp_path) == tmp_path / "10"
     assert version_folder(tmp_path / "2") == tmp_path / "2"
-    assert holds_only_exports(tmp_path) and captioner.api.engine_for(str(tmp_path)) == "saved_model"
+    assert holds_only_exports(tmp_path) and engine_for(str(tmp_path)) == "saved_model"
     (tmp_path / "model.weights.h5").write_bytes(b"")
-    assert not holds_only_exports(tmp_path) and captioner.api.engine_for(str(tmp_path)) == "keras"
-    assert captioner.api.engine_for(str(tmp_path / "2")) == "saved_model"
+    assert not holds_only_exports(tmp_path) and engine_for(str(tmp_path)) == "keras"
+    assert engine_for(str(tmp_path / "2")) == "saved_model"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_a_log_is_what_the_official_stubs_read(length):
 
 
 def test_the_file_holds_every_signature_and_size(tmp_path):
-    picture = warmup.drawn((20, 30))
+    picture = pixels.drawn((20, 30))
     assert tf.io.decode_image(picture).shape == (20, 30, 3)
     path = warmup.write(tmp_path, "dogs", [1, 4], picture)
     assert path.name == "tf_serving_warmup_requests"

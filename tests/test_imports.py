@@ -39,13 +39,14 @@ ALLOWED = {
     "captioner.engines.saved_model": RUNNERS,
     "captioner.exporting": RUNNERS,
     "captioner.api": RUNNERS | {"captioner.api"},
-    "captioner.cli": RUNNERS | {"captioner.api", "captioner.cli"},
+    "captioner.benchmark": LITE | {"captioner.api"},
+    "captioner.cli": RUNNERS | {"captioner.api", "captioner.benchmark", "captioner.cli"},
     "captioner.__main__": {"captioner.cli"},
     "captioner": {"captioner.bundle"},  # all else by name, when asked for
     "training": {"captioner", "training"},
     "serving": {"captioner", "serving"},
 }
-FREE = LITE | {"captioner", "captioner.__main__", "captioner.api", "captioner.cli"}
+FREE = LITE | {"captioner", "captioner.__main__", "captioner.api", "captioner.benchmark", "captioner.cli"}
 FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.exporting", "captioner.engines.keras"}
 
 

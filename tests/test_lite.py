@@ -116,6 +116,30 @@ def test_every_decoder_converts_and_runs(spec, tmp_path):
         same(one, two, 1e-4, 1e-5)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [s if s in QUICK[:1] else pytest.param(s, marks=pytest.mark.slow) for s in small_models.SPECS],
+    ids=lambda spec: small_models.short(spec),
+)
+def test_every_decoder_runs_in_8_bits(spec, tmp_path):
+    """Words of random weights turn on a hair, so they may be others; `tflite.write` compares what the first weigh."""
+    model = small_models.build(spec)
+    path = tflite.write(model, tmp_path, BEAM, quantize="int8", calibration=PICTURES)
+    for caption in LiteEngine.open(str(path)).predict(squared(model)):
+        assert caption.ok and np.isfinite(caption.word_logp).all() and max(caption.word_logp) <= 0.1
+
+
+def test_pictures_that_training_set_aside_calibrate(tiny_bundle, tmp_path):
+    (tmp_path / "calibration").mkdir()
+    for i, picture in enumerate(PICTURES[:16]):
+        (tmp_path / "calibration" / f"{i}.png").write_bytes(picture)
+    made = captioner.export(tiny_bundle, ["tflite(quantize='int8')"], into=tmp_path / "model")
+    assert read(made["tflite"]).facts["quantize"] == "int8"
+    (tmp_path / "calibration" / "3.png").unlink()
+    with pytest.raises(DataError, match="got 15 that can be read"):
+        captioner.export(tiny_bundle, ["tflite(quantize='int8', overwrite=True)"], into=tmp_path / "model")
+
+
 def test_the_whole_search_is_one_call_of_builtin_ops(exported, lite, tiny_model):
     from ai_edge_litert.interpreter import Interpreter
 

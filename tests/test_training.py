@@ -8,9 +8,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 from conftest import build_tiny_model
 
+import captioner
 from captioner.models import CaptionModel
 from captioner.models.rows import pack
 from captioner.types import START
@@ -255,6 +257,25 @@ def test_evaluate_says_what_training_said(trained, tmp_path, capsys):
     assert code == 0 and "pictures read" in err and not (tmp_path / "none").exists()
     assert set(json.loads(predictions.read_text())) == {f"test-{i:06d}" for i in range(5)}
     assert json.loads(out)["figures"]["greedy"].keys() == figures.keys()
+
+
+def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
+    pytest.importorskip("ai_edge_litert")
+    lite = captioner.export(trained / "model", ["tflite"], into=tmp_path)["tflite"]
+    common = [SOURCE, "--strategy", "greedy", "--json", "--features", str(tmp_path / "none")]
+    figures = []
+    for model in (lite, trained / "model"):
+        code, out, err = score(capsys, str(model), *common)
+        assert code == 0 and "5 pictures, pictures read" in err
+        figures.append(json.loads(out)["figures"]["greedy"])
+    assert figures[0] == pytest.approx(figures[1])
+
+
+def test_training_sets_pictures_aside_to_calibrate_with(trained):
+    found = sorted((trained / "calibration").iterdir())
+    assert 0 < len(found) <= 128
+    with PIL.Image.open(found[0]) as picture:
+        assert picture.size == (32, 32)
 
 
 def test_evaluate_compares_strategies_on_any_split(trained, capsys):

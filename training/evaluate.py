@@ -1,10 +1,11 @@
-"""Scores a model folder on a split of a dataset, the way training scores it.
+"""Scores a model on a split of a dataset, the way training scores it.
 
     python training/evaluate.py runs/flickr8k_lstm/model "flickr(folder='...', captions='...')" --split validation \\
         --strategy greedy --strategy "beam(width=3)" --strategy "beam(width=5)"
 
 prints a row of figures for each strategy. Features are taken from the cache that training made, where it holds
-them; otherwise pictures are read. Choose on the validation split, report the test split once.
+them; otherwise pictures are read. What was exported or is served (`model.tflite`, `grpc://host:8500/name`) is given
+the encoded pictures. Choose on the validation split, report the test split once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from tqdm import tqdm
 
+from captioner.api import Captioner, load
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
 from captioner.errors import CaptionerError, DataError, SpecError
@@ -70,7 +73,7 @@ def evaluate(
     """Captions a split with each strategy and scores the captions.
 
     Args:
-        model: CaptionModel.
+        model: CaptionModel, or a Captioner of any engine.
         dataset: Dataset.
         split: str, default "test".
         strategies: sequence of specs of `STRATEGIES`.
@@ -94,7 +97,8 @@ def evaluate(
     for strategy in strategies:
         STRATEGIES.build(strategy)
     examples = list(dataset.examples(split))
-    found = cached_split(model.encoder, dataset, split, features)
+    engine = isinstance(model, Captioner)
+    found = None if engine else cached_split(model.encoder, dataset, split, features)
     examples = (examples if found is None else found.examples)[: limit or None]
     if not examples:
         raise DataError(f"expected pictures that can be read in {split!r}, found none")
@@ -103,19 +107,37 @@ def evaluate(
         file=sys.stderr,
     )
     read: Callable[[np.ndarray], np.ndarray]
-    read = Encoded(model, examples) if found is None else lambda index: found[index].astype(np.float32)
+    if found is not None:
+        read = lambda index: found[index].astype(np.float32)  # noqa: E731
+    elif not engine:
+        read = Encoded(model, examples)
     training: list[str] = []
     if "train" in dataset.splits:
         training = [caption for example in dataset.examples("train") for caption in example.captions]
     figures, captions = {}, {}
     for strategy in dict.fromkeys(strategies):
-        captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
-        said = captioning(read, len(examples), strategy)
+        if engine:
+            said = _through_engine(model, examples, strategy)
+        else:
+            captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
+            said = captioning(read, len(examples), strategy)
         figures[strategy] = score(said, examples, training, official)
         if isinstance(dataset, SyntheticScenes):
             figures[strategy]["exact match"] = exact_match(said, examples)
         captions[strategy] = {example.id: text for example, text in zip(examples, said, strict=True)}
     return figures, captions
+
+
+def _through_engine(model: Captioner, examples: Sequence[Any], strategy: str) -> list[str]:
+    """Captions of encoded pictures; one that cannot be read is an error, as scores would leave it out."""
+    found = model.caption_many((example.read() for example in examples), strategy, _BATCH)
+    captions = []
+    for example in tqdm(examples, desc=strategy, unit="pic", leave=False, mininterval=0.5):
+        caption = next(found)
+        if not caption.ok:
+            raise DataError(f"picture {example.id}: {caption.error}")
+        captions.append(caption.text)
+    return captions
 
 
 def table(figures: Mapping[str, Mapping[str, float]]) -> str:
@@ -144,7 +166,8 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     build = argparse.ArgumentParser(prog="evaluate.py", description=(__doc__ or "").split("\n")[0])
-    build.add_argument("model", metavar="MODEL", help="a model folder, such as runs/tiny/model")
+    build.add_argument("model", metavar="MODEL",
+                       help="a model folder, an exported version, a .tflite file, or an address")  # fmt: skip
     build.add_argument(
         "dataset", metavar="DATASET", help='such as "synthetic_scenes()", see training/datasets'
     )
@@ -176,9 +199,15 @@ def run(given: argparse.Namespace) -> None:
         ptb_words(["a dog"])  # so that missing Java is told now
     dataset = DATASETS.build(given.dataset)
     dataset.examples(given.split)
-    model = KerasEngine.open(given.model).model
+    model = load(given.model)
     figures, captions = evaluate(
-        model, dataset, given.split, strategies, given.official, given.limit, given.features
+        model.engine.model if isinstance(model.engine, KerasEngine) else model,
+        dataset,
+        given.split,
+        strategies,
+        given.official,
+        given.limit,
+        given.features,
     )
     if given.predictions:
         text = json.dumps(captions[strategies[0]], ensure_ascii=False, indent=0)

@@ -19,6 +19,7 @@ from captioner import api
 from captioner.errors import DataError
 from captioner.models import CaptionModel
 from training import checkpoint
+from training.calibration import set_aside
 from training.card import card
 from training.config import Run, as_dict
 from training.gradients import record
@@ -269,6 +270,7 @@ class Trainer:
             self.journal.predictions(split, captions, self.source.examples(split))
         text = card(self.run, self.model, metrics)
         checkpoint.write_text(self.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        set_aside(self.source.examples("train"), self.model.image_size, self.out)
         # Last, as its being there says that the run is finished.
         api.save(self.model, self.out / "model", card=text, metrics=metrics, overwrite=True)
         return metrics

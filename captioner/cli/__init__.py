@@ -1,4 +1,4 @@
-"""The command line: `captioner caption | evaluate | export | models | show`.
+"""The command line: `captioner bench | caption | evaluate | export | models | show`.
 
 Exit codes: 0 fine; 1 some of several pictures failed; 2 nothing could be done, and one line on standard error
 says why; 130 stopped by Ctrl-C.
@@ -16,6 +16,7 @@ from captioner.errors import CaptionerError
 
 # Each command is a module with `arguments(parser)`, `run(options) -> exit code`, and its help as docstring.
 COMMANDS = {
+    "bench": "measure size, start, latency and memory of models side by side",
     "caption": "describe pictures in sentences",
     "evaluate": "score captions against references",
     "export": "turn a model into what TensorFlow Serving runs",

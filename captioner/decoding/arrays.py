@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -62,10 +63,18 @@ def without_autograph(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def shaped_like(new: Any, old: Any) -> Any:
-    """`new`, known to have the shape of `old`: layers may forget static shapes that a loop in a graph insists on."""
-    if not _in_numpy.get():
-        new.set_shape(old.shape)
-    return new
+    """The tree `new`, its leaves known to have the shapes of those of `old`.
+
+    Layers may forget static shapes that a loop in a graph insists on; NumPy's arrays always know theirs.
+    """
+    if _in_numpy.get():
+        return new
+
+    def shaped(leaf: Any, other: Any) -> Any:
+        leaf.set_shape(other.shape)
+        return leaf
+
+    return tf.nest.map_structure(shaped, new, old)
 
 
 # The NumPy functions. They do what TensorFlow's do for what search asks of them, and no more: the same values, types
@@ -82,30 +91,37 @@ _FEW = 16
 
 def _top_k(x: Any, k: int) -> _Best:
     """The k largest along the last axis, the first of equals first."""
+    rows = np.reshape(x, (-1, np.shape(x)[-1]))
+    every = np.arange(len(rows))
     if k > _FEW:
-        indices = np.argsort(-x, axis=-1, kind="stable")[..., :k]
+        indices = np.argsort(-rows, axis=1, kind="stable")[:, :k].astype(np.int32)
     else:  # far quicker than sorting a vocabulary for a few beams
-        left, found = np.array(x, np.float32), []
-        for _ in range(k):
-            found.append(np.argmax(left, axis=-1))
-            np.put_along_axis(left, found[-1][..., None], -np.inf, axis=-1)
-        indices = np.stack(found, axis=-1)
-    return _Best(np.take_along_axis(x, indices, axis=-1), indices.astype(np.int32))
+        left, indices = np.array(rows, np.float32), np.empty((len(rows), k), np.int32)
+        for place in range(k):
+            best = left.argmax(axis=1)
+            indices[:, place] = best
+            left[every, best] = -np.inf
+    values = rows[every[:, None], indices]
+    shape = (*np.shape(x)[:-1], k)
+    return _Best(values.reshape(shape), indices.reshape(shape))
 
 
 def _gather(params: Any, indices: Any, batch_dims: int = 0) -> np.ndarray:
+    """What `indices` name along the first axis behind `batch_dims` leading ones, which both have."""
     params, indices = np.asarray(params), np.asarray(indices)
     if not batch_dims:
         return params[indices]
-    lead = np.ix_(*(range(size) for size in params.shape[:batch_dims]))
-    lead = tuple(each.reshape(*each.shape, *[1] * (indices.ndim - batch_dims)) for each in lead)
-    return params[(*lead, indices)]
+    lead, tail = indices.shape[:batch_dims], params.shape[batch_dims + 1 :]
+    # As one long axis, on which each batch has a stretch of its own.
+    starts = params.shape[batch_dims] * np.arange(math.prod(lead)).reshape(
+        *lead, *[1] * (indices.ndim - batch_dims)
+    )
+    return params.reshape(-1, *tail)[indices + starts]
 
 
 def _where(condition: Any, yes: Any, no: Any) -> np.ndarray:
     """NumPy's, where a bare number takes the type of the other choice, and two of them that of TensorFlow."""
-    kinds = [each.dtype for each in (yes, no) if hasattr(each, "dtype")]
-    kind = kinds[0] if kinds else _constant(yes).dtype
+    kind = getattr(yes, "dtype", None) or getattr(no, "dtype", None) or _constant(yes).dtype
     return np.where(condition, np.asarray(yes, kind), np.asarray(no, kind))
 
 
@@ -175,12 +191,12 @@ def _uniform(shape: Sequence[int], maxval: int, dtype: Any) -> np.ndarray:
     return np.random.default_rng().integers(0, maxval, shape, dtype)
 
 
-def _sum(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
-    return np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+def _reduced(function: np.ufunc) -> Callable[..., Any]:
+    def reduce(x: Any, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
+        x = np.asarray(x)
+        return function.reduce(x, axis, x.dtype, keepdims=keepdims)
 
-
-def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, axis=None, keepdims=False: function(np.asarray(x), axis=axis, keepdims=keepdims)
+    return reduce
 
 
 _NUMPY = SimpleNamespace(
@@ -188,7 +204,7 @@ _NUMPY = SimpleNamespace(
     shape=np.shape, reshape=np.reshape, transpose=np.transpose, broadcast_to=np.broadcast_to,
     where=_where, gather=_gather, stack=np.stack, concat=np.concatenate, repeat=np.repeat, unstack=list,
     constant=_constant, convert_to_tensor=_constant, zeros_like=np.zeros_like, scatter_nd=_scatter_nd,
-    cast=lambda x, dtype: np.asarray(x).astype(dtype),
+    cast=lambda x, dtype: np.asarray(x, dtype),
     fill=lambda shape, value: np.full(tuple(shape), _constant(value)),
     zeros=lambda shape, dtype=np.float32: np.zeros(tuple(shape), dtype),
     ones=lambda shape, dtype=np.float32: np.ones(tuple(shape), dtype),
@@ -196,8 +212,8 @@ _NUMPY = SimpleNamespace(
     one_hot=lambda ids, size: (np.asarray(ids)[..., None] == np.arange(size)).astype(np.float32),
     argmax=lambda x, axis, output_type: np.argmax(x, axis=axis).astype(np.int32),
     exp=np.exp, maximum=np.maximum, cumsum=_cumsum,
-    reduce_sum=_reduce(_sum), reduce_max=_reduce(np.max), reduce_min=_reduce(np.min),
-    reduce_any=_reduce(np.any), reduce_all=_reduce(np.all),
+    reduce_sum=_reduced(np.add), reduce_max=_reduced(np.maximum), reduce_min=_reduced(np.minimum),
+    reduce_any=_reduced(np.logical_or), reduce_all=_reduced(np.logical_and),
     math=SimpleNamespace(log=np.log, top_k=_top_k), nn=SimpleNamespace(softmax=_softmax),
     nest=SimpleNamespace(map_structure=_map_structure), while_loop=_while_loop, TensorArray=_TensorArray,
     random=SimpleNamespace(

@@ -112,7 +112,7 @@ def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: 
         rows = tf.reshape(parents + k * tf.range(images)[:, tf.newaxis], [-1])
         state, rule_state = tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), (state, rule_state))
         logp, lengths = (tf.gather(x, parents, batch_dims=1) for x in (logp, lengths))
-    state = tf.nest.map_structure(shaped_like, state, beams.state)
+    state = shaped_like(state, beams.state)
     logp = logp + choice.word_logp
     lengths = lengths + tf.cast(choice.ids != PAD, tf.int32)
     ended = (choice.ids == END) | (choice.ids == PAD)

@@ -77,23 +77,27 @@ def read(path: Path) -> LiteFile:
             f"no model {path}: expected a .tflite file; make one with `captioner export --to tflite`"
         )
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as handle:
+            head = handle.read(8)
+            handle.seek(max(0, path.stat().st_size - (1 << 16)))
+            tail = handle.read()
     except OSError as error:
         raise EngineError(f"cannot read {path}: {error.strerror or error}") from None
-    if data[4:8] != b"TFL3":
-        raise EngineError(f"{path} is no TensorFlow Lite file: its first bytes are {data[:8]!r}")
-    if b"PK\x05\x06" not in data[-(1 << 16) :]:
+    if head[4:] != b"TFL3":
+        raise EngineError(f"{path} is no TensorFlow Lite file: its first bytes are {head!r}")
+    if b"PK\x05\x06" not in tail:
         raise EngineError(
             f"{path} has nothing of captioner's at its end: it was made by something else, or it is truncated; "
             "make one with `captioner export --to tflite`"
         )
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(path) as archive:
             facts = json.loads(archive.read(FACTS))
             words = archive.read(VOCABULARY).decode("utf-8").split("\n")[:-1]
-        length, digest, form = facts["bytes"], facts["sha256"], facts["format"]
+        length, digest, form = int(facts["bytes"]), facts["sha256"], facts["format"]
         needed = [facts[name] for name in ("strategy", "max_length", "image_size", "grid", "signatures")]
         tokenizer = Tokenizer(words)
+        checked = _digest(path, length)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, CaptionerError):
         raise EngineError(
             f"damaged {path}: what captioner put at its end cannot be read; export it again"
@@ -103,8 +107,18 @@ def read(path: Path) -> LiteFile:
             f"{path} was exported by a newer captioner ({facts.get('captioner')}, format {form}); this one reads "
             f"up to format {bundle.FORMAT}: upgrade captioner"
         )
-    if not all(needed) or hashlib.sha256(data[:length]).hexdigest() != digest:
+    if not all(needed) or checked != digest:
         raise EngineError(
             f"damaged {path}: its checksum is another than when it was exported; export it again"
         )
     return LiteFile(facts, tokenizer)
+
+
+def _digest(path: Path, length: int) -> str:
+    """SHA-256 of a file's first bytes, read a little at a time: a device has no room for the whole."""
+    found = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while length > 0 and (block := handle.read(min(length, 1 << 18))):
+            found.update(block)
+            length -= len(block)
+    return found.hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from captioner import images
+from captioner import images, pixels
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.rules import FORBIDDEN
 from captioner.engines.base import DEFAULT_STRATEGY
@@ -129,13 +129,13 @@ def write(
     folder = Path(folder)
     strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
     most = length(model, max_length)
-    sizes, pixels = _sizes(batch_sizes), whole(max_pixels, "max_pixels", 1)
+    sizes, most_pixels = _sizes(batch_sizes), whole(max_pixels, "max_pixels", 1)
     finite(model)
-    served = Served(model, strategy, most, pixels)
-    noted = {**facts(model, strategy, most, served.n_best), "max_pixels": pixels, "batch_sizes": sizes}
+    served = Served(model, strategy, most, most_pixels)
+    noted = {**facts(model, strategy, most, served.n_best), "max_pixels": most_pixels, "batch_sizes": sizes}
 
     def fill(aside: Path) -> None:
-        picture = warmup.drawn(model.image_size)
+        picture = pixels.drawn(tuple(model.image_size))
         try:
             _write_graph(served, aside)
             (aside / FACTS).parent.mkdir()

@@ -22,7 +22,6 @@ from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.lite import LiteEngine, runtime
 from captioner.engines.lite_file import CAPTION, ENCODE, STEP, pack
 from captioner.errors import BundleError, DataError, ImageError, ModelError, SpecError
-from captioner.exporting import warmup
 from captioner.exporting.options import facts, finite, length, whole
 from captioner.registry import parse_spec, unknown
 from captioner.types import END, START
@@ -62,8 +61,9 @@ def write(
             told otherwise.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
         quantize: str, one of "none", "float16", "dynamic" and "int8". Defaults to "none".
-        calibration: str or sequence, default None. For int8: a folder of at least 16 pictures like those to come, or
-            the pictures; their ranges of values are what 8 bits are spread over.
+        calibration: str or sequence, default None, which is what training set aside: `calibration` beside `folder`.
+            For int8: a folder of at least 16 pictures like those to come, or the pictures; their ranges of values
+            are what 8 bits are spread over.
         overwrite: bool, default False. Whether a file that is there may be replaced.
         max_pixels: int, default 50 million. Larger pictures are refused before they are decoded.
 
@@ -88,6 +88,9 @@ def write(
     runtime()
     finite(model)
     lite = _Lite(model, strategy, length(model, max_length))
+    beside = Path(folder).absolute().parent / "calibration"
+    if quantize == "int8" and calibration is None and beside.is_dir():
+        calibration = str(beside)
     pictures = _pictures(calibration, model.image_size, quantize)
     names = lite.signatures(whole_search=quantize != "int8")
     try:
@@ -258,7 +261,7 @@ def _put(path: Path, data: bytes, check: Callable[[Path], None]) -> None:
 def _try_out(path: Path, lite: _Lite, quantize: str) -> None:
     """Runs the file as a device will; its first words weigh what the model's do."""
     engine = LiteEngine.open(str(path))
-    picture = warmup.drawn(lite.model.image_size)
+    picture = pixels.drawn(lite.model.image_size)
     caption = engine.predict([picture])[0]
     if not caption.ok:
         raise ModelError(f"the exported file cannot caption a picture: {caption.error}; nothing was written")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from captioner.engines import proto
@@ -40,12 +39,6 @@ def write(folder: Path, name: str, batch_sizes: Sequence[int], picture: bytes) -
             for size in batch_sizes:
                 file.write(_log(name, signature, [picture] * size))
     return path
-
-
-def drawn(size: tuple[int, int]) -> bytes:
-    """A JPEG of a size (height, width) that has something to look at everywhere."""
-    noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
-    return tf.io.encode_jpeg(tf.cast(tf.image.resize(noise, size), tf.uint8)).numpy()
 
 
 def _log(name: str, signature: str, pictures: Sequence[bytes]) -> bytes:

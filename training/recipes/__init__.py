@@ -12,6 +12,7 @@ RECIPES = Table(
         "flickr8k_bidirectional": "training.recipes.flickr8k:bidirectional",
         "flickr8k_show_and_tell": "training.recipes.flickr8k:show_and_tell",
         "flickr8k_topdown": "training.recipes.flickr8k:topdown",
+        "flickr8k_device": "training.recipes.flickr8k:device",
         "coco_lstm": "training.recipes.coco:lstm",
     },
 )

@@ -1,0 +1,109 @@
+"""`captioner bench`: what is measured, of what, and what is said where it cannot be."""
+
+import json
+import sys
+
+import pytest
+
+pytest.importorskip("ai_edge_litert")
+
+import captioner
+from captioner import benchmark, cli
+from captioner.errors import EngineError, SpecError
+from captioner.pixels import drawn
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(scope="module")
+def lite(tiny_bundle, tmp_path_factory):
+    return captioner.export(tiny_bundle, ["tflite"], into=tmp_path_factory.mktemp("lite"))["tflite"]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "drawn.jpg"
+    path.write_bytes(drawn((40, 30)))
+    return str(path)
+
+
+def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
+    (tmp_path / "captioner.json").write_text("{}")
+    assert benchmark.variants(tmp_path) == [str(tmp_path)]
+    for name, size in {
+        "model.tflite": 40,
+        "model_int8.tflite": 10,
+        "1/saved_model.pb": 1,
+        "2/saved_model.pb": 1,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    found = [source.removeprefix(str(tmp_path)) for source in benchmark.variants(tmp_path)]
+    assert found == ["", "/2", "/model.tflite", "/model_int8.tflite"]
+    assert benchmark.variants("http://host:8501/dogs") == ["http://host:8501/dogs"]
+
+
+def test_costs_are_those_of_a_process_of_its_own(lite, picture):
+    cost = benchmark.cost(str(lite), [picture], rounds=5, starts=2, threads=1)
+    with captioner.load(lite, threads=1) as model:
+        assert cost.caption == model.caption(picture).text
+    assert cost.engine == "lite" and cost.megabytes == lite.stat().st_size / 1e6
+    assert len(cost.latencies) == 10
+    assert 0 < cost.latency(0.0) <= cost.latency() <= cost.latency(0.95) == max(cost.latencies) < cost.first
+    # This process holds TensorFlow; that one does not.
+    assert 10 < cost.first_memory <= cost.memory < 300 < benchmark._memory()
+
+
+def test_sizes_leave_out_what_was_exported_into_a_folder(tiny_bundle, tmp_path):
+    before = benchmark._size(tiny_bundle)
+    assert before > (tiny_bundle / "model.weights.h5").stat().st_size
+    (tmp_path / "1" / "variables").mkdir(parents=True)
+    (tmp_path / "1" / "variables" / "data").write_bytes(bytes(70))
+    (tmp_path / "1" / "saved_model.pb").write_bytes(bytes(7))
+    assert benchmark._size(tmp_path / "1") == 77
+
+
+@pytest.mark.parametrize("option", ["rounds", "starts", "threads"])
+def test_nothing_is_measured_less_than_once(lite, picture, option):
+    with pytest.raises(SpecError, match=f"{option} expects a whole number of 1 or more, got 0"):
+        benchmark.cost(str(lite), [picture], **{option: 0})
+
+
+def test_a_process_that_dies_is_one_line(lite, picture, monkeypatch):
+    monkeypatch.setattr(benchmark.sys, "executable", "false")
+    with pytest.raises(EngineError, match="its process ended with status 1: it said nothing"):
+        benchmark.cost(str(lite), [picture])
+
+
+def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"text")
+    options = ["--rounds", "3", "--starts", "1", "--strategy", "greedy"]
+    assert cli.main(["bench", str(lite), str(broken), *options]) == 1
+    said = capsys.readouterr()
+    head, row = said.out.splitlines()
+    assert head.split() == ["size", "start", "held", "min", "median", "p95", "peak", "speed", "model"]
+    assert row.endswith(f"1.0x  {lite}") and len(row.split()) == 9
+    assert said.err.count("\n") == 1 and "no TensorFlow Lite file" in said.err
+
+
+def test_as_json_and_with_nothing_to_measure(lite, picture, capsys):
+    options = ["--rounds", "3", "--starts", "1", "--pictures", picture]
+    assert cli.main(["bench", str(lite), "--json", *options]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["source"] == str(lite) and row["median"] in row["latencies"] and "caption" in row
+    assert cli.main(["bench", "nowhere.tflite", *options]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert "no model nowhere.tflite" in lines[0] and "none of these models" in lines[1] and len(lines) == 2
+
+
+def test_memory_is_told_where_there_is_no_proc(monkeypatch):
+    pytest.importorskip("resource")
+
+    def missing(self):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(benchmark.Path, "read_text", missing)
+    assert 10 < benchmark._memory() < 1e5
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert benchmark._memory() is None
