@@ -125,7 +125,7 @@ def test_every_decoder_runs_in_8_bits(spec, tmp_path):
     """Words of random weights turn on a hair, so they may be others; `tflite.write` compares what the first weigh."""
     model = small_models.build(spec)
     path = tflite.write(model, tmp_path, BEAM, quantize="int8", calibration=PICTURES)
-    for caption in LiteEngine.open(str(path)).predict(squared(model)):
+    for caption in LiteEngine.open(str(path)).predict(squared(model), "beam(width=3, min_length=2)"):
         assert caption.ok and np.isfinite(caption.word_logp).all() and max(caption.word_logp) <= 0.1
 
 

@@ -35,7 +35,7 @@ def batches(request):
     return PackedBatches(make_visits(pictures, group, seed=pictures), batch, group, seed=3)
 
 
-def number(index):
+def number(index, seed):
     """Features that tell which picture they are of."""
     return np.asarray(index, np.float32)[:, None, None]
 
@@ -148,7 +148,7 @@ def test_one_caption_far_longer_than_the_rest_still_fits():
 
 
 def test_what_goes_wrong_while_reading_ahead_is_told():
-    def broken(index):
+    def broken(index, seed):
         raise DataError("picture 3 is gone")
 
     batches = PackedBatches(make_visits(9, 2, seed=1), 4, 2, seed=5)

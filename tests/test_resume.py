@@ -48,7 +48,7 @@ CHANGES = [
 
 FRESH = {
     "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "waited": 0, "seconds": 0.0, "loss": 0.0, "losses": 0,
-    "epoch_done": False, "finished": False,
+    "figures": {}, "epoch_done": False, "finished": False, "phase": 0,
 }  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def test_loss_in_training_is_the_mean_over_words_whatever_the_batch_is_filled_up
     features = model.encode(pixels).numpy()
     batches = PackedBatches(visits, 2, 2, seed=1)
     for batch, chosen in zip(
-        batches.epoch(0, lambda index: features[index], "features"), batches.plan(0), strict=True
+        batches.epoch(0, lambda index, seed: features[index], "features"), batches.plan(0), strict=True
     ):
         captions = [(visits[v].image, caption) for v in chosen for caption in visits[v].captions]
         logp = model.word_logp(features, [c for _, c in captions], [i for i, _ in captions])
@@ -127,7 +127,7 @@ def test_mixed_precision_trains_and_keeps_float32_weights(tmp_path):
         made = train.build(run, tmp_path / "run", False)
         model, before = made.model, [weight.numpy() for weight in made.model.trainable_weights]
         model.run_eagerly = True
-        for batch in list(made.batches.epoch(0, made.source.training, made.source.key))[:2]:
+        for batch in list(made.phase.batches.epoch(0, made.source.training, made.source.key))[:2]:
             made._step(batch)
         features = model.encode(np.zeros((1, 32, 32, 3), np.uint8))
         output = model.step(np.zeros(1, np.int32), *model.start(features))[0]
@@ -334,4 +334,4 @@ def test_the_mirror_changes_what_is_trained_on_and_nothing_else():
         source.prepare(model)
     assert len(both.visits) == 2 * len(plain.visits)
     assert both.exact_match([""] * 5, "test") == plain.exact_match([""] * 5, "test") == 0.0
-    assert not np.array_equal(both.training(np.array([0])), both.training(np.array([6])))
+    assert not np.array_equal(both.training(np.array([0]), [1]), both.training(np.array([6]), [1]))

@@ -18,8 +18,9 @@ def card(run: Run, model: CaptionModel, metrics: dict[str, Any]) -> str:
         f"- decoder: `{run.model.decoder}`",
         f"- parameters: {model.count_params():,}; vocabulary: {len(model.tokenizer):,}",
         f"- data: `{run.data.source}`",
-        f"- training: cross-entropy, {run.xe.epochs} epochs at most, seed {run.seed}; best epoch "
-        f"{metrics['epoch']} by CIDEr-D on the validation split",
+        *([f"- weights at the start: those of `{run.model.start}`"] if run.model.start else []),
+        f"- training: {_trained(run)}, seed {run.seed}; best epoch {metrics['epoch']} by CIDEr-D on the "
+        "validation split",
         f"- decoding of the figures below: `{run.evaluation.strategy}`",
         "",
     ]
@@ -28,3 +29,8 @@ def card(run: Run, model: CaptionModel, metrics: dict[str, Any]) -> str:
         lines += [f"| {name} | {value:.2f} |" for name, value in metrics[split].items()]
         lines.append("")
     return "\n".join(lines)
+
+
+def _trained(run: Run) -> str:
+    parts = {"cross-entropy": run.xe.epochs, "self-critical on CIDEr-D": run.scst.epochs}
+    return ", then ".join(f"{name}, {epochs} epochs at most" for name, epochs in parts.items() if epochs)

@@ -25,6 +25,8 @@ class Data:
         captions_per_image: int. G: an image's captions are trained side by side, so many at a time.
         features: str. Folder of the feature cache.
         max_bad: float. Share of pictures that may be unreadable.
+        augment: bool. Train on pictures cropped and in another light each time (`training/augment.py`); needs
+            `model.train_encoder`, as kept features cannot change.
         mirror: bool. Train on each picture in a mirror as well, left and right swapped in its (English) captions.
     """
 
@@ -34,6 +36,7 @@ class Data:
     captions_per_image: int = 5
     features: str = "cache/features"
     max_bad: float = 0.01
+    augment: bool = False
     mirror: bool = False
 
     def __post_init__(self) -> None:
@@ -50,6 +53,7 @@ class Model:
         image_size: int. Height and width.
         max_length: int. Most ids of a caption; longer training captions are cut.
         train_encoder: bool. Train the encoder too, from pixels; else its features are computed once and cached.
+        start: str. Model folder of the same networks and vocabulary, whose weights training begins with.
     """
 
     encoder: str
@@ -57,6 +61,7 @@ class Model:
     image_size: int = 224
     max_length: int = 22
     train_encoder: bool = False
+    start: str = ""
 
     def __post_init__(self) -> None:
         _within(self, "model.", image_size=(1,), max_length=(2,))
@@ -67,7 +72,7 @@ class CrossEntropy:
     """Teacher forcing with cross-entropy.
 
     Attributes:
-        epochs: int. At most so many.
+        epochs: int. At most so many; 0 leaves it out.
         batch_images: int. B.
         learning_rate: float. Peak of the schedule.
         warmup: float. Share of all steps over which the rate climbs to its peak.
@@ -93,9 +98,54 @@ class CrossEntropy:
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
-        _within(self, "xe.", epochs=(1,), batch_images=(1,), learning_rate=(0,), warmup=(0, 1), final=(0, 1))
+        _within(self, "xe.", epochs=(0,), batch_images=(1,), learning_rate=(0,), warmup=(0, 1), final=(0, 1))
         _within(self, "xe.", label_smoothing=(0, 1), attention_penalty=(0,), weight_decay=(0,), clip=(0,))
         _within(self, "xe.", ema=(0, 0.999999))
+
+
+@dataclass(frozen=True)
+class SelfCritical:
+    """Self-critical training (`training/scst.py`), after cross-entropy or from `model.start`.
+
+    Attributes:
+        epochs: int. 0 for none.
+        batch_images: int. B.
+        samples: int. Captions drawn for each picture.
+        baseline: "leave_one_out" (the mean of the other samples) or "greedy".
+        temperature: float. Above 1 draws bolder.
+        references: int. Captions of each picture that stay in the loss.
+        xe_weight: float. Weight of their cross-entropy, in nats a word.
+        learning_rate, warmup, final, weight_decay, clip, ema: as for cross-entropy.
+    """
+
+    epochs: int = 0
+    batch_images: int = 32
+    samples: int = 5
+    baseline: str = "leave_one_out"
+    temperature: float = 1.0
+    references: int = 2
+    xe_weight: float = 0.1
+    learning_rate: float = 2e-4
+    warmup: float = 0.05
+    final: float = 0.05
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.99
+
+    def __post_init__(self) -> None:
+        _within(self, "scst.", epochs=(0,), batch_images=(1,), references=(0,), xe_weight=(0,), clip=(0,))
+        _within(
+            self,
+            "scst.",
+            learning_rate=(0,),
+            warmup=(0, 1),
+            final=(0, 1),
+            weight_decay=(0,),
+            ema=(0, 0.999999),
+        )
+        _within(self, "scst.", samples=(2 if self.baseline == "leave_one_out" else 1,), temperature=(0.01,))
+        if self.baseline not in ("leave_one_out", "greedy"):
+            raise SpecError(unknown("scst.baseline", self.baseline, ["leave_one_out", "greedy"]))
 
 
 @dataclass(frozen=True)
@@ -130,7 +180,7 @@ class Run:
 
     Attributes:
         name: str. The recipe's name.
-        data, model, xe, evaluation: the parts.
+        data, model, xe, scst, evaluation: the parts.
         seed: int. Of weights, order and dropout.
         checkpoint_minutes: float. How much work a crash may cost.
         deterministic: bool. Slower kernels whose result does not depend on how threads are scheduled.
@@ -140,6 +190,7 @@ class Run:
     data: Data
     model: Model
     xe: CrossEntropy = field(default_factory=CrossEntropy)
+    scst: SelfCritical = field(default_factory=SelfCritical)
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 1
     checkpoint_minutes: float = 5.0

@@ -15,6 +15,8 @@ class CaptionLoss(keras.losses.Loss):
 
     Args:
         label_smoothing: float, default 0.0.
+        summed: bool, default False. The sum over words times their weights, which may be negative, instead of the
+            average.
 
     Example:
         >>> loss = CaptionLoss()
@@ -22,8 +24,8 @@ class CaptionLoss(keras.losses.Loss):
         0.6931
     """
 
-    def __init__(self, label_smoothing: float = 0.0, name: str = "caption_loss"):
-        super().__init__(name=name, reduction="mean_with_sample_weight")
+    def __init__(self, label_smoothing: float = 0.0, summed: bool = False, name: str = "caption_loss"):
+        super().__init__(name=name, reduction="sum" if summed else "mean_with_sample_weight")
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:

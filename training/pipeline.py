@@ -9,7 +9,8 @@ anywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -21,12 +22,16 @@ from training.datasets import Example
 
 
 class Batch(NamedTuple):
-    """One training batch: what the network is called with, targets, their weights, and its number of captions."""
+    """One training batch: what the network is called with, targets, their weights, its number of captions, and figures.
+
+    Figures of all batches of an epoch are averaged into `history.csv`.
+    """
 
     inputs: dict[str, Any]
     targets: np.ndarray
     weights: np.ndarray
     captions: int
+    figures: dict[str, float] = {}
 
 
 class Visit(NamedTuple):
@@ -137,31 +142,36 @@ class PackedBatches:
         return np.array(images), pack(captions, owner, self.batch, self.group, self.profile), len(captions)
 
     def epoch(
-        self, epoch: int, read: Callable[[np.ndarray], Any], key: str, skip: int = 0
+        self, epoch: int, read: Callable[[np.ndarray, Sequence[int]], Any], key: str, skip: int = 0
     ) -> Iterator[Batch]:
         """Batches of an epoch, the next one prepared while the last is worked on.
 
         Args:
             epoch: int.
-            read: from image numbers [B] to their features or pixels.
+            read: from image numbers [B] and a seed to their features or pixels.
             key: str. The name the network takes these by, "features" or "images".
             skip: int. Batches already done.
         """
 
-        def make(chosen: list[int]) -> Batch:
-            images, packed, captions = self.packed(chosen)
-            return Batch({key: read(images), **packed.as_inputs()}, packed.targets, packed.weights, captions)
+        def make(number: int) -> Batch:
+            images, packed, captions = self.packed(plan[number])
+            seen = read(images, [self.seed, epoch, number])
+            return Batch({key: seen, **packed.as_inputs()}, packed.targets, packed.weights, captions)
 
-        plan = self.plan(epoch)[skip:]
-        if not plan:
-            return
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(make, chosen) for chosen in plan[:1]]
-            for following in [*plan[1:], None]:
-                batch = ahead.pop().result()
-                if following is not None:
-                    ahead.append(pool.submit(make, following))
-                yield batch
+        plan = self.plan(epoch)
+        yield from ahead(make, range(skip, len(plan)))
+
+
+def ahead(make: Callable[[int], Any], numbers: Iterable[int]) -> Iterator[Any]:
+    """What `make` gives for each number, in order, the next one made while the last is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Any] = deque()
+        for number in numbers:
+            waiting.append(pool.submit(make, number))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _counts(visit: Visit) -> np.ndarray:

@@ -14,6 +14,7 @@ from captioner import images
 from captioner.errors import DataError, ImageError
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
+from training.augment import augmented
 from training.config import Run
 from training.datasets import DATASETS, Example
 from training.datasets.bad_rows import BadRows
@@ -153,10 +154,10 @@ class Source:
             return opened.__getitem__
         return lambda index: opened[index].astype(np.float32)
 
-    @property
-    def training(self) -> Callable[[np.ndarray], np.ndarray]:
-        """The reader of the training split."""
-        return self.reader("train")
+    def training(self, index: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+        """The training split as a step sees it: what `reader` gives, other than itself where the run augments it."""
+        found = self.reader("train")(index)
+        return augmented(found, np.array(seed)) if self.run.data.augment else found
 
     def probe(self, count: int = 16, length: int = 12) -> tuple[Any, list[list[int]]]:
         """Pictures and one long caption each, always the same, to watch gradients on."""
@@ -168,7 +169,7 @@ class Source:
             if fitting and len(wanted) < count:
                 wanted.append(fitting[0][:limit])
                 chosen.append(visit.image)
-        return self.training(np.array(chosen)), wanted
+        return self.reader("train")(np.array(chosen)), wanted
 
     def exact_match(self, captions: list[str], split: str) -> float | None:
         """Share of captions that are one of the picture's accepted sentences, where the dataset knows them all."""

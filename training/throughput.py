@@ -15,6 +15,7 @@ and large products take turns, so that whatever else the machine does slows both
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 import sys
@@ -30,7 +31,7 @@ import numpy as np
 
 from captioner.engines.start import import_tensorflow
 from captioner.errors import CaptionerError, SpecError
-from training.config import Run, with_changes
+from training.config import Run, SelfCritical, with_changes
 from training.recipes import RECIPES
 
 WORDS, IMAGES = 2538, 6000
@@ -158,6 +159,8 @@ def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
     from captioner.registry import Spec, parse_spec
     from training.trainer import Trainer
 
+    if not run.xe.epochs:
+        raise SpecError(f"{run.name} has no epochs of cross-entropy to measure: --set xe.epochs=1")
     if run.model.train_encoder:
         raise SpecError(
             f"{run.name} trains its encoder, only decoders are measured: --set model.train_encoder=false"
@@ -169,11 +172,12 @@ def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
     side = (run.model.image_size, run.model.image_size)
     model = CaptionModel(bare, run.model.decoder, source.tokenizer, run.model.max_length, side)
     with tempfile.TemporaryDirectory() as folder:
-        batches = Trainer(run, Path(folder), source, model).batches
+        teaching = dataclasses.replace(run, scst=SelfCritical())
+        batches: Any = Trainer(teaching, Path(folder), source, model).phase.batches
     shape = (batches.batch, model.grid[0] * model.grid[1], model.encoder.channels)
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     plan, steps, products, captions, operations = batches.plan(0), [], [], [], []
-    for number, batch in enumerate(batches.epoch(0, lambda index: features, "features")):
+    for number, batch in enumerate(batches.epoch(0, lambda index, seed: features, "features")):
         products.append(product_rates(PRODUCT))
         began = time.perf_counter()
         model.train_on_batch(batch.inputs, batch.targets, batch.weights)

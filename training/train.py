@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError, SpecError
+from captioner.errors import BundleError, CaptionerError, DataError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.registry import parse_spec
 from training.config import Run, as_dict, keys, with_changes
@@ -97,6 +97,15 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     from training.sources import Source
     from training.trainer import Trainer, write_run
 
+    if not run.xe.epochs and not (run.scst.epochs and run.model.start):
+        raise SpecError(
+            "expected xe.epochs to be 1 or more, got 0: without cross-entropy a run needs scst.epochs, and model.start "
+            "to begin from"
+        )
+    if run.data.augment and not run.model.train_encoder:
+        raise SpecError(
+            "expected model.train_encoder=true with data.augment=true: kept features cannot change"
+        )
     STRATEGIES.build(run.evaluation.strategy)
     for table, spec in ((ENCODERS, run.model.encoder), (DECODERS, run.model.decoder)):
         table[parse_spec(spec).name]
@@ -117,6 +126,8 @@ def build(run: Run, out: Path, resume: bool) -> Any:
         (run.model.image_size, run.model.image_size),
         run.model.train_encoder,
     )
+    if run.model.start:
+        _begin_with(model, run.model.start)
     # Options that hold words, or do not go together, are told now and not after an epoch.
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
     generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)
@@ -125,6 +136,26 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     write_run(out, run)
     source.prepare(model)
     return Trainer(run, out, source, model)
+
+
+def _begin_with(model: Any, start: str) -> None:
+    """Puts the weights of a model folder into a model.
+
+    Raises:
+        BundleError: if it is no whole model folder.
+        DataError: if its vocabulary is another one.
+        ModelError: if it is another network.
+    """
+    from captioner import bundle
+    from captioner.engines.keras import load_weights
+
+    found = bundle.read(start)
+    if found.tokenizer.fingerprint != model.tokenizer.fingerprint:
+        raise DataError(
+            f"expected model.start={start} to have the vocabulary of these training captions "
+            f"({len(model.tokenizer):,} words), got another ({len(found.tokenizer):,})"
+        )
+    load_weights(model, found)
 
 
 def train(run: Run, out: Path, resume: bool) -> dict:
@@ -150,11 +181,12 @@ def train(run: Run, out: Path, resume: bool) -> dict:
 
 def _about(trainer: Any) -> str:
     source, model = trainer.source, trainer.model
+    batches = trainer.phase.batches
+    full = f", batches {batches.fill:.0%} full" if hasattr(batches, "fill") else ""
     weights = sum(v.shape.num_elements() for v in model.trainable_variables)
     return (
         f"{trainer.run.name}: {len(source.training_captions):,} captions of {len(source.examples('train')):,} "
-        f"pictures, vocabulary {len(source.tokenizer):,}, {weights:,} weights to train, batches "
-        f"{trainer.batches.fill:.0%} full"
+        f"pictures, vocabulary {len(source.tokenizer):,}, {weights:,} weights to train{full}"
     )
 
 

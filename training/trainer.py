@@ -24,8 +24,8 @@ from training.card import card
 from training.config import Run, as_dict
 from training.gradients import record
 from training.journal import Journal
-from training.losses import CaptionLoss
-from training.pipeline import Batch, PackedBatches
+from training.phases import phases
+from training.pipeline import Batch
 from training.scoring import Captioning, score
 from training.sources import Source
 
@@ -46,39 +46,17 @@ class Trainer:
 
     def __init__(self, run: Run, out: Path, source: Source, model: CaptionModel):
         self.run, self.out, self.source, self.model = run, out, source, model
-        self.batches = PackedBatches(
-            source.visits, run.xe.batch_images, run.data.captions_per_image, run.seed
-        )
-        self.epoch_steps = [len(self.batches.plan(epoch)) for epoch in range(run.xe.epochs)]
+        self.phases = phases(run, source, model)
+        self.phase = self.phases[0]
         content = repr([tuple(visit) for visit in source.visits]) + source.tokenizer.fingerprint
         self._data = hashlib.sha256(content.encode()).hexdigest()
-        self._compile()
+        self.phase.compile(model)
         self._captioning: dict[int, Captioning] = {}
         self.state: dict[str, Any] = {
             "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "waited": 0, "seconds": 0.0,
-            "loss": 0.0, "losses": 0, "epoch_done": False, "finished": False,
+            "loss": 0.0, "losses": 0, "figures": {}, "epoch_done": False, "finished": False, "phase": 0,
         }  # fmt: skip
         self.journal = Journal(out)
-
-    def _compile(self) -> None:
-        xe, total = self.run.xe, sum(self.epoch_steps)
-        warmup = max(1, int(total * xe.warmup))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, total - warmup), alpha=xe.final, warmup_target=xe.learning_rate, warmup_steps=warmup
-        )
-        self.model.attention_penalty = xe.attention_penalty
-        self.model.compile(
-            # With a weight decay it is AdamW; with none, AdamW would still pass over all weights to take nothing off.
-            optimizer=keras.optimizers.Adam(
-                rate,
-                weight_decay=xe.weight_decay or None,
-                global_clipnorm=xe.clip or None,
-                use_ema=xe.ema > 0,
-                ema_momentum=xe.ema or None,
-            ),
-            loss=CaptionLoss(xe.label_smoothing),
-        )
-        self.model.optimizer.build(self.model.trainable_variables)
 
     # Where training is, and back there.
 
@@ -111,6 +89,8 @@ class Trainer:
             raise DataError(
                 f"expected the training captions that {self.out} began with, found others; use another --out"
             )
+        self.phase = self.phases[state.get("phase", 0)]
+        self.phase.compile(self.model)
         variables = self._variables()
         if [a.shape for a in arrays.values()] != [tuple(v.shape) for v in variables]:
             raise DataError(
@@ -124,7 +104,7 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """The moving average of the weights in place of the weights, where the run keeps one."""
-        if not self.run.xe.ema:
+        if not self.phase.settings.ema:
             yield
             return
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
@@ -141,30 +121,43 @@ class Trainer:
 
     def fit(self) -> dict[str, Any]:
         """Trains to the end, from wherever the run is; returns the figures of the test splits."""
-        state, run = self.state, self.run
-        patience = run.evaluation.patience or math.inf
-        while state["epoch"] < run.xe.epochs and state["waited"] < patience and not state["finished"]:
-            if not state["epoch_done"]:
-                self._train_epoch()
-            self._end_epoch()
-            if state["waited"] >= patience:
-                print(f"no better CIDEr-D for {state['waited']} scorings: stopping early")
-            self.save()
+        state = self.state
+        patience = self.run.evaluation.patience or math.inf
+        while not state["finished"]:
+            while state["epoch"] < self.phase.last and state["waited"] < patience:
+                if not state["epoch_done"]:
+                    self._train_epoch()
+                self._end_epoch()
+                if state["waited"] >= patience:
+                    print(f"no better CIDEr-D for {state['waited']} scorings: stopping early")
+                self.save()
+            if state["phase"] + 1 == len(self.phases):
+                break
+            self._enter(state["phase"] + 1)
         return self._finish()
 
+    def _enter(self, number: int) -> None:
+        """Begins another phase, with the best weights so far and an optimizer that remembers nothing."""
+        self._recall_best()
+        self.phase = self.phases[number]
+        self.phase.compile(self.model)
+        self.state |= {"phase": number, "epoch": self.phase.first, "waited": 0}
+        self.save()
+
     def _train_epoch(self) -> None:
-        state, epoch = self.state, self.state["epoch"]
-        steps, done = self.epoch_steps[epoch], sum(self.epoch_steps[:epoch])
-        total, began, saved = sum(self.epoch_steps), time.monotonic(), time.monotonic()
+        state, phase, epoch = self.state, self.phase, self.state["epoch"]
+        here = epoch - phase.first
+        steps, left_after = phase.steps[here], sum(phase.steps[here + 1 :])
+        began, saved = time.monotonic(), time.monotonic()
         seconds, first = state["seconds"], state["step"]
         # Rates are of the last steps: the first one is mostly tracing.
         recent: deque[tuple[float, int]] = deque([(began, 0)], maxlen=20)
         bar = tqdm(
-            total=steps, initial=first, desc=f"epoch {epoch + 1}/{self.run.xe.epochs}", unit="step", leave=False,
+            total=steps, initial=first, desc=f"epoch {epoch + 1}/{phase.last}", unit="step", leave=False,
             mininterval=0.5, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
         )  # fmt: skip
         with bar:
-            batches = self.batches.epoch(epoch, self.source.training, self.source.key, skip=first)
+            batches = phase.batches.epoch(epoch, self.source.training, self.source.key, skip=first)
             for batch in batches:
                 # A step is done and counted, or neither.
                 with checkpoint.held():
@@ -174,7 +167,7 @@ class Trainer:
                 recent.append((now, recent[-1][1] + batch.captions))
                 (since, earlier), (_, captions) = recent[0], recent[-1]
                 rate = (captions - earlier) / (now - since)
-                left = (total - done - state["step"]) * (now - since) / (len(recent) - 1)
+                left = (steps + left_after - state["step"]) * (now - since) / (len(recent) - 1)
                 mean = state["loss"] / state["losses"]
                 bar.set_postfix_str(
                     f"loss {mean:.3f}, {rate:.0f} captions/s, {_clock(left)} left in all", refresh=False
@@ -194,10 +187,12 @@ class Trainer:
         if not math.isfinite(loss):
             raise DataError(
                 f"the loss became {loss} in epoch {state['epoch'] + 1}, step {state['step'] + 1}: lower "
-                "xe.learning_rate or xe.clip and start again"
+                f"{self.phase.name}.learning_rate or {self.phase.name}.clip and start again"
             )
         state["step"] += 1
         state["loss"], state["losses"] = state["loss"] + loss, state["losses"] + 1
+        for name, value in batch.figures.items():
+            state["figures"][name] = state["figures"].get(name, 0.0) + value
 
     def _end_epoch(self) -> None:
         state, run = self.state, self.run
@@ -207,13 +202,14 @@ class Trainer:
             "loss": state["loss"] / max(1, state["losses"]),
             "learning rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": state["seconds"],
-        }
-        last = epoch + 1 == run.xe.epochs
+        } | {name: value / max(1, state["losses"]) for name, value in state["figures"].items()}
+        last = epoch + 1 == self.phase.last
         change: dict[str, Any] = {
             "epoch": epoch + 1,
             "step": 0,
             "loss": 0.0,
             "losses": 0,
+            "figures": {},
             "epoch_done": False,
         }
         if (epoch + 1) % run.evaluation.every == 0 or last:
@@ -250,13 +246,16 @@ class Trainer:
         arrays = {f"{i}:{v.path}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(mine)}
         checkpoint.write(self.out / "best.npz", arrays, {"epoch": epoch})
 
-    def _finish(self) -> dict[str, Any]:
-        """Scores the best weights on the test splits, once, and writes the bundle."""
+    def _recall_best(self) -> None:
         found = checkpoint.read(self.out / "best.npz")
         if found is not None:
             mine = self.model.variables if self.run.model.train_encoder else self.model.decoder.variables
             for variable, value in zip(mine, found[0].values(), strict=True):
                 variable.assign(value)
+
+    def _finish(self) -> dict[str, Any]:
+        """Scores the best weights on the test splits, once, and writes the bundle."""
+        self._recall_best()
         self.state["finished"] = True
         metrics: dict[str, Any] = {
             "validation": {"CIDEr-D": self.state["best"]},

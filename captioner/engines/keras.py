@@ -59,13 +59,7 @@ class KerasEngine(Engine):
         from captioner.models import CaptionModel
 
         model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
-        try:
-            model.load_weights(str(found.weights))
-        except (ValueError, KeyError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(
-                f"{found.weights} does not fit the network of {found.folder}: {reason}"
-            ) from None
+        load_weights(model, found)
         return cls(model, source)
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
@@ -117,3 +111,16 @@ class KerasEngine(Engine):
             return self._read(image)
         except ImageError as error:
             return error
+
+
+def load_weights(model: Any, found: bundle.Bundle) -> None:
+    """Puts the weights of a bundle into a network.
+
+    Raises:
+        ModelError: if they are those of another.
+    """
+    try:
+        model.load_weights(str(found.weights))
+    except (ValueError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{found.weights} does not fit the network of {found.folder}: {reason}") from None
