@@ -95,6 +95,27 @@ def test_training_alone_sees_other_pictures():
     assert np.array_equal(source.reader("train")(index), plain), "the pictures that are kept were changed"
 
 
+def test_kept_views_are_seen_in_training_alone_and_are_always_the_same(tmp_path):
+    changes = [*SMALL, "model.train_encoder=false", "data.views=2", "xe.epochs=1"]
+    changes.append(f"data.features={tmp_path / 'features'}")
+    run = with_changes(RECIPES.build("tiny"), changes)
+    source = train.build(run, tmp_path / "run", False).source
+    index, plain = np.arange(6), source.reader("train")(np.arange(6))
+    views = [plain, *(view[index].astype(np.float32) for view in source._views)]
+    assert len(views) == 3 and not np.array_equal(views[1], views[2])
+    seen = set()
+    for seed in range(20):
+        for place, found in enumerate(source.training(index, [seed])):
+            seen |= {(place, k) for k, view in enumerate(views) if np.array_equal(found, view[place])}
+    assert seen == {(place, k) for place in range(6) for k in range(3)}
+    assert np.array_equal(source.reader("train")(index), plain)
+    again = train.build(run, tmp_path / "again", False).source
+    assert np.array_equal(again._views[1][index], source._views[1][index])
+    assert sum(1 for _ in (tmp_path / "features").iterdir()) == 4 + 2  # splits and views
+    with pytest.raises(SpecError, match="set data.augment=true instead"):
+        train.build(with_changes(run, ["model.train_encoder=true"]), tmp_path / "other", False)
+
+
 def test_without_pixels_it_is_one_line(tmp_path):
     run = with_changes(RECIPES.build("tiny"), [*SMALL, "model.train_encoder=false", "data.augment=true"])
     with pytest.raises(SpecError, match="expected model.train_encoder=true"):

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 # The least share of a picture that stays, the most that its shape changes, and how far light and colours stray.
 LEAST_AREA, SHAPE, LIGHT, CONTRAST, COLOUR = 0.6, 1.2, 0.15, 0.25, 0.3
+# Named in what is kept on disk: another number whenever the same seed would give other pictures.
+WAYS = "augment 1"
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 

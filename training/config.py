@@ -28,6 +28,8 @@ class Data:
         augment: bool. Train on pictures cropped and in another light each time (`training/augment.py`); needs
             `model.train_encoder`, as kept features cannot change.
         mirror: bool. Train on each picture in a mirror as well, left and right swapped in its (English) captions.
+        views: int. Features of so many other views of each picture are kept (`training/augment.py`), and a step sees
+            one of them or the picture itself: what `augment` is where the encoder is frozen.
     """
 
     source: str
@@ -38,9 +40,18 @@ class Data:
     max_bad: float = 0.01
     augment: bool = False
     mirror: bool = False
+    views: int = 0
 
     def __post_init__(self) -> None:
-        _within(self, "data.", min_count=(1,), max_vocabulary=(0,), captions_per_image=(1,), max_bad=(0, 1))
+        _within(
+            self,
+            "data.",
+            min_count=(1,),
+            views=(0,),
+            max_vocabulary=(0,),
+            captions_per_image=(1,),
+            max_bad=(0, 1),
+        )
 
 
 @dataclass(frozen=True)

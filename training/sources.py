@@ -18,9 +18,9 @@ from training.augment import augmented
 from training.config import Run
 from training.datasets import DATASETS, Example
 from training.datasets.bad_rows import BadRows
-from training.datasets.mirrored import Mirrored
+from training.datasets.mirrored import Mirrored, Viewed
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
-from training.features import encode_split
+from training.features import Features, encode_split
 from training.pipeline import Visit, visits
 
 
@@ -106,6 +106,7 @@ class Source:
         self._scenes = isinstance(plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
+        self._views: list[Features] = []
         self.key = "images" if run.model.train_encoder else "features"
         for split in ("validation", *run.evaluation.tests):
             if split not in self.dataset.splits:
@@ -121,6 +122,9 @@ class Source:
         self._encoder = model.encoder
         for split in {"train": 0, "validation": 0, **dict.fromkeys(self.run.evaluation.tests)}:
             self._open(split)
+        self._views = [
+            self._encoded(Viewed(self.dataset, view), "train") for view in range(1, self.run.data.views + 1)
+        ]
         self.visits: list[Visit] = visits(
             self.examples("train"),
             self.tokenizer,
@@ -138,10 +142,12 @@ class Source:
                 pixels.drop_unreadable(bad, split)
                 self._splits[split] = pixels
             else:
-                self._splits[split] = encode_split(
-                    self._encoder, self.dataset, split, self.run.data.features, max_bad=self.run.data.max_bad
-                )
+                self._splits[split] = self._encoded(self.dataset, split)
         return self._splits[split]
+
+    def _encoded(self, dataset: Any, split: str) -> Features:
+        data = self.run.data
+        return encode_split(self._encoder, dataset, split, data.features, max_bad=data.max_bad)
 
     def examples(self, split: str) -> list[Example]:
         """The examples of a split whose pictures can be read."""
@@ -157,6 +163,10 @@ class Source:
     def training(self, index: np.ndarray, seed: Sequence[int]) -> np.ndarray:
         """The training split as a step sees it: what `reader` gives, other than itself where the run augments it."""
         found = self.reader("train")(index)
+        if self._views:
+            which = np.random.default_rng(seed).integers(0, len(self._views) + 1, len(index))
+            for number, features in enumerate(self._views, 1):
+                found[which == number] = features[index[which == number]]
         return augmented(found, np.array(seed)) if self.run.data.augment else found
 
     def probe(self, count: int = 16, length: int = 12) -> tuple[Any, list[list[int]]]:

@@ -106,6 +106,8 @@ def build(run: Run, out: Path, resume: bool) -> Any:
         raise SpecError(
             "expected model.train_encoder=true with data.augment=true: kept features cannot change"
         )
+    if run.data.views and run.model.train_encoder:
+        raise SpecError("expected data.views=0 with model.train_encoder=true: set data.augment=true instead")
     STRATEGIES.build(run.evaluation.strategy)
     for table, spec in ((ENCODERS, run.model.encoder), (DECODERS, run.model.decoder)):
         table[parse_spec(spec).name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from captioner.errors import DataError
+from training.augment import augmented
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Example:
         read: callable without arguments. The encoded picture (JPEG, PNG ...); raises `ImageError` when it is
             absent.
         mirrored: bool. Whether `pixels` are those of the picture in a mirror.
+        view: int. Not 0 for the picture as another photographer might have taken it, always the same for a number
+            (`training.augment`).
 
     Example:
         >>> Example("a.png", ("a dog",), lambda: b"...").captions
@@ -31,6 +35,7 @@ class Example:
     captions: tuple[str, ...]
     read: Callable[[], bytes]
     mirrored: bool = False
+    view: int = 0
 
     def pixels(self, load: Callable[[bytes], Any]) -> np.ndarray:
         """Pixels [H, W, 3].
@@ -42,6 +47,9 @@ class Example:
             ImageError: when the picture is absent or cannot be read.
         """
         pixels: np.ndarray = load(self.read()).numpy()
+        if self.view:
+            seed = np.array([zlib.crc32(self.id.encode()), self.view])
+            pixels = augmented(pixels[np.newaxis].astype(np.uint8), seed)[0]
         return pixels[:, ::-1] if self.mirrored else pixels
 
 

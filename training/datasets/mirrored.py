@@ -1,4 +1,4 @@
-"""Training pictures seen in a mirror as well, left and right swapped in what was said about them."""
+"""Training pictures seen otherwise: in a mirror, left and right swapped in their captions, or taken another way."""
 
 from __future__ import annotations
 
@@ -6,10 +6,38 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from training.augment import WAYS
 from training.datasets.example import Dataset, Example
 
 _OTHER = {"left": "right", "right": "left"}
 _SIDES = re.compile(r"\b(left|right)(?=\b|most\b|ward|-)", re.IGNORECASE)
+
+
+class Viewed:
+    """A dataset whose pictures are taken otherwise; the captions stay.
+
+    Args:
+        dataset: Dataset.
+        view: int, 1 or more. Which way.
+    """
+
+    def __init__(self, dataset: Dataset, view: int):
+        self.dataset, self.view = dataset, view
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the dataset."""
+        return self.dataset.splits
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the dataset: the same pictures, and the view is in the ids."""
+        return self.dataset.fingerprint
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """The examples of a split, as seen in this view."""
+        found = self.dataset.examples(split)
+        return [replace(e, id=f"{e.id} in view {self.view} of {WAYS}", view=self.view) for e in found]
 
 
 class Mirrored:
