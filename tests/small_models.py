@@ -16,7 +16,7 @@ TOKENIZER = Tokenizer([f"word{i}" for i in range(16)])
 SIZES = "units=8, embedding=10, depth=12, dropout=0.0"
 ATTENTION = {name: f"{name}(units=8)" for name in ATTENTIONS} | {"multi_head": "multi_head(units=8, heads=2)"}
 FAMILIES = [name for name in DECODERS if inspect.isclass(DECODERS[name])]
-LOOKING = [name for name in FAMILIES if name != "show_and_tell"]
+LOOKING = [name for name in FAMILIES if name not in ("show_and_tell", "ensemble")]
 
 # Every row of DECODERS, every family with every cell ("lstm", "gru" ... are soft attention with theirs), and every
 # attention with and without one more place to look.

@@ -38,7 +38,7 @@ WORDS, IMAGES = 2538, 6000
 PRODUCT = 2048
 
 
-def multiply_adds(model: Any, images: int, lengths: Sequence[int]) -> tuple[int, int]:
+def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any = None) -> tuple[int, int]:
     """Useful multiply-adds of one forward pass over captions, from the sizes of the layers.
 
     A matrix W [m, n] costs m n each time something is multiplied by it. How often that is:
@@ -53,6 +53,7 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int]) -> tuple[int,
         model: CaptionModel.
         images: int. Images of the batch.
         lengths: ids of each caption, its end included.
+        decoder: default None, which is the model's own.
 
     Returns:
         All of them, and those of products whose input needs no gradient: the projection of frozen features.
@@ -61,11 +62,16 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int]) -> tuple[int,
 
     from captioner.models import attention, cells, decoders
     from captioner.models.decoder import Tied
+    from captioner.models.ensemble import Ensemble
 
     def size(*layers: Any) -> int:
         return sum(int(np.prod(layer.kernel.shape)) for layer in layers if layer is not None and layer.built)
 
-    decoder, places, words = model.decoder, model.grid[0] * model.grid[1], int(sum(lengths))
+    decoder = model.decoder if decoder is None else decoder
+    if isinstance(decoder, Ensemble):
+        each = [multiply_adds(model, images, lengths, member) for member in decoder.members]
+        return sum(total for total, _ in each), sum(projected for _, projected in each)
+    places, words = model.grid[0] * model.grid[1], int(sum(lengths))
     look = decoder.attention
     dense = {id(each): each for each in decoder._flatten_layers() if isinstance(each, keras.layers.Dense)}
     seeds = [maker for each in decoder._flatten_layers() if hasattr(each, "makers") for maker in each.makers]

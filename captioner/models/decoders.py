@@ -225,5 +225,6 @@ DECODERS = Table(
         "adaptive": "captioner.models.decoders:Adaptive",
         "top_down": "captioner.models.decoders:TopDown",
         "show_and_tell": "captioner.models.decoders:ShowAndTell",
+        "ensemble": "captioner.models.ensemble:Ensemble",
     },
 )

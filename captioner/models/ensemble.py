@@ -1,0 +1,145 @@
+"""Several decoders that speak as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from captioner.errors import ModelError
+from captioner.models.caption_model import CaptionModel
+from captioner.models.encoders import Encoder
+from captioner.models.rows import Rows
+from captioner.registry import Spec, parse_spec
+
+
+class Ensemble(keras.layers.Layer):
+    """An ensemble: the probability of a word is the mean of those that its members give it, the map that of their maps.
+
+    It is a decoder like any other (see `Decoder`), so it is saved, exported and searched like one; members read
+    the same features and agree on every word before the next. `joined` makes one of trained models.
+
+    Args:
+        vocabulary_size: int. V.
+        members: sequence of specs of `DECODERS`. Defaults to `("lstm", "gru")`.
+        max_length: int, default 20. Most words of a caption.
+        **options: what all members are given that do not say otherwise.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        members: Sequence[str] = ("lstm", "gru"),
+        max_length: int = 20,
+        **options: Any,
+    ):
+        from captioner.models.decoders import DECODERS
+
+        super().__init__(name="decoder")
+        if isinstance(members, str) or not members:
+            raise ModelError(f"ensemble expects members=['lstm', ...], one decoder or more, got {members!r}")
+        specs = [parse_spec(member) for member in members]
+        self.members = [
+            DECODERS.build(
+                Spec(spec.name, {**options, **spec.args}),
+                vocabulary_size=vocabulary_size,
+                max_length=max_length,
+            )
+            for spec in specs
+        ]
+        self._ends: list[int] = []
+
+    def build_on(self, places: int, channels: int) -> None:
+        """See `Decoder.build_on`."""
+        for member in self.members:
+            member.build_on(places, channels)
+        self.built = True
+
+    def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:
+        """See `Decoder.start`."""
+        started = [member.start(features, training=training, history=history) for member in self.members]
+        return [memory for memory, _ in started], [state for _, state in started]
+
+    def read(self, ids: Any, training: bool = False) -> Any:
+        """See `Decoder.read`."""
+        return [member.read(ids, training=training) for member in self.members]
+
+    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:
+        """See `Decoder.advance`; the outputs of all members side by side."""
+        steps = [
+            member.advance(*each, rows)
+            for member, each in zip(self.members, zip(read, memory, state, strict=True), strict=True)
+        ]
+        outputs, attentions, states = zip(*steps, strict=True)
+        self._ends = np.cumsum([output.shape[-1] for output in outputs]).tolist()
+        attention = sum(attentions[1:], attentions[0]) / len(attentions)
+        return ops.concatenate(outputs, axis=-1), attention, list(states)
+
+    def step(self, ids: Any, memory: Any, state: Any) -> tuple[Any, Any, Any]:
+        """See `Decoder.step`."""
+        return self.advance(self.read(ids), memory, state)
+
+    def head(self, output: Any, training: bool = False) -> Any:
+        """Logarithms of the mean probabilities, [R, V]."""
+        parts = ops.split(output, self._ends[:-1], axis=-1)
+        heads = zip(self.members, parts, strict=True)
+        logits = [member.head(part, training=training) for member, part in heads]
+        logp = [each - ops.logsumexp(each, axis=-1, keepdims=True) for each in logits]
+        return ops.logsumexp(ops.stack(logp), axis=0) - float(np.log(len(logp)))
+
+
+def _alike(one: Encoder, two: Encoder) -> bool:
+    """Whether two encoders look alike; the names of their layers say nothing."""
+    weights = [encoder.network.get_weights() for encoder in (one, two)]
+    return (
+        (one.scaling, one.grid, one.image_size) == (two.scaling, two.grid, two.image_size)
+        and len(weights[0]) == len(weights[1])
+        and all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    )
+
+
+def joined(models: Sequence[CaptionModel]) -> CaptionModel:
+    """One captioner of several that look with the same encoder.
+
+    Args:
+        models: sequence of CaptionModel, two or more, with the same vocabulary, encoder and encoder weights.
+
+    Returns:
+        `CaptionModel` with an `Ensemble` for its decoder; weights are copied.
+
+    Raises:
+        ModelError: if they do not fit together.
+
+    Example:
+        >>> from captioner.text import Tokenizer
+        >>> two = [CaptionModel("small_cnn(width=4)", f"{cell}(units=8, embedding=8, depth=8)",
+        ...                     Tokenizer(["a", "dog"]), image_size=(32, 32)) for cell in ("lstm", "gru")]
+        >>> two[1].encoder.network.set_weights(two[0].encoder.network.get_weights())
+        >>> len(joined(two).decoder.members)
+        2
+    """
+    if len(models) < 2:
+        raise ModelError(f"expected two models or more to join, got {len(models)}")
+    first = models[0]
+    for number, model in enumerate(models[1:], 2):
+        if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
+            raise ModelError(f"expected models of one vocabulary, model {number} has another than the first")
+        if not _alike(model.encoder, first.encoder):
+            raise ModelError(
+                f"expected models that look with the same encoder and its weights, model {number} does not"
+            )
+    members = [model.get_config()["decoder"] for model in models]
+    config = {
+        **first.get_config(),
+        "decoder": str(Spec("ensemble", {"members": members})),
+        "max_length": max(model.max_length for model in models),
+    }
+    found = CaptionModel.from_config(config, first.tokenizer)
+    found.encoder.network.set_weights(first.encoder.network.get_weights())
+    for member, model in zip(found.decoder.members, models, strict=True):
+        for mine, theirs in zip(member.weights, model.decoder.weights, strict=True):
+            mine.assign(theirs)
+    return found
