@@ -20,6 +20,7 @@ _NAMES = {
     "Tokenizer": "captioner.text",
     "evaluate": "captioner.metrics",
     "export": "captioner.api",
+    "heatmap": "captioner.heatmaps",
     "load": "captioner.api",
     "save": "captioner.api",
 }

@@ -36,6 +36,22 @@ def read(image_bytes: bytes, size: tuple[int, int], max_pixels: int = MAX_PIXELS
     """
     import PIL.Image
 
+    picture = upright_rgb(image_bytes, max_pixels)
+    return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
+
+
+def upright_rgb(image_bytes: bytes, max_pixels: int = MAX_PIXELS) -> Any:
+    """One encoded picture at its own size as a PIL image: upright, in RGB, on white where it is transparent.
+
+    Args:
+        image_bytes: bytes. As `captioner.inputs.to_bytes` gives them.
+        max_pixels: int, default 50 million. A larger picture is refused by its header.
+
+    Raises:
+        ImageError: one line without the picture's name, if it cannot be read.
+    """
+    import PIL.Image
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, which are refused below
@@ -47,14 +63,13 @@ def read(image_bytes: bytes, size: tuple[int, int], max_pixels: int = MAX_PIXELS
         if kind == "PNG":
             # Pillow passes over wrong checksums of pixels otherwise.
             PIL.Image.open(io.BytesIO(image_bytes)).verify()
-        picture = _on_white(upright(picture), kind)
+        return _on_white(upright(picture), kind)
     except ImageError:
         raise
     except PIL.Image.DecompressionBombError:
         raise ImageError(f"more than {max_pixels / 1e6:g} megapixels") from None
     except Exception:  # damage shows in as many ways as there are bytes
         raise ImageError("damaged picture, it cannot be decoded") from None
-    return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
 
 
 def drawn(size: tuple[int, int]) -> bytes:

@@ -13,7 +13,7 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry"}
 WORDS = GROUND | {"captioner.text", "captioner.inputs"}
-DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.heatmap"}
+DATA = WORDS | {"captioner.bundle", "captioner.metrics"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
 LITE = ENGINE | {"captioner.pixels", "captioner.decoding", "captioner.engines.lite"}
@@ -27,7 +27,7 @@ ALLOWED = {
     "captioner.inputs": WORDS,
     "captioner.bundle": DATA,
     "captioner.metrics": DATA,
-    "captioner.heatmap": DATA,
+    "captioner.heatmaps": WORDS | {"captioner.pixels"},
     "captioner.engines": ENGINE,  # base, start, lite, remote, fake and the table
     "captioner.engines.lite": LITE,
     "captioner.pixels": WORDS,
@@ -40,13 +40,21 @@ ALLOWED = {
     "captioner.exporting": RUNNERS,
     "captioner.api": RUNNERS | {"captioner.api"},
     "captioner.benchmark": LITE | {"captioner.api"},
-    "captioner.cli": RUNNERS | {"captioner.api", "captioner.benchmark", "captioner.cli"},
+    "captioner.cli": RUNNERS
+    | {"captioner.api", "captioner.benchmark", "captioner.cli", "captioner.heatmaps"},
     "captioner.__main__": {"captioner.cli"},
     "captioner": {"captioner.bundle"},  # all else by name, when asked for
     "training": {"captioner", "training"},
     "serving": {"captioner", "serving"},
 }
-FREE = LITE | {"captioner", "captioner.__main__", "captioner.api", "captioner.benchmark", "captioner.cli"}
+FREE = LITE | {
+    "captioner.heatmaps",
+    "captioner",
+    "captioner.__main__",
+    "captioner.api",
+    "captioner.benchmark",
+    "captioner.cli",
+}
 FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.exporting", "captioner.engines.keras"}
 
 

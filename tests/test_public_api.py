@@ -14,6 +14,7 @@ from captioner.cli import COMMANDS
 SIGNATURES = {
     "load": "source options",
     "save": "model folder overwrite card metrics",
+    "heatmap": "image caption",
     "export": "folder to strategy max_length into",
     "evaluate": "predictions references official metrics training allow_empty",
     "Captioner": "engine",

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from captioner.api import DEFAULT_MODEL, load
 from captioner.errors import ImageError
+from captioner.heatmaps import heatmap
 from captioner.inputs import SUFFIXES
 from captioner.types import Caption
 
@@ -43,6 +44,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object for each picture")
     parser.add_argument(
+        "--heatmap",
+        metavar="OUT",
+        help="draw where the model looked: a .png or .gif file, or for several pictures a folder for their .png files",
+    )
+    parser.add_argument(
         "--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default: %(default)s)"
     )
 
@@ -52,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
     paths = [path for given in options.images for path in pictures(given)]
     with load(options.model) as model:
         if len(options.images) == 1 and paths == options.images:
-            _print(paths[0], model.caption(paths[0], options.strategy), options.json, alone=True)
+            caption = model.caption(paths[0], options.strategy)
+            _print(paths[0], caption, options.json, alone=True)
+            if options.heatmap:
+                heatmap(paths[0], caption).save(options.heatmap)
             return 0
         failed = 0
         progress = Progress(len(paths), sys.stderr)
@@ -62,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
             progress.clear()
             failed += not caption.ok
             _print(path, caption, options.json)
+            if options.heatmap and caption.ok:
+                heatmap(path, caption).save(Path(options.heatmap, f"{Path(path).name}.png"))
             progress.step()
         progress.clear()
     return 1 if failed else 0
