@@ -54,7 +54,7 @@ def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> H
         return (_advance(model, memory, beams, strategy, rules, task),)
 
     (beams,) = tf.while_loop(unsettled, advance, (beams,))
-    return _read_back(beams, strategy, task)
+    return strategy.finish(_read_back(beams, strategy, task))
 
 
 def _begin(
@@ -116,7 +116,7 @@ def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: 
     logp = logp + choice.word_logp
     lengths = lengths + tf.cast(choice.ids != PAD, tf.int32)
     ended = (choice.ids == END) | (choice.ids == PAD)
-    settled = strategy.ranker.settled(logp, lengths, ended, strategy.n_best, task.max_length)
+    settled = strategy.ranker.settled(logp, lengths, ended, strategy.candidates, task.max_length)
     attention = tf.reshape(tf.cast(attention, tf.float32), [images, k, -1])
     values = (choice.ids, parents, choice.word_logp, attention)
     return _Beams(
@@ -141,7 +141,7 @@ def _read_back(beams: _Beams, strategy: Strategy, task: Task) -> Hypotheses:
     parents = tf.where(times < beams.t, parents, np.arange(strategy.rows, dtype=np.int32))
     alive = possible(beams.logp)
     score = tf.where(alive, strategy.ranker.score(beams.logp, beams.lengths), FORBIDDEN)
-    slot = tf.math.top_k(strategy.order(score, beams.own), strategy.n_best).indices
+    slot = tf.math.top_k(strategy.order(score, beams.own), strategy.candidates).indices
     best = slot
     slots, rows = [], []
     for pointers in reversed(tf.unstack(parents)):

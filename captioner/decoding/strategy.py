@@ -11,7 +11,7 @@ from captioner.decoding.rules import FORBIDDEN, Rule, Task
 from captioner.decoding.tables import RULES
 from captioner.errors import SpecError
 from captioner.registry import unknown
-from captioner.types import PAD
+from captioner.types import PAD, Hypotheses
 
 
 class Step(NamedTuple):
@@ -60,6 +60,9 @@ class Strategy:
         n_best: int. The captions returned an image.
         **rules: values for options named in `RULES`.
 
+    Attributes:
+        candidates: int, `n_best` unless a strategy says otherwise. The captions that `finish` is given.
+
     Raises:
         SpecError: for an option that is not known or out of range.
     """
@@ -77,6 +80,7 @@ class Strategy:
 
     def __init__(self, ranker: LengthPenalty, rows: int = 1, n_best: int = 1, **rules: Any):
         self.ranker, self.rows, self.n_best = ranker, rows, n_best
+        self.candidates = n_best
         for name in rules:
             if name not in RULES.names():
                 raise SpecError(unknown("option", name, type(self).__signature__.parameters))
@@ -118,6 +122,10 @@ class Strategy:
     def order(self, score: tf.Tensor, own: Any) -> tf.Tensor:
         """What the n best are chosen by, [B, K]; the score itself unless something matters more."""
         return score
+
+    def finish(self, found: Hypotheses) -> Hypotheses:
+        """The n best of the candidates; these themselves unless a strategy compares whole captions."""
+        return found
 
 
 def frozen(ended: tf.Tensor, ids: tf.Tensor, word_logp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

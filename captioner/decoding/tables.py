@@ -10,6 +10,7 @@ STRATEGIES = Table(
         "sample": "captioner.decoding.sample:Sample",
         "diverse": "captioner.decoding.diverse:Diverse",
         "constrained": "captioner.decoding.constrained:Constrained",
+        "consensus": "captioner.decoding.consensus:Consensus",
     },
 )
 
