@@ -78,6 +78,28 @@ def test_a_layer_further_in_gives_a_finer_grid():
     assert (fine.grid, fine.channels) == ((4, 6), 128)
 
 
+@pytest.mark.parametrize("join", ["coarse", "fine"])
+def test_features_of_several_depths_lie_on_one_grid(join):
+    keras.utils.set_random_seed(1)
+    names = ["conv_pw_11_relu", "conv_pw_13_relu"]
+    spec = f"mobilenet(alpha=0.25, layer={names}, join={join!r})"
+    encoder = ENCODERS.build(spec, image_size=(64, 96))
+    assert (encoder.grid, encoder.channels) == ((2, 3) if join == "coarse" else (4, 6), 128 + 256)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype(np.float32)
+    found = np.asarray(encoder(image)).reshape(*encoder.grid, -1)
+    whole = encoder.network
+    parts = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
+    fine, coarse = (np.asarray(part)[0] for part in parts(image / 127.5 - 1))
+    if join == "coarse":
+        fine = fine.reshape(2, 2, 3, 2, 128).mean(axis=(1, 3))
+    else:
+        coarse = coarse.repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_allclose(found, np.concatenate([fine, coarse], axis=-1), atol=1e-5)
+    model = CaptionModel(spec, DECODER, TOKENIZER, image_size=(64, 96))
+    again = CaptionModel.from_config(json.loads(json.dumps(model.get_config())), tokenizer=TOKENIZER)
+    assert again.grid == model.grid
+
+
 def test_places_go_row_by_row_as_a_heatmap_draws_them():
     pixels = keras.Input((64, 96, 3))
     encoder = Encoder(keras.Model(pixels, keras.layers.AveragePooling2D(16)(pixels)))
@@ -136,6 +158,17 @@ def test_training_the_encoder_is_a_choice():
         ("mobilenet(include_top=True)", ModelError, "include_top"),
         ("mobilenet(layer='conv_pw_1_rely')", ModelError, "did you mean 'conv_pw_1_relu'"),
         ("mobilenet(alpha=-2)", ModelError, "mobilenet"),
+        (
+            "mobilenet(layer=['conv_pw_1_relu', 'conv_pw_2_rely'])",
+            ModelError,
+            "did you mean 'conv_pw_2_relu'",
+        ),
+        (
+            "mobilenet(layer=['conv_pw_1_relu', 'conv_pw_13_relu'], join='fin')",
+            ModelError,
+            "did you mean 'fine'",
+        ),
+        ("mobilenet(layer=[])", ModelError, "is empty"),
         ("mobilenet(weights='nowhere.h5')", ModelError, "'nowhere.h5', which does not exist"),
         ("efficientnet_lite0(weights='imagenet')", ModelError, "none to download"),
         ("efficientnet_lite0(layer='block3_addd')", ModelError, "did you mean 'block"),

@@ -3,13 +3,15 @@
 The table covers `keras.applications`, and EfficientNet-Lite. Each row takes `weights`: None (random), "imagenet"
 (downloaded and cached by Keras, which has none of EfficientNet-Lite) or the path of a weights file made for the
 network without its top; and `layer`: the name of the layer whose output is the grid, the last one when None, so that
-an earlier stage gives a finer grid.
+an earlier stage gives a finer grid. Several names give features of several depths, joined on the coarsest grid, or with
+`join="fine"` on the finest.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,8 @@ from keras import ops
 from captioner.errors import ModelError
 from captioner.models.efficientnet_lite import SIZES, efficientnet_lite
 from captioner.registry import Spec, Table, parse_spec, unknown
+
+_JOINS = ("coarse", "fine")
 
 # How a network wants its pixels, from 0..255: mean and deviation per channel, and whether channels are BGR.
 _SCALINGS: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
@@ -99,7 +103,8 @@ def _application(
     name: str,
     image_size: tuple[int, int],
     weights: str | None = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
+    join: str = "coarse",
     **options: Any,
 ) -> Encoder:
     class_name, scaling = _APPLICATIONS[name]
@@ -108,12 +113,16 @@ def _application(
     for key in options:
         if key not in allowed or key in ("include_top", "input_shape", "pooling"):
             own = [k for k in ("alpha", "depth_multiplier", "minimalistic", "dropout_rate") if k in allowed]
-            raise ModelError(unknown(f"option of encoder {name!r}:", key, ["weights", "layer", *own]))
-    return Encoder(_cut(_load(name, make, image_size, weights, options), name, layer), scaling)
+            raise ModelError(unknown(f"option of encoder {name!r}:", key, ["weights", "layer", "join", *own]))
+    return Encoder(_cut(_load(name, make, image_size, weights, options), name, layer, join), scaling)
 
 
 def _lite(
-    size: int, image_size: tuple[int, int], weights: str | None = None, layer: str | None = None
+    size: int,
+    image_size: tuple[int, int],
+    weights: str | None = None,
+    layer: str | Sequence[str] | None = None,
+    join: str = "coarse",
 ) -> Encoder:
     name = f"efficientnet_lite{size}"
     if weights is not None:
@@ -121,18 +130,51 @@ def _lite(
     network = efficientnet_lite(size, (*image_size, 3))
     if weights is not None:
         _load_file(network, name, weights)
-    return Encoder(_cut(network, name, layer))
+    return Encoder(_cut(network, name, layer, join))
 
 
-def _cut(network: keras.Model, name: str, layer: str | None) -> keras.Model:
-    """The network up to a layer, all of it when None."""
-    if layer is not None:
-        names = [each.name for each in network.layers]
-        if layer not in names:
+def _cut(
+    network: keras.Model, name: str, layer: str | Sequence[str] | None, join: str = "coarse"
+) -> keras.Model:
+    """The network up to a layer, all of it when None, or up to several whose grids are joined."""
+    if layer is None:
+        return network
+    wanted = [layer] if isinstance(layer, str) else list(layer)
+    names = [each.name for each in network.layers]
+    for each in wanted:
+        if each not in names:
             near = [n for n in names if n.endswith(("_relu", "_out", "_add", "_pool", "_concat", "_conv"))]
-            raise ModelError(unknown(f"layer of encoder {name!r}:", layer, near or names))
-        network = keras.Model(network.input, network.get_layer(layer).output, name=network.name)
-    return network
+            raise ModelError(unknown(f"layer of encoder {name!r}:", str(each), near or names))
+    if not wanted or join not in _JOINS:
+        raise ModelError(
+            unknown(f"join of encoder {name!r}:", str(join), _JOINS) if wanted else "layer=() is empty"
+        )
+    grids = [network.get_layer(each).output for each in wanted]
+    return keras.Model(network.input, _joined(grids, name, join), name=network.name)
+
+
+def _joined(grids: list[Any], name: str, join: str) -> Any:
+    """Grids side by side in channels: the finer ones averaged, or the coarser ones repeated."""
+    if len(grids) == 1:
+        return grids[0]
+    if not all(len(grid.shape) == 4 for grid in grids):
+        raise ModelError(
+            f"expected layers of encoder {name!r} that are grids, got {[g.shape for g in grids]}"
+        )
+    sizes = [tuple(grid.shape[1:3]) for grid in grids]
+    size = min(sizes) if join == "coarse" else max(sizes)
+    fitted = []
+    for grid, own in zip(grids, sizes, strict=True):
+        more, less = (own, size) if join == "coarse" else (size, own)
+        factor = tuple(m // n for m, n in zip(more, less, strict=True))
+        if any(n * f != m for m, n, f in zip(more, less, factor, strict=True)):
+            raise ModelError(
+                f"expected layers of encoder {name!r} whose grids are multiples of one another, got {sizes}: "
+                "choose another image size or other layers"
+            )
+        fit = keras.layers.AveragePooling2D if join == "coarse" else keras.layers.UpSampling2D
+        fitted.append(grid if factor == (1, 1) else fit(factor)(grid))
+    return keras.layers.Concatenate()(fitted)
 
 
 def _load(
