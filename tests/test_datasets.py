@@ -16,7 +16,7 @@ from captioner.errors import DataError, ImageError, SpecError
 from training.datasets import DATASETS, BadRows, scenes
 from training.datasets.drawing import draw, to_png
 from training.datasets.example import Example
-from training.datasets.mirrored import Mirrored, mirrored, swap_sides
+from training.datasets.otherwise import Mirrored, mirrored, swap_sides
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
 
 SMALL = {"train": 60, "validation": 20, "test": 40, "test_unseen": 60}

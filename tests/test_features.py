@@ -23,7 +23,7 @@ from captioner.models import ENCODERS
 from captioner.models.encoders import Encoder
 from training.datasets import Example
 from training.datasets.bad_rows import BadRows
-from training.datasets.mirrored import Mirrored
+from training.datasets.otherwise import Mirrored
 from training.features import cached_split, encode_split, weights_fingerprint
 from training.sources import Pixels
 

@@ -18,7 +18,7 @@ from training.augment import augmented
 from training.config import Run
 from training.datasets import DATASETS, Example
 from training.datasets.bad_rows import BadRows
-from training.datasets.mirrored import Mirrored, Viewed
+from training.datasets.otherwise import Mirrored, Viewed
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
 from training.features import Features, encode_split
 from training.pipeline import Visit, visits

@@ -13,44 +13,11 @@ _OTHER = {"left": "right", "right": "left"}
 _SIDES = re.compile(r"\b(left|right)(?=\b|most\b|ward|-)", re.IGNORECASE)
 
 
-class Viewed:
-    """A dataset whose pictures are taken otherwise; the captions stay.
+class _OfTheSame:
+    """What every other way to see a dataset keeps.
 
     Args:
         dataset: Dataset.
-        view: int, 1 or more. Which way.
-    """
-
-    def __init__(self, dataset: Dataset, view: int):
-        self.dataset, self.view = dataset, view
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Those of the dataset."""
-        return self.dataset.splits
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the dataset: the same pictures, and the view is in the ids."""
-        return self.dataset.fingerprint
-
-    def examples(self, split: str) -> Sequence[Example]:
-        """The examples of a split, as seen in this view."""
-        found = self.dataset.examples(split)
-        return [replace(e, id=f"{e.id} in view {self.view} of {WAYS}", view=self.view) for e in found]
-
-
-class Mirrored:
-    """A dataset whose split "train" also holds each picture in a mirror; its other splits are as they were.
-
-    Args:
-        dataset: Dataset, with English captions.
-
-    Example:
-        >>> from training.datasets import DATASETS
-        >>> scenes = DATASETS.build("synthetic_scenes(train=10)")
-        >>> len(Mirrored(scenes).examples("train"))
-        20
     """
 
     def __init__(self, dataset: Dataset):
@@ -63,8 +30,40 @@ class Mirrored:
 
     @property
     def fingerprint(self) -> str:
-        """That of the dataset: the same pictures, and the mirror is in the ids."""
+        """That of the dataset: the pictures are the same, how they are seen is in the ids."""
         return self.dataset.fingerprint
+
+
+class Viewed(_OfTheSame):
+    """A dataset whose pictures are taken otherwise; the captions stay.
+
+    Args:
+        dataset: Dataset.
+        view: int, 1 or more. Which way.
+    """
+
+    def __init__(self, dataset: Dataset, view: int):
+        super().__init__(dataset)
+        self.view = view
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """The examples of a split, as seen in this view."""
+        found = self.dataset.examples(split)
+        return [replace(e, id=f"{e.id} in view {self.view} of {WAYS}", view=self.view) for e in found]
+
+
+class Mirrored(_OfTheSame):
+    """A dataset whose split "train" also holds each picture in a mirror; its other splits are as they were.
+
+    Args:
+        dataset: Dataset, with English captions.
+
+    Example:
+        >>> from training.datasets import DATASETS
+        >>> scenes = DATASETS.build("synthetic_scenes(train=10)")
+        >>> len(Mirrored(scenes).examples("train"))
+        20
+    """
 
     def examples(self, split: str) -> Sequence[Example]:
         """The examples of a split; those of "train", then all of them in a mirror."""
