@@ -3,9 +3,9 @@
     python training/human_agreement.py --captions dataset_flickr8k.json --ratings ExpertAnnotations.txt
 
 Each row of the ratings names a picture, a caption of Flickr8k (`file.jpg#number`), often another picture's, and what
-three experts thought of the pair, from 1 to 4 (Hodosh et al. 2013, section 4.3). The caption is scored against the five
+three experts thought of the pair, from 1 to 4 (Hodosh et al. 2013). The caption is scored against the five
 captions of the picture; pairs whose caption is one of these five are left out, and each rating counts by itself, as is
-usual (Hessel et al. 2021, "CLIPScore", section 4.1, where CIDEr gets 43.9).
+usual (Hessel et al. 2021, "CLIPScore", where CIDEr gets 43.9).
 """
 
 from __future__ import annotations

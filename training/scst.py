@@ -2,10 +2,10 @@
 
 For a picture with samples c_1 .. c_n of reward r_i, CIDEr-D against its references, the gradient is that of
 
-    - sum_i (r_i - b_i) log p(c_i)                               (Rennie et al. 2017, eq. 7)
+    - sum_i (r_i - b_i) log p(c_i)                               (Rennie et al. 2017, section 3)
 
 with the mean reward of the other samples as baseline b_i (Luo 2020, "A better variant of self-critical sequence
-training", eq. 5), or the reward of the greedy caption (Rennie et al. 2017, eq. 8). The references themselves may stay
+training"), or the reward of the greedy caption (Rennie et al. 2017). The references themselves may stay
 in the loss beside it, so that sentences stay sentences. Document frequencies are those of the training captions, and
 the end counts as a word: without it the model learns to break off.
 

@@ -23,7 +23,7 @@ _BASE = 1_000_003
 class Consensus(Strategy):
     """Minimum Bayes risk over a beam: the caption that is likest all captions found, by shared runs of words.
 
-    Kumar & Byrne 2004, "Minimum Bayes-Risk Decoding for Statistical Machine Translation", equation 4, with the
+    Kumar & Byrne 2004, "Minimum Bayes-Risk Decoding for Statistical Machine Translation", with the
     captions of a beam search for evidence and candidates alike. The gain of caption a, were b the right one, is the
     F1 of their n-grams, averaged over n = 1 ... 4; b counts by its probability to the power of `sharpness`. A
     caption's `score` is its expected gain, from 0 to 1.
