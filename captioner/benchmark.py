@@ -31,7 +31,7 @@ class Cost:
     Attributes:
         source: str. What was loaded.
         engine: str. Who ran it.
-        megabytes: float. Size on disk, in 10^6 bytes.
+        megabytes: float or None. Size on disk, in 10^6 bytes; None for a served model.
         first: float. Seconds from the start of a process to its first sentence, median over the starts.
         first_memory: float or None. Most memory a process has held by then, in 10^6 bytes; None where the system
             does not tell.
@@ -42,7 +42,7 @@ class Cost:
 
     source: str
     engine: str
-    megabytes: float
+    megabytes: float | None
     first: float
     first_memory: float | None
     latencies: tuple[float, ...]
@@ -109,7 +109,7 @@ def cost(
     return Cost(
         source=source,
         engine=runs[0]["engine"],
-        megabytes=_size(Path(source)) / 1e6,
+        megabytes=_size(Path(source)) / 1e6 if Path(source).exists() else None,
         first=statistics.median(run["first"] for run in runs),
         first_memory=max((run["first_memory"] for run in runs if run["first_memory"]), default=None),
         latencies=tuple(seconds for run in runs for seconds in run["latencies"]),

@@ -9,6 +9,7 @@ pytest.importorskip("ai_edge_litert")
 
 import captioner
 from captioner import benchmark, cli
+from captioner.cli import bench
 from captioner.errors import EngineError, SpecError
 from captioner.pixels import drawn
 
@@ -61,6 +62,21 @@ def test_sizes_leave_out_what_was_exported_into_a_folder(tiny_bundle, tmp_path):
     (tmp_path / "1" / "variables" / "data").write_bytes(bytes(70))
     (tmp_path / "1" / "saved_model.pb").write_bytes(bytes(7))
     assert benchmark._size(tmp_path / "1") == 77
+
+
+def test_a_served_model_has_no_size_here(monkeypatch):
+    ran = {
+        "engine": "http",
+        "first": 1.0,
+        "first_memory": None,
+        "latencies": [0.1],
+        "memory": None,
+        "caption": "",
+    }
+    monkeypatch.setattr(benchmark, "_process", lambda *_: ran)
+    cost = benchmark.cost("http://host:8501/dogs", ["dog.jpg"], starts=1)
+    assert cost.megabytes is None
+    assert bench._row(cost, cost.latency()).split()[:3] == ["?", "1.00", "?"]
 
 
 @pytest.mark.parametrize("option", ["rounds", "starts", "threads"])

@@ -57,14 +57,17 @@ def test_agreement_is_tau_c():
     ("name", "text", "says"),
     [
         ("captions.json", "{}", "expected a Karpathy JSON file"),
-        ("captions.json", None, "cannot read the captions"),
+        ("captions.json", None, "cannot read the captions file"),
         ("ratings.txt.gz", "dog.jpg cat.jpg#0 1", "in line 1"),
         ("ratings.txt.gz", "dog.jpg\tcat.jpg#0\tgood", "in line 1"),
         ("ratings.txt.gz", "a.jpg\tb.jpg#0\t1", "none of the rated pairs"),
     ],
 )
 def test_a_wrong_file_is_one_line(files, tmp_path, capsys, name, text, says):
-    (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
+    data = b"" if text is None else text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    if text is None:
+        (tmp_path / name).unlink()
     assert human_agreement.main(files) == 2
     error = capsys.readouterr().err
     assert error.startswith("human_agreement: ") and says in error and error.count("\n") == 1

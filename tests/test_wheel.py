@@ -27,9 +27,7 @@ def pip(*command, python=sys.executable):
         cwd=ROOT,
         env=BARE,
     )
-    if ran.returncode and any(
-        sign in ran.stderr for sign in ("connection", "No matching distribution", "resolve")
-    ):
+    if ran.returncode and "connection broken" in ran.stderr:
         pytest.skip(f"needs a package registry: {ran.stderr.strip().splitlines()[-1]}")
     assert ran.returncode == 0, ran.stderr
 

@@ -6,7 +6,6 @@ Left and right are another matter, since captions speak of them: see `data.mirro
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
 # The least share of a picture that stays, the most that its shape changes, and how far light and colours stray.
 LEAST_AREA, SHAPE, LIGHT, CONTRAST, COLOUR = 0.6, 1.2, 0.15, 0.25, 0.3
@@ -30,6 +29,8 @@ def augmented(pixels: np.ndarray, seed: np.ndarray) -> np.ndarray:
         >>> augmented(grey, np.array([1, 2])).shape
         (2, 8, 8, 3)
     """
+    import tensorflow as tf  # datasets are read, and their mistakes told, without it
+
     draw = np.random.default_rng(seed)
     count, height, width, _ = pixels.shape
     area = draw.uniform(LEAST_AREA, 1.0, count)

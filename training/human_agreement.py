@@ -11,36 +11,27 @@ usual (Hessel et al. 2021, "CLIPScore", where CIDEr gets 43.9).
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics import METRICS
 from captioner.text import words
+from training.datasets.flickr import read_text
 
 # The figure of each metric that is compared; of a single sentence, BLEU-4 is mostly 0.
 FIGURES = {"bleu": "BLEU-1", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
 
 
-def read_text(path: Path, what: str) -> str:
-    """The text of a file, plain or gzipped."""
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(
-            f"cannot read the {what} {str(path)!r}: {getattr(error, 'strerror', None) or error}"
-        ) from None
-
-
 def read_captions(path: Path) -> dict[str, list[str]]:
     """The captions of every picture in a Karpathy JSON file, by its file name."""
     try:
-        images = json.loads(read_text(path, "captions"))["images"]
+        images = json.loads(read_text(path))["images"]
         return {image["filename"]: [s["raw"] for s in image["sentences"]] for image in images}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -98,13 +98,13 @@ def _pictures(given: list[str], place: Path) -> list[str]:
 
 
 def _row(cost: benchmark.Cost, first: float) -> str:
-    def held(megabytes: float | None) -> str:
-        return "?" if megabytes is None else f"{megabytes:.0f}"
+    def held(megabytes: float | None, digits: int = 0) -> str:
+        return "?" if megabytes is None else f"{megabytes:.{digits}f}"
 
     low, median, high = (1e3 * cost.latency(share) for share in (0.0, 0.5, 0.95))
     return (
-        f"{cost.megabytes:>8.1f}{cost.first:>8.2f}{held(cost.first_memory):>7}{low:>9.1f}{median:>9.1f}{high:>9.1f}"
-        f"{held(cost.memory):>7}{first / cost.latency():>7.1f}x  {cost.source}"
+        f"{held(cost.megabytes, 1):>8}{cost.first:>8.2f}{held(cost.first_memory):>7}"
+        f"{low:>9.1f}{median:>9.1f}{high:>9.1f}{held(cost.memory):>7}{first / cost.latency():>7.1f}x  {cost.source}"
     )
 
 

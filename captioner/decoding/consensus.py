@@ -31,7 +31,6 @@ class Consensus(Strategy):
     Args:
         width: int. K, the beams an image, all of which vote. Defaults to `10`.
         sharpness: float, 0 or more. At 0 all captions count alike, at 1 by their probabilities. Defaults to `0.2`.
-        length_penalty: float. As in `beam`; it only says when the search may stop. Defaults to `0.6`.
         n_best: int. Captions returned, best first. Defaults to `1`.
         **rules: options of every strategy, see `RULES`.
 
@@ -47,7 +46,6 @@ class Consensus(Strategy):
         self,
         width: int = 10,
         sharpness: float = 0.2,
-        length_penalty: float = 0.6,
         n_best: int = 1,
         **rules: Any,
     ):
@@ -56,7 +54,7 @@ class Consensus(Strategy):
         if not number or not 0 <= sharpness < math.inf:
             raise SpecError(f"sharpness expects a number of at least 0, got {sharpness!r}")
         self.sharpness = float(sharpness)
-        super().__init__(LengthPenalty(length_penalty), width, n_best, **rules)
+        super().__init__(LengthPenalty(), width, n_best, **rules)
         self.candidates = width
 
     def fit(self, size: int) -> None:

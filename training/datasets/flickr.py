@@ -63,20 +63,25 @@ def flickr(
     pictures = existing_folder("flickr", folder)
     path = Path(captions).expanduser()
     bad = BadRows("flickr", bad_rows, max_bad)
-    text = _read_text(path)
+    text = read_text(path)
     if path.name.removesuffix(".gz").endswith(".json"):
         return collect("flickr", pictures, _karpathy(path, text), bad)
     return collect("flickr", pictures, _token(path, text, Path(splits) if splits else path.parent), bad)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, what: str = "captions") -> str:
+    """The text of a file, plain or gzipped.
+
+    Raises:
+        DataError: naming the file and, by `what`, its kind, if it cannot be read or is no UTF-8.
+    """
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read the captions file {path}: {reason}") from None
+        raise DataError(f"cannot read the {what} file {path}: {reason}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,7 +128,7 @@ def _token(path: Path, text: str, splits: Path) -> Iterator[Entry]:
             raise DataError(
                 f"expected the list of {split} pictures in {splits} as {' or '.join(names)}, found neither"
             )
-        for number, line in enumerate(_read_text(found).split("\n"), 1):
+        for number, line in enumerate(read_text(found).split("\n"), 1):
             name = line.strip()
             if name and name not in captions and f"{name}.jpg" in captions:
                 name += ".jpg"
