@@ -218,6 +218,15 @@ def test_cider_equals_the_equations(n):
     assert expected.max() > 1 and expected[3] == expected[4] == 0
 
 
+def test_cider_of_references_too_short_for_an_ngram():
+    """No reference of four words: there is no table of 4-grams, whatever the candidates hold."""
+    references = [[["a", "dog", "runs"], ["a", "red", "dog"]], [["a", "cat", "sits"]], [["the", "grass"]]]
+    candidates = [["a", "dog", "runs"], ["a", "big", "cat", "sits", "on", "grass"], ["the", "grass"]]
+    found = CiderD().score(candidates, references)
+    np.testing.assert_allclose(found.per_image["CIDEr-D"], 100 * np.array(slow_cider(candidates, references)))
+    assert found.per_image["CIDEr-D"][0] > 0
+
+
 def test_cider_with_the_frequencies_of_another_corpus():
     candidates, references = made_up_world(images=40, seed=2)
     _, corpus = made_up_world(images=90, seed=3)

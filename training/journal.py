@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from training import report
 from training.checkpoint import write_text
 from training.datasets import Example
 
@@ -73,6 +74,14 @@ class Journal:
         write_text(path, before + f"epoch {epoch}\n" + "".join(f"  {line}\n" for line in lines))
         with self._writer().as_default(step=epoch):
             tf.summary.text("captions", "\n\n".join(lines))
+
+    def report(self) -> None:
+        """The page of the run so far, `report.html`. A page is no reason to stop: what goes wrong is told in a line."""
+        try:
+            report.write([self.out])
+        except Exception as error:
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            print(f"no report.html, training goes on: {said}", flush=True)
 
     def predictions(self, split: str, captions: Sequence[str], examples: Sequence[Example]) -> None:
         """Every caption of a split, and its references, as `captioner evaluate` reads them."""

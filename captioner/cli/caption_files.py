@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from captioner.errors import DataError
 from captioner.types import Caption
 
@@ -21,10 +23,12 @@ def read_predictions(path: str) -> dict[str, Caption]:
         path: str. A `.json`, `.jsonl`, `.csv` or `.tsv` file.
 
     Returns:
-        dict of picture to `Caption`; one that failed has its `error`.
+        dict of picture to `Caption`; one that failed has its `error`, and one whose row has `attention` has that,
+        `words` and `word_logp`.
 
     Raises:
-        DataError: if the file is missing or of another kind, lacks a column, or names a picture twice.
+        DataError: if the file is missing or of another kind, lacks a column, names a picture twice, or has an
+            attention that is not one map a word.
     """
     found: dict[str, Caption] = {}
     for where, image, row in _rows(path):
@@ -33,7 +37,7 @@ def read_predictions(path: str) -> dict[str, Caption]:
                 f"{where}: expected one prediction for each picture, got a second one for {image!r}"
             )
         error = row.get("error") or None
-        found[image] = Caption("" if error else _text(row, where), error=error)
+        found[image] = Caption("", error=error) if error else _caption(row, where)
     return found
 
 
@@ -91,6 +95,34 @@ def _text(row: Mapping[str, Any], where: str) -> str:
             f"{where}: expected a column {' or '.join(_CAPTION)} with text, got {', '.join(map(str, row))}"
         )
     return text
+
+
+def _caption(row: Mapping[str, Any], where: str) -> Caption:
+    """A caption with its attention, if the row has one."""
+    text, attention = _text(row, where), row.get("attention")
+    spoken, logp = row.get("words"), row.get("word_logp")
+    if attention is None or attention == spoken == []:
+        return Caption(text)
+    if not (isinstance(spoken, list) and all(isinstance(word, str) for word in spoken)):
+        raise DataError(f"{where}: expected words, a list of strings, beside attention, got {spoken!r:.60}")
+    if not (isinstance(logp, list) and len(logp) == len(spoken) and all(map(_is_number, logp))):
+        raise DataError(f"{where}: expected word_logp, {len(spoken)} log-probabilities, got {logp!r:.60}")
+    try:
+        maps = np.array(attention, np.float32)
+    except (TypeError, ValueError):  # ragged, or no numbers
+        maps = np.empty(0, np.float32)
+    fits = maps.ndim == 3 and len(maps) == len(spoken) and maps.size and bool(np.all(maps >= 0))
+    if not fits or not np.isfinite(maps).all():
+        raise DataError(
+            f"{where}: expected attention, {len(spoken)} maps (one a word) of rows of numbers from 0 to 1, "
+            f"got {attention!r:.60}"
+        )
+    return Caption(text, words=tuple(spoken), word_logp=tuple(logp), attention=maps)
+
+
+def _is_number(value: Any) -> bool:
+    # Rounding may lift a sure word's a little above 0.
+    return isinstance(value, int | float) and not isinstance(value, bool) and value < 1
 
 
 def _json(text: str, path: str) -> Iterator[tuple[str, Any]]:

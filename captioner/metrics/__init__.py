@@ -7,6 +7,6 @@ they differ.
 
 from captioner.metrics.base import Scores
 from captioner.metrics.cider import CiderD, CiderReward
-from captioner.metrics.evaluation import DEFAULT_METRICS, METRICS, evaluate
+from captioner.metrics.evaluation import DEFAULT_METRICS, METRICS, Scored, evaluate, scored
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "CiderD", "CiderReward", "Scores", "evaluate"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "CiderD", "CiderReward", "Scored", "Scores", "evaluate", "scored"]

@@ -7,7 +7,7 @@ any other rule that was applied to both sides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +28,8 @@ class Scores:
         figures: dict of str to float. One figure for the corpus under each name. Not always the mean over
             images.
         per_image: dict of str to float64 array [B], in the order of the candidates; a subset of the names.
+        counts: array [B, S] or None. Where figures are no means over images, what is added up over images instead.
+        combine: function from such sums [S] to figures, or None. Of `counts.sum(0)` it gives `figures`.
 
     Example:
         >>> Scores({"ROUGE-L": 50.0}, {"ROUGE-L": np.array([100.0, 0.0])}).figures
@@ -36,6 +38,8 @@ class Scores:
 
     figures: dict[str, float]
     per_image: Mapping[str, np.ndarray] = field(default_factory=dict)
+    counts: np.ndarray | None = None
+    combine: Callable[[np.ndarray], dict[str, float]] | None = None
 
 
 class Metric(Protocol):

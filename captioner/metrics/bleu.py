@@ -13,6 +13,7 @@ points, x100, where no caption is long enough to hold such an n-gram).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -51,32 +52,34 @@ class Bleu:
             MissingDependency: if nltk is not installed.
         """
         check(candidates, references)
-        try:
-            from nltk.translate import bleu_score as nltk_bleu
-        except ImportError:
-            raise MissingDependency("nltk", "train", "BLEU") from None
-        names = [f"BLEU-{k}" for k in range(1, self.n + 1)]
-        orders = range(1, self.n + 1)
-        matches = np.zeros((len(candidates), self.n), np.int64)
-        totals = np.zeros((len(candidates), self.n), np.int64)
-        lengths = np.array([len(candidate) for candidate in candidates])
-        closest = np.zeros(len(candidates), np.int64)
+        nltk_bleu = _nltk()
+        counts = np.zeros((len(candidates), 2 * self.n + 2), np.int64)
         for i, (candidate, captions) in enumerate(zip(candidates, references, strict=True)):
-            closest[i] = nltk_bleu.closest_ref_length(captions, len(candidate))
-            for k in orders:
-                matches[i, k - 1] = nltk_bleu.modified_precision(captions, candidate, k).numerator
-                totals[i, k - 1] = max(0, len(candidate) - k + 1)
-        brevity = nltk_bleu.brevity_penalty
-        corpus = _geometric(matches.sum(0), totals.sum(0)) * brevity(int(closest.sum()), int(lengths.sum()))
-        rows = [
-            _geometric(matches[i], totals[i]) * brevity(int(closest[i]), int(lengths[i]))
-            for i in range(len(candidates))
-        ]
-        each = 100 * np.array(rows)
-        return Scores(
-            {name: 100 * float(corpus[k]) for k, name in enumerate(names)},
-            {name: each[:, k] for k, name in enumerate(names)},
-        )
+            for k in range(1, self.n + 1):
+                counts[i, k - 1] = nltk_bleu.modified_precision(captions, candidate, k).numerator
+                counts[i, self.n + k - 1] = max(0, len(candidate) - k + 1)
+            counts[i, -2:] = nltk_bleu.closest_ref_length(captions, len(candidate)), len(candidate)
+        rows = [self.combine(row) for row in counts]
+        each = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return Scores(self.combine(counts.sum(0)), each, counts, self.combine)
+
+    def combine(self, sums: np.ndarray) -> dict[str, float]:
+        """BLEU-1 ... BLEU-n, x100, of matches and totals of each order, closest reference length and length.
+
+        Args:
+            sums: whole numbers [2 n + 2], of one image or summed over any images.
+        """
+        brevity = _nltk().brevity_penalty(int(sums[-2]), int(sums[-1]))
+        means = _geometric(sums[: self.n], sums[self.n : 2 * self.n]) * brevity
+        return {f"BLEU-{k}": 100 * float(mean) for k, mean in enumerate(means, 1)}
+
+
+def _nltk() -> Any:
+    try:
+        from nltk.translate import bleu_score
+    except ImportError:
+        raise MissingDependency("nltk", "train", "BLEU") from None
+    return bleu_score
 
 
 def _geometric(matches: np.ndarray, totals: np.ndarray) -> np.ndarray:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from captioner.errors import DataError
 from captioner.metrics.base import Candidates, References, Scores
@@ -71,6 +74,59 @@ def evaluate(
         >>> evaluate(predictions, references, metrics=["rouge_l", "exact_match"])
         {'ROUGE-L': 50.0, 'exact match': 50.0}
     """
+    return scored(predictions, references, official, metrics, training, allow_empty).figures
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Captions in words, image by image in one order, and everything that the metrics said.
+
+    Attributes:
+        names: list of image ids, [B].
+        texts: list of str [B]. The predictions.
+        captions: list of lists of str [B]. The references.
+        candidates: list of lists of words, [B].
+        references: list of lists of lists of words, [B].
+        scores: list of `Scores`, a metric each.
+    """
+
+    names: list[Any]
+    texts: list[str]
+    captions: list[list[str]]
+    candidates: Candidates
+    references: References
+    scores: list[Scores]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """All figures by name, as `evaluate` returns them."""
+        return {name: value for each in self.scores for name, value in each.figures.items()}
+
+    @property
+    def per_image(self) -> dict[str, np.ndarray]:
+        """The figures that every image has, by name: float64 [B]."""
+        return {name: values for each in self.scores for name, values in each.per_image.items()}
+
+
+def scored(
+    predictions: Predictions,
+    references: ReferenceTexts,
+    official: bool = False,
+    metrics: Iterable[str | Spec] = DEFAULT_METRICS,
+    training: Iterable[str] | None = None,
+    allow_empty: bool = False,
+) -> Scored:
+    """Scores as `evaluate` does, and returns what it was done with, and the figures of every image.
+
+    Args:
+        predictions, references, official, metrics, training, allow_empty: as for `evaluate`.
+
+    Returns:
+        `Scored`.
+
+    Raises:
+        DataError, SpecError, MissingDependency: as `evaluate`.
+    """
     texts, captions, names = _aligned(predictions, references)
     candidates = [words(text) for text in texts]
     wanted = [[words(caption) for caption in image] for image in captions]
@@ -79,25 +135,29 @@ def evaluate(
     )
     if not allow_empty:
         _refuse("predictions without a word", [n for n, c in zip(names, candidates, strict=True) if not c])
-    figures: dict[str, float] = {}
+    found: list[Scores] = []
     for spec in metrics:
         row = METRICS[parse_spec(spec).name]
         takes_training = training is not None and "training" in inspect.signature(row).parameters
         metric = METRICS.build(spec, **({"training": training} if takes_training else {}))
-        figures |= metric.score(candidates, wanted).figures
+        found.append(metric.score(candidates, wanted))
     if official:
-        figures |= {f"official {name}": value for name, value in _official(texts, captions).items()}
-    return figures
+        found += _official(texts, captions)
+    return Scored(names, texts, captions, candidates, wanted, found)
 
 
-def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> dict[str, float]:
+def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> list[Scores]:
     # One run of the tokeniser for everything: starting Java is most of its time.
     sizes = [len(image) for image in captions]
     tokens = iter(ptb_words([*texts, *(caption for image in captions for caption in image)]))
     candidates: Candidates = [next(tokens) for _ in texts]
     references: References = [[next(tokens) for _ in range(size)] for size in sizes]
-    found: dict[str, Scores] = official_scores(candidates, references)
-    return {name: value for scores in found.values() for name, value in scores.figures.items()}
+    found = official_scores(candidates, references).values()
+    return [Scores(_called_official(each.figures), _called_official(each.per_image)) for each in found]
+
+
+def _called_official(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"official {name}": value for name, value in values.items()}
 
 
 def _aligned(

@@ -63,7 +63,8 @@ class NgramIndex:
         beyond = max(size, int(grams.max(initial=0)) + 1)
         row, gram, count = count_ngrams(rows, grams, beyond)
         known = gram < size
-        value = count * np.where(known, self.idf[np.where(known, gram, 0)], log_number)
+        value = count * log_number
+        value[known] = count[known] * self.idf[gram[known]]
         norm = np.sqrt(np.bincount(row, value**2, len(images)))
         row, gram, value = row[known], gram[known], value[known]
         wanted = images[row] * size + gram

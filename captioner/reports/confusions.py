@@ -1,0 +1,83 @@
+"""Which words a model says that no reference has, and which it should have said instead.
+
+A word is *invented* if the caption has it and no reference of the picture does, and *missed* if at least half of the
+references have it and the caption does not. Which of the missed words an invented one stands for is not known: each
+gets an equal share of it. Function words are left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from captioner.metrics import Scored
+from captioner.metrics.endings import FUNCTION_WORDS
+
+# Beside those that no caption should end on: words that say nothing of what is seen.
+LEFT_OUT = FUNCTION_WORDS | frozenset(
+    ["as", "be", "been", "being", "it", "he", "she", "they", "them", "him", "himself", "herself", "itself"]
+    + ["was", "were", "has", "have", "there", "these", "those", "which", "who", "while", "into", "onto"]
+    + ["some", "other", "another", "s", "through", "over", "around", "along", "up", "down", "out", "off"]
+)
+
+
+def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
+    """The most frequent confusions of one model.
+
+    Args:
+        model: Scored.
+        most: int, default 15. At most so many of each kind.
+
+    Returns:
+        dict with "pairs" (list of said, missed, weight), "invented" and "missed" (lists of word, count), most frequent
+        first, each with an example: image and caption of the first picture where it happens.
+
+    Example:
+        >>> from captioner.metrics import scored
+        >>> world = scored({"1.jpg": "a cat sleeps"}, {"1.jpg": ["A dog sleeps ."]}, metrics=["exact_match"])
+        >>> confusions(world)["pairs"][0]["said"], confusions(world)["pairs"][0]["missed"]
+        ('cat', 'dog')
+    """
+    pairs: Counter[tuple[str, str]] = Counter()
+    invented: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    first: dict[Any, int] = {}
+    for i, (candidate, references) in enumerate(zip(model.candidates, model.references, strict=True)):
+        said = set(candidate)
+        theirs = Counter(word for reference in references for word in set(reference))
+        wrong = sorted(said - set(theirs) - LEFT_OUT)
+        wanted = {word for word, number in theirs.items() if 2 * number >= len(references)}
+        absent = sorted(wanted - said - LEFT_OUT)
+        invented.update(wrong)
+        missed.update(absent)
+        for word in wrong:
+            first.setdefault(("invented", word), i)
+            for other in absent:
+                pairs[word, other] += 1 / len(absent)  # type: ignore[assignment]
+                first.setdefault((word, other), i)
+        for word in absent:
+            first.setdefault(("missed", word), i)
+
+    def example(key: Any) -> dict[str, str]:
+        i = first[key]
+        return {"image": str(model.names[i]), "caption": model.texts[i]}
+
+    def listed(kind: str, counts: Counter[str]) -> list[dict[str, Any]]:
+        return [
+            {"word": word, "count": count, "example": example((kind, word))}
+            for word, count in _most(counts, most)
+        ]
+
+    return {
+        "pairs": [
+            {"said": pair[0], "missed": pair[1], "weight": weight, "example": example(pair)}
+            for pair, weight in _most(pairs, most)
+        ],
+        "invented": listed("invented", invented),
+        "missed": listed("missed", missed),
+    }
+
+
+def _most(counts: Counter[Any], most: int) -> list[tuple[Any, Any]]:
+    """The most frequent, equals by name; sums of thirds are equal when they differ by rounding alone."""
+    return sorted(counts.items(), key=lambda item: (-round(item[1], 9), item[0]))[:most]

@@ -1,0 +1,189 @@
+"""Every figure of a report on captions, as plain data that JSON can hold; the page shows this and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from captioner.bundle import version
+from captioner.metrics import Scored
+from captioner.reports import bootstrap
+from captioner.reports.confusions import confusions
+
+KIND = "captioner evaluation"
+RANKING = "CIDEr-D"  # the figure that pictures are ordered by
+_STEPS = (1, 2, 5, 10, 20, 25, 50, 100)  # widths of a bar of the histogram
+
+
+def evaluation(
+    models: Sequence[Scored], names: Sequence[str], resamples: int = 1000, shown: int = 6
+) -> dict[str, Any]:
+    """Everything that a report says of one model or two.
+
+    Args:
+        models: one or two `Scored` of the same pictures in the same order, with CIDEr-D among their figures.
+        names: what to call them.
+        resamples: int, default 1000. How often pictures are drawn for the spread.
+        shown: int, default 6. Pictures in each group of examples.
+
+    Returns:
+        dict of plain JSON. What is said of each model is a list in their order.
+    """
+    first = models[0]
+    return {
+        "kind": KIND,
+        "captioner": version(),
+        "names": list(names),
+        "pictures": len(first.names),
+        "references": sum(len(image) for image in first.captions),
+        "bootstrap": {"resamples": resamples, "percent": bootstrap.PERCENT, "seed": bootstrap.SEED},
+        "scores": _scores(models, resamples),
+        "cider_d": _distribution([model.per_image[RANKING] for model in models]),
+        "examples": _examples(models, shown),
+        "confusions": [confusions(model) for model in models],
+        "lengths": _lengths(models),
+        "vocabulary": _vocabulary(models),
+        "images": [
+            {"image": str(name), RANKING: [float(model.per_image[RANKING][i]) for model in models]}
+            for i, name in enumerate(first.names)
+        ],
+    }
+
+
+def _scores(models: Sequence[Scored], resamples: int) -> list[dict[str, Any]]:
+    drawn = bootstrap.resampled(models, resamples)
+    rows = []
+    for name in models[0].figures:
+        nothing = {"error": None, "low": None, "high": None}
+        row: dict[str, Any] = {
+            "name": name,
+            "models": [
+                {"value": model.figures[name]} | (bootstrap.spread(found[name]) if name in found else nothing)
+                for model, found in zip(models, drawn, strict=True)
+            ],
+        }
+        if len(models) == 2:
+            apart: dict[str, Any] = {"value": models[0].figures[name] - models[1].figures[name]}
+            if all(name in found for found in drawn):
+                differences = drawn[0][name] - drawn[1][name]
+                higher = {"higher": 100 * float((differences > 0).mean())}
+                apart |= bootstrap.spread(differences) | higher
+            else:
+                apart |= nothing | {"higher": None}
+            row["difference"] = apart
+        rows.append(row)
+    return rows
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    return {
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "lowest": float(values.min()),
+        "highest": float(values.max()),
+    }
+
+
+def _distribution(values: Sequence[np.ndarray]) -> dict[str, Any]:
+    top = max(float(each.max()) for each in values)
+    step = next((step for step in _STEPS if top <= 25 * step), _STEPS[-1])
+    edges = np.arange(0, top + step, step, dtype=np.float64)
+    edges = edges if len(edges) > 1 else np.array([0.0, step])
+    return {
+        "edges": edges.tolist(),
+        "models": [
+            {"counts": np.histogram(each, edges)[0].tolist(), "zero": int((each < 1e-9).sum())}
+            | _summary(each)
+            for each in values
+        ],
+    }
+
+
+def _examples(models: Sequence[Scored], shown: int) -> list[dict[str, Any]]:
+    """Groups of pictures: key, and the pictures in the order in which they are shown."""
+    scores = [model.per_image[RANKING] for model in models]
+    order = np.argsort(-scores[0], kind="stable").tolist()
+    groups: list[tuple[str, list[int]]] = []
+    if len(models) == 2:
+        apart = scores[0] - scores[1]
+        by = np.argsort(-apart, kind="stable").tolist()
+        groups.append(("first better", [i for i in by if apart[i] > 0][:shown]))
+        groups.append(("second better", [i for i in by[::-1] if apart[i] < 0][:shown]))
+    each = min(shown, len(order) // 3)
+    if each:
+        middle = (len(order) - each) // 2
+        groups += [
+            ("best", order[:each]),
+            ("median", order[middle : middle + each]),
+            ("worst", order[::-1][:each]),
+        ]
+    else:
+        groups.append(("all", order))
+    return [
+        {"group": group, "pictures": [_example(models, i) for i in chosen]}
+        for group, chosen in groups
+        if chosen
+    ]
+
+
+def _example(models: Sequence[Scored], i: int) -> dict[str, Any]:
+    return {
+        "place": i,
+        "image": str(models[0].names[i]),
+        "references": models[0].captions[i],
+        "models": [
+            {"caption": model.texts[i], RANKING: float(model.per_image[RANKING][i])} for model in models
+        ],
+    }
+
+
+def _lengths(models: Sequence[Scored]) -> dict[str, Any]:
+    """Words a caption: of all references, and of each model. Shares are percent of the captions, from 0 words on."""
+    references = np.array([len(caption) for image in models[0].references for caption in image])
+    said = [np.array([len(caption) for caption in model.candidates]) for model in models]
+    top = int(max(each.max() for each in (references, *said)))
+
+    def measured(values: np.ndarray) -> dict[str, Any]:
+        shares = 100 * np.bincount(values, minlength=top + 1) / len(values)
+        return _summary(values) | {"shares": shares.tolist()}
+
+    return {"references": measured(references), "models": [measured(each) for each in said]}
+
+
+def _vocabulary(models: Sequence[Scored]) -> dict[str, Any]:
+    theirs = Counter(word for image in models[0].references for caption in image for word in caption)
+    return {
+        "references": {"words": len(theirs), **_coverage(theirs)},
+        "models": [_said(model, theirs) for model in models],
+    }
+
+
+def _said(model: Scored, theirs: Counter[str]) -> dict[str, Any]:
+    spoken = Counter(word for caption in model.candidates for word in caption)
+    sentences = Counter(" ".join(caption) for caption in model.candidates)
+    number = len(model.candidates)
+    frequent = sorted(sentences.items(), key=lambda item: (-item[1], item[0]))[:10]
+    return {
+        "words": len(spoken),
+        **_coverage(spoken),
+        "of references": 100 * len(set(spoken) & set(theirs)) / len(theirs),
+        "unique": 100 * len(sentences) / number,
+        "frequent": [
+            {"caption": caption, "count": count, "share": 100 * count / number} for caption, count in frequent
+        ],
+    }
+
+
+def _coverage(counts: Counter[str]) -> dict[str, int]:
+    """How many of the most frequent words make half, and nine tenths, of all that is said."""
+    running = np.cumsum(sorted(counts.values(), reverse=True))
+    total = sum(counts.values())
+    if not total:
+        return {"half": 0, "nine tenths": 0}
+    return {
+        "half": int(np.searchsorted(running, 0.5 * total)) + 1,
+        "nine tenths": int(np.searchsorted(running, 0.9 * total)) + 1,
+    }

@@ -1,0 +1,145 @@
+"""From data to one file of HTML, and the same data as JSON beside it. Needs Jinja2.
+
+Templates show a figure by its place in the data, `{{ show("scores.0.models.0.value") }}`, and by no other way: the
+element then carries that place as `data-path`, and what it shows cannot differ from the JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import DataError, MissingDependency
+from captioner.reports import charts
+
+_HERE = Path(__file__).parent
+
+
+def require() -> None:
+    """Raises MissingDependency where Jinja2 or matplotlib is not installed."""
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        raise MissingDependency("jinja2", "report", "a report") from None
+    charts.require()
+
+
+def files(out: str | os.PathLike[str], kind: str, overwrite: bool) -> tuple[Path, Path]:
+    """The two files of a report, if they may be written.
+
+    Args:
+        out: path ending in .html.
+        kind: str. What the data of such a report say they are.
+        overwrite: bool. Whether a report that is there may be replaced.
+
+    Returns:
+        Paths of the HTML and of the JSON beside it.
+
+    Raises:
+        DataError: for another ending, if a file is there, or if with `overwrite` the JSON is none of ours.
+    """
+    page = Path(out)
+    if page.suffix.lower() != ".html":
+        raise DataError(f"expected a report's file to end in .html, got {page}")
+    data = page.with_suffix(".json")
+    for path in (page, data):
+        if path.exists() and not (overwrite and path.is_file()):
+            raise DataError(f"{path} is there already: name another file, or overwrite it (--overwrite)")
+    # Somebody's own captions may lie there under this name.
+    if data.exists() and _kind(data) != kind:
+        raise DataError(f"{data} is no JSON of a report, and would be lost: name another file than {page}")
+    return page, data
+
+
+def write(
+    paths: tuple[Path, Path], template: str, data: dict[str, Any], folder: Path = _HERE, **more: Any
+) -> Path:
+    """Writes both files, each whole or not at all.
+
+    Args:
+        paths: what `files` returned.
+        template: str. Name of the template.
+        data: dict of plain JSON, with its "kind".
+        folder: Path, default that of this package. Where the template lies.
+        more: what the template needs beside figures: charts and pictures.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DataError: if the disk refuses.
+    """
+    page, beside = paths
+    text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    html = render(template, data, folder, **more)
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in ((beside, text), (page, html)):
+            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            try:
+                aside.write_text(content, encoding="utf-8", errors="replace")
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write {page}: {error.strerror or error}") from None
+    return page
+
+
+def render(template: str, data: dict[str, Any], folder: Path = _HERE, **more: Any) -> str:
+    """The page of some data, as `write` writes it."""
+    require()
+    import jinja2
+    from markupsafe import Markup, escape
+
+    def show(path: str, form: str = "") -> Markup:
+        value = look_up(data, path)
+        return Markup('<span data-path="{}">{}</span>').format(path, escape(formatted(value, form)))
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, _HERE]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(data=data, show=show, **more)
+
+
+def look_up(data: Any, path: str) -> Any:
+    """What stands at a place of nested dicts and lists.
+
+    Example:
+        >>> look_up({"models": [{"name": "a"}]}, "models.0.name")
+        'a'
+    """
+    for part in path.split("."):
+        data = data[int(part)] if isinstance(data, list) else data[part]
+    return data
+
+
+def formatted(value: Any, form: str = "") -> str:
+    """A value as the page shows it: whole numbers in thousands, others with one decimal, a dash for none.
+
+    Example:
+        >>> formatted(1000), formatted(-0.5), formatted(12.345, ".2f"), formatted(None)
+        ('1,000', '\u22120.5', '12.35', '\u2013')
+    """
+    if value is None:
+        return "\u2013"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return format(value, form or (",d" if isinstance(value, int) else ",.1f")).replace("-", "\u2212")
+    return str(value)
+
+
+def _kind(path: Path) -> Any:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found.get("kind") if isinstance(found, dict) else None

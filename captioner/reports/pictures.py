@@ -1,0 +1,101 @@
+"""The pictures of a report: small, as data URIs, with the maps of where a model looked."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from captioner import inputs, pixels
+from captioner.errors import DataError, ImageError
+from captioner.heatmaps import heatmap
+from captioner.types import Caption
+
+SIDE = 320  # the longer side of a picture, in pixels
+_SHEET = 1000  # that of a sheet with a panel for each word
+
+
+@dataclass
+class Shown:
+    """What a page shows of one picture: data URIs, empty where there is none.
+
+    Attributes:
+        uri: str. The picture.
+        problem: str. Why there is none.
+        overlays, sheets: lists of str, one for each model's caption: all its words at once, and word for word.
+    """
+
+    uri: str = ""
+    problem: str = ""
+    overlays: list[str] = field(default_factory=list)
+    sheets: list[str] = field(default_factory=list)
+
+
+class Pictures:
+    """Finds pictures by what predictions call them.
+
+    Args:
+        images: str or PathLike (a folder that holds them), mapping of id to anything that `captioner.inputs.to_bytes`
+            takes, or None: ids are paths.
+
+    Raises:
+        DataError: if there is no such folder.
+    """
+
+    def __init__(self, images: Any = None):
+        self._known: Mapping[Any, Any] | None = images if isinstance(images, Mapping) else None
+        self._folder = None if images is None or self._known is not None else Path(images)
+        if self._folder is not None and not self._folder.is_dir():
+            raise DataError(f"expected the folder of the pictures, got {images}: there is no such folder")
+
+    def shown(self, name: Any, captions: Any = ()) -> Shown:
+        """A picture, and its maps for each `Caption`; what cannot be read has its problem told."""
+        try:
+            data = inputs.to_bytes(self._source(name))
+            picture = pixels.upright_rgb(data)
+        except ImageError as error:
+            return Shown(problem=str(error))
+        found = Shown(uri=jpeg(picture, SIDE))
+        for caption in captions:
+            overlay = sheet = ""
+            if isinstance(caption, Caption) and caption.attention is not None and caption.words:
+                drawn = heatmap(data, caption)
+                overlay, sheet = jpeg(drawn.overlay(), 2 * SIDE), jpeg(drawn.sheet(), _SHEET)
+            found.overlays.append(overlay)
+            found.sheets.append(sheet)
+        return found
+
+    def _source(self, name: Any) -> Any:
+        if self._known is not None:
+            if name not in self._known:
+                raise ImageError(f"{name}: no picture is given for it")
+            return self._known[name]
+        if self._folder is None:
+            return Path(str(name))
+        wanted = Path(str(name))
+        # An id may lack the ending, and a path may come from another folder.
+        tried = [self._folder / wanted, self._folder / wanted.name]
+        tried += [self._folder / f"{wanted.name}{ending}" for ending in inputs.SUFFIXES]
+        return next((path for path in tried if path.is_file()), tried[0])
+
+
+def jpeg(picture: Any, side: int) -> str:
+    """A PIL image as a data URI, its longer side at most `side` pixels."""
+    picture = picture.copy()
+    picture.thumbnail((side, side))
+    held = io.BytesIO()
+    picture.convert("RGB").save(held, "JPEG", quality=78, optimize=True)
+    return data_uri("image/jpeg", held.getvalue())
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Content as part of a page.
+
+    Example:
+        >>> data_uri("text/plain", b"a")
+        'data:text/plain;base64,YQ=='
+    """
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
