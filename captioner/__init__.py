@@ -18,10 +18,12 @@ _NAMES = {
     "Captioner": "captioner.api",
     "CaptionerError": "captioner.errors",
     "Tokenizer": "captioner.text",
+    "alt_text": "captioner.alt_texts",
     "evaluate": "captioner.metrics",
     "export": "captioner.api",
     "heatmap": "captioner.heatmaps",
     "load": "captioner.api",
+    "report": "captioner.reports",
     "save": "captioner.api",
 }
 

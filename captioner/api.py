@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from captioner import bundle, inputs
+from captioner.alt_texts import LONGEST, THRESHOLD, AltText, alt_text
+from captioner.confidence import Confidence
 from captioner.engines import ENGINES, Engine, import_tensorflow, versions
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import EngineError, ImageError, ModelError, SpecError
@@ -104,6 +106,35 @@ class Captioner:
                 yield caption
             place += len(batch)
 
+    def confidence(self, caption: Caption) -> float | None:
+        """The chance, from 0 to 1, that a person would accept a caption that this model gave.
+
+        Args:
+            caption: `Caption`.
+
+        Returns:
+            float; None where the model was never calibrated (`training/calibrate.py`), or is served elsewhere.
+        """
+        noted = self.engine.describe().get("confidence")
+        return Confidence(noted).of(caption) if noted else None
+
+    def alt_text(
+        self, image: Any, max_length: int = LONGEST, threshold: float = THRESHOLD, strategy: str | None = None
+    ) -> AltText:
+        """An alternative text for a picture on a page.
+
+        Args:
+            image: what `caption` takes.
+            max_length: int, default 125; see `captioner.alt_text`.
+            threshold: float, default 0.5; see `captioner.alt_text`.
+            strategy: str, default None; see `caption`.
+
+        Returns:
+            `AltText`; its `str()` is the text.
+        """
+        caption = self.caption(image, strategy)
+        return alt_text(caption, max_length, self.confidence(caption), threshold)
+
     def close(self) -> None:
         """Lets go of what the engine holds."""
         self.engine.close()
@@ -183,6 +214,7 @@ def save(
     overwrite: bool = False,
     card: str | None = None,
     metrics: Mapping[str, Any] | None = None,
+    half_precision: bool = False,
 ) -> Path:
     """Saves a network, its weights and its vocabulary as a model folder that `load` takes.
 
@@ -192,6 +224,7 @@ def save(
         overwrite: bool, default False. Whether a model that is there may be replaced.
         card: str, default None. Markdown about the model, for people.
         metrics: mapping that JSON can hold, default None. What it scored.
+        half_precision: bool, default False. Kernels and matrices as float16: half the size, for good.
 
     Returns:
         Path of the folder.
@@ -202,15 +235,18 @@ def save(
     """
     if not all(hasattr(model, name) for name in ("get_config", "tokenizer", "save_weights", "encoder")):
         raise ModelError(f"expected a CaptionModel to save, got {type(model).__name__}")
+    from captioner.engines.keras import save_weights
+
     encoder, every = (sum(math.prod(w.shape) for w in part.weights) for part in (model.encoder, model))
     return bundle.write(
         folder,
         config=model.get_config(),
         tokenizer=model.tokenizer,
-        save_weights=lambda path: _save_weights(model, path),
+        save_weights=lambda path: save_weights(model, path, half_precision),
         card=card,
         metrics=metrics,
         overwrite=overwrite,
+        confidence=model.calibration,
         parameters={"encoder": encoder, "decoder": every - encoder},
     )
 
@@ -254,16 +290,6 @@ def export(
     model = ENGINES["keras"].open(os.fspath(folder)).model
     given = {"model": model, "folder": Path(into or folder), "strategy": strategy, "max_length": max_length}
     return {target.name: TARGETS.build(target, **given) for target in targets}
-
-
-def _save_weights(model: Any, path: str) -> None:
-    """Writes the weights alone: Keras would put what the optimizer holds beside them, three times as much."""
-    optimizer = getattr(model, "optimizer", None)
-    try:
-        model.optimizer = None
-        model.save_weights(path)
-    finally:
-        model.optimizer = optimizer
 
 
 def _read(image: Any, name: str) -> bytes | Caption:

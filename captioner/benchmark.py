@@ -161,8 +161,8 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def _memory() -> float | None:
-    """The most memory that this process has held, in 10^6 bytes."""
+def peak_memory() -> float | None:
+    """The most memory that this process has held, in 10^6 bytes; None where the system does not tell."""
     try:
         # Linux. `getrusage` would count what the parent held before this program took its process over.
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -185,7 +185,7 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
     lite = engine_for(asked["source"]) == "lite"
     with load(asked["source"], **({"threads": asked["threads"]} if lite else {})) as model:
         caption = model.caption(pictures[0], asked["strategy"])
-        told = {"first_at": time.monotonic(), "first_memory": _memory(), "caption": caption.text}
+        told = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}
         for picture in pictures[:4]:
             model.caption(picture, asked["strategy"])
         latencies = []
@@ -197,7 +197,7 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
             **told,
             "engine": model.engine.describe()["engine"],
             "latencies": latencies,
-            "memory": _memory(),
+            "memory": peak_memory(),
         }
 
 

@@ -5,6 +5,7 @@
     vocab.txt           the vocabulary, one word a line
     card.md             optional, for people: what the model is, and was trained on
     metrics.json        optional, what it scored
+    confidence.json     optional, how sure it may be of its captions
 
 Only the weights and the vocabulary carry checksums: people may edit the card. Anything else in the folder
 (exports, notes) belongs to others and is never touched. A bundle is written aside and renamed, so that no
@@ -29,7 +30,7 @@ from captioner.text import Tokenizer
 
 FORMAT = 1
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
-CARD, METRICS = "card.md", "metrics.json"
+CARD, METRICS, CONFIDENCE = "card.md", "metrics.json", "confidence.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Bundle:
         metrics: dict. What the model scored; empty if not recorded.
         card: str. Empty if there is none.
         captioner: str. The version that wrote it.
+        confidence: dict. What `captioner.confidence.Confidence` takes; empty if it was never calibrated.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Bundle:
     metrics: dict[str, Any] = field(default_factory=dict)
     card: str = ""
     captioner: str = ""
+    confidence: dict[str, Any] = field(default_factory=dict)
 
 
 def version() -> str:
@@ -80,6 +83,7 @@ def write(
     metrics: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     parameters: Mapping[str, int] | None = None,
+    confidence: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a bundle: aside first, then renamed into place.
 
@@ -92,7 +96,7 @@ def write(
         metrics: mapping that JSON can hold, default None.
         overwrite: bool, default False. Whether a model that is there already may be replaced, with its card
             and metrics. Nothing else in the folder is touched.
-        parameters: mapping of str to int, default None. Numbers of weights by part, for `captioner show`.
+        parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
 
     Returns:
         Path of the folder.
@@ -112,8 +116,9 @@ def write(
         tokenizer.save(aside / VOCABULARY)
         if card is not None:
             (aside / CARD).write_text(card, encoding="utf-8")
-        if metrics is not None:
-            _write_json(aside / METRICS, metrics)
+        for name, content in ((METRICS, metrics), (CONFIDENCE, confidence)):
+            if content is not None:
+                _write_json(aside / name, content)
         manifest = {
             "format": FORMAT,
             "captioner": version(),
@@ -178,16 +183,17 @@ def read(folder: str | os.PathLike[str]) -> Bundle:
         raise BundleError(f"cannot read the model {folder}: {error.strerror or error}") from None
     except CaptionerError as error:
         raise error if isinstance(error, BundleError) else BundleError(str(error)) from None
-    metrics = _read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
+    notes = [_read_json(folder / n) if (folder / n).is_file() else {} for n in (METRICS, CONFIDENCE)]
     return Bundle(
         folder=folder,
         config=config,
         tokenizer=tokenizer,
         weights=folder / WEIGHTS,
         parameters=manifest.get("parameters", {}),
-        metrics=metrics,
+        metrics=notes[0],
         card=card,
         captioner=str(manifest.get("captioner", "")),
+        confidence=notes[1],
     )
 
 
@@ -214,7 +220,7 @@ def _refuse(folder: Path, overwrite: bool) -> None:
             )
         _manifest(folder, newer=True)
         return
-    for name in (WEIGHTS, VOCABULARY, CARD, METRICS):
+    for name in (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE):
         if (folder / name).exists():
             raise BundleError(
                 f"{folder} holds a {name} that belongs to no model: move it away or choose another folder"
@@ -229,7 +235,7 @@ def _publish(aside: Path, folder: Path) -> None:
         os.rename(aside, folder)
     else:
         # Other things may live in the folder, a server's versions among them: replace file by file.
-        for name in (WEIGHTS, VOCABULARY, CARD, METRICS, MANIFEST):
+        for name in (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, MANIFEST):
             if (aside / name).exists():
                 os.replace(aside / name, folder / name)
             else:

@@ -346,3 +346,19 @@ def test_saving_twice_needs_overwrite(tiny_model, tmp_path):
 def test_evaluate_scores_captions():
     figures = captioner.evaluate({"1": Caption("a dog runs")}, {"1": ["A dog runs ."]}, metrics=["rouge_l"])
     assert figures == {"ROUGE-L": pytest.approx(100)}
+
+
+def test_half_precision_is_half_the_size_and_stays_as_it_is(tmp_path, tiny_model):
+    whole = captioner.save(tiny_model, tmp_path / "whole")
+    half = captioner.save(tiny_model, tmp_path / "half", half_precision=True)
+    sizes = [(folder / "model.weights.h5").stat().st_size for folder in (whole, half)]
+    assert sizes[1] < sizes[0]
+    one, two = (captioner.load(folder).engine.model for folder in (whole, half))
+    for exact, rounded in zip(one.get_weights(), two.get_weights(), strict=True):
+        assert rounded.dtype == np.float32
+        wanted = exact.astype(np.float16) if exact.ndim > 1 else exact
+        np.testing.assert_array_equal(rounded, wanted.astype(np.float32))
+    # Saved again nothing changes: what is exported from it is what it says.
+    again = captioner.load(captioner.save(two, tmp_path / "again", half_precision=True)).engine.model
+    for before, after in zip(two.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)

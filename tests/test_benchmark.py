@@ -52,7 +52,7 @@ def test_costs_are_those_of_a_process_of_its_own(lite, picture):
     assert len(cost.latencies) == 10
     assert 0 < cost.latency(0.0) <= cost.latency() <= cost.latency(0.95) == max(cost.latencies) < cost.first
     # This process holds TensorFlow; that one does not.
-    assert 10 < cost.first_memory <= cost.memory < 300 < benchmark._memory()
+    assert 10 < cost.first_memory <= cost.memory < 300 < benchmark.peak_memory()
 
 
 def test_sizes_leave_out_what_was_exported_into_a_folder(tiny_bundle, tmp_path):
@@ -120,6 +120,6 @@ def test_memory_is_told_where_there_is_no_proc(monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(benchmark.Path, "read_text", missing)
-    assert 10 < benchmark._memory() < 1e5
+    assert 10 < benchmark.peak_memory() < 1e5
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert benchmark._memory() is None
+    assert benchmark.peak_memory() is None

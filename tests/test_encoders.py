@@ -150,6 +150,22 @@ def test_training_the_encoder_is_a_choice():
         assert all(changed) if train else not any(changed)
 
 
+def test_statistics_of_a_pretrained_encoder_can_be_kept():
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
+    packed = pack(CAPTIONS, IMAGES, batch=3, group=2)
+    model = CaptionModel(
+        "small_cnn(width=4, stages=2)", DECODER, TOKENIZER, image_size=(8, 8), train_encoder=True
+    )
+    model.keep_statistics = True
+    before = {w.path: w.numpy() for w in model.encoder.weights}
+    model.compile(keras.optimizers.SGD(0.1), CaptionLoss(), run_eagerly=True)
+    model.train_on_batch({"images": images, **packed.as_inputs()}, packed.targets, packed.weights)
+    changed = {w.path for w in model.encoder.weights if not np.array_equal(before[w.path], w.numpy())}
+    assert changed == {w.path for w in model.encoder.trainable_weights}
+    assert any("moving" in path for path in before.keys() - changed)
+
+
 @pytest.mark.parametrize(
     ("spec", "error", "words"),
     [

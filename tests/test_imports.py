@@ -18,7 +18,10 @@ ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engin
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
 LITE = ENGINE | {"captioner.pixels", "captioner.decoding", "captioner.engines.lite"}
 HEAVY = {"captioner.headers", "captioner.images", "captioner.models"}
-RUNNERS = LITE | HEAVY | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
+TEXTS = {"captioner.confidence", "captioner.alt_texts"}
+RUNNERS = (
+    LITE | HEAVY | TEXTS | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
+)
 ALLOWED = {
     "captioner.types": GROUND,
     "captioner.errors": GROUND,
@@ -27,7 +30,10 @@ ALLOWED = {
     "captioner.inputs": WORDS,
     "captioner.bundle": DATA,
     "captioner.metrics": DATA,
+    "captioner.confidence": DATA,
+    "captioner.alt_texts": DATA,
     "captioner.heatmaps": WORDS | {"captioner.pixels"},
+    "captioner.reports": DATA | {"captioner.heatmaps", "captioner.pixels", "captioner.reports"},
     "captioner.engines": ENGINE,  # base, start, lite, remote, fake and the table
     "captioner.engines.lite": LITE,
     "captioner.pixels": WORDS,
@@ -41,20 +47,25 @@ ALLOWED = {
     "captioner.api": RUNNERS | {"captioner.api"},
     "captioner.benchmark": LITE | {"captioner.api"},
     "captioner.cli": RUNNERS
-    | {"captioner.api", "captioner.benchmark", "captioner.cli", "captioner.heatmaps"},
+    | {"captioner.api", "captioner.benchmark", "captioner.cli", "captioner.heatmaps", "captioner.reports"},
     "captioner.__main__": {"captioner.cli"},
     "captioner": {"captioner.bundle"},  # all else by name, when asked for
     "training": {"captioner", "training"},
     "serving": {"captioner", "serving"},
 }
-FREE = LITE | {
-    "captioner.heatmaps",
-    "captioner",
-    "captioner.__main__",
-    "captioner.api",
-    "captioner.benchmark",
-    "captioner.cli",
-}
+FREE = (
+    LITE
+    | TEXTS
+    | {
+        "captioner.heatmaps",
+        "captioner.reports",
+        "captioner",
+        "captioner.__main__",
+        "captioner.api",
+        "captioner.benchmark",
+        "captioner.cli",
+    }
+)
 FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.exporting", "captioner.engines.keras"}
 
 

@@ -13,13 +13,17 @@ from captioner.cli import COMMANDS
 
 SIGNATURES = {
     "load": "source options",
-    "save": "model folder overwrite card metrics",
+    "save": "model folder overwrite card metrics half_precision",
     "heatmap": "image caption",
     "export": "folder to strategy max_length into",
+    "alt_text": "caption max_length confidence threshold",
     "evaluate": "predictions references official metrics training allow_empty",
+    "report": "predictions references out against images names resamples overwrite metrics official",
     "Captioner": "engine",
     "Captioner.caption": "self image strategy",
     "Captioner.caption_many": "self images strategy batch_size",
+    "Captioner.confidence": "self caption",
+    "Captioner.alt_text": "self image max_length threshold strategy",
     "Caption": "text score words logp word_logp attention alternatives error",
     "Tokenizer": "vocabulary",
     "CaptionModel": "encoder decoder tokenizer max_length image_size train_encoder kwargs",

@@ -48,7 +48,7 @@ CHANGES = [
 
 FRESH = {
     "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "waited": 0, "seconds": 0.0, "loss": 0.0, "losses": 0,
-    "figures": {}, "epoch_done": False, "finished": False, "phase": 0,
+    "figures": {}, "epoch_done": False, "finished": False, "phase": 0, "memory": 0.0,
 }  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def check_same(one, other):
         (arrays, state), (others, twin) = checkpoint.read(one / name), checkpoint.read(other / name)
         for array, (key, value) in zip(others.values(), arrays.items(), strict=True):
             np.testing.assert_allclose(array, value, rtol=1e-4, atol=1e-6, err_msg=f"{name} {key}")
-        drop = {"seconds", "loss", "best"}
+        drop = {"seconds", "loss", "best", "memory"}
         assert {k: v for k, v in state.items() if k not in drop} == {
             k: v for k, v in twin.items() if k not in drop
         }

@@ -64,6 +64,8 @@ class Model:
         image_size: int. Height and width.
         max_length: int. Most ids of a caption; longer training captions are cut.
         train_encoder: bool. Train the encoder too, from pixels; else its features are computed once and cached.
+        keep_statistics: bool. A trained encoder keeps the means and variances of its batch normalisation, and drops no
+            units: for a pretrained one, which a few pictures a step would only unsettle.
         start: str. Model folder of the same networks and vocabulary, whose weights training begins with.
     """
 
@@ -72,6 +74,7 @@ class Model:
     image_size: int = 224
     max_length: int = 22
     train_encoder: bool = False
+    keep_statistics: bool = True
     start: str = ""
 
     def __post_init__(self) -> None:

@@ -40,15 +40,17 @@ def row(run: Path) -> str:
     for name in _COLUMNS:
         value = figures.get(f"official {name}", figures.get(name))
         cells.append("-" if value is None else f"{value:.1f}")
+    memory = metrics.get("memory")
     cells += [f"{figures['unique captions']:.0f} %", f"{metrics['seconds'] / 60:.0f}"]
+    cells.append(f"{memory / 1000:.1f}" if memory else "-")
     cells.append(f"`python training/train.py {config['name']}`")
     return f"| {' | '.join(cells)} |"
 
 
 def table(runs: Sequence[Path]) -> str:
     """The table, in Markdown, a row a run in the order given."""
-    head = ["recipe", "decoder", *_COLUMNS, "unique", "minutes", "command"]
-    rule = "|".join("---:" if name in (*_COLUMNS, "unique", "minutes") else "---" for name in head)
+    head = ["recipe", "decoder", *_COLUMNS, "unique", "minutes", "GB", "command"]
+    rule = "|".join("---:" if name in (*_COLUMNS, "unique", "minutes", "GB") else "---" for name in head)
     return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(row(run) for run in runs)])
 
 

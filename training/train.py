@@ -128,6 +128,7 @@ def build(run: Run, out: Path, resume: bool) -> Any:
         (run.model.image_size, run.model.image_size),
         run.model.train_encoder,
     )
+    model.keep_statistics = run.model.keep_statistics
     if run.model.start:
         _begin_with(model, run.model.start)
     # Options that hold words, or do not go together, are told now and not after an epoch.

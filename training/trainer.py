@@ -16,6 +16,7 @@ import keras
 from tqdm import tqdm
 
 from captioner import api
+from captioner.benchmark import peak_memory
 from captioner.errors import DataError
 from captioner.models import CaptionModel
 from training import checkpoint
@@ -34,8 +35,8 @@ class Trainer:
     """Trains one run into one folder.
 
     The folder holds `run.json` (the configuration), `checkpoint.npz` (where training is), `best.npz` (the best
-    weights so far), `history.csv`, `gradients.csv`, `samples.txt`, `events/` (TensorBoard) and at the end
-    `model/`, the bundle.
+    weights so far), `history.csv`, `gradients.csv`, `samples.txt`, `report.html`, `events/` (TensorBoard) and at the
+    end `model/`, the bundle.
 
     Args:
         run: Run.
@@ -55,6 +56,7 @@ class Trainer:
         self.state: dict[str, Any] = {
             "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "waited": 0, "seconds": 0.0,
             "loss": 0.0, "losses": 0, "figures": {}, "epoch_done": False, "finished": False, "phase": 0,
+            "memory": 0.0,  # the most held so far, in 10^6 bytes
         }  # fmt: skip
         self.journal = Journal(out)
 
@@ -224,8 +226,11 @@ class Trainer:
             self.journal.samples(epoch + 1, captions, self.source.examples("validation"))
         record(self.model, *self.source.probe(), self.out / "gradients.csv", epoch + 1)
         self.journal.row(row)
+        if "CIDEr-D" in row:
+            self.journal.report()
+        memory = max(state["memory"], peak_memory() or 0.0)
         # All at once and last: an epoch whose end is cut off by a stop is ended again, and then counts once.
-        state.update(change)
+        state.update(change, memory=memory)
 
     def score_split(
         self, split: str, limit: int = 0, official: bool = False
@@ -261,6 +266,7 @@ class Trainer:
             "validation": {"CIDEr-D": self.state["best"]},
             "epoch": self.state["best_epoch"],
             "seconds": round(self.state["seconds"], 1),
+            "memory": round(self.state["memory"], 1),
         }
         for split in self.run.evaluation.tests:
             captions, figures = self.score_split(split, official=self.run.evaluation.official)
@@ -269,6 +275,7 @@ class Trainer:
             self.journal.predictions(split, captions, self.source.examples(split))
         text = card(self.run, self.model, metrics)
         checkpoint.write_text(self.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        self.journal.report()
         set_aside(self.source.examples("train"), self.model.image_size, self.out)
         # Last, as its being there says that the run is finished.
         api.save(self.model, self.out / "model", card=text, metrics=metrics, overwrite=True)

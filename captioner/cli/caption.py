@@ -2,7 +2,13 @@
 
 One picture gives a sentence; several give a line each, "path: sentence". A folder stands for the pictures in
 it, by name. With --json each picture gives a JSON object on a line of its own: image, caption, score, logp,
-words, word_logp, alternatives, error. These lines are what `captioner evaluate` takes as predictions.
+words, word_logp, alternatives, error. These lines are what `captioner evaluate` takes as predictions. With
+--attention each also has where the model looked, for the report of `captioner evaluate --html`: a number for each
+word and place, or null for a model that does not attend.
+
+With --alt-text sentences are made for the alt attribute of a web page: a capital, a full stop, no "a picture of", not
+too long; "Perhaps: " stands before one that the model, if it was calibrated, is not sure of. The JSON objects then
+also have alt_text, confidence (null if not calibrated) and flagged.
 """
 
 from __future__ import annotations
@@ -15,8 +21,11 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from captioner.api import DEFAULT_MODEL, load
-from captioner.errors import ImageError
+import numpy as np
+
+from captioner.alt_texts import LONGEST, AltText, alt_text
+from captioner.api import DEFAULT_MODEL, Captioner, load
+from captioner.errors import ImageError, SpecError
 from captioner.heatmaps import heatmap
 from captioner.inputs import SUFFIXES
 from captioner.types import Caption
@@ -44,6 +53,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object for each picture")
     parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="with --json: add where the model looked, [words][rows][columns]",
+    )
+    parser.add_argument("--alt-text", action="store_true", help="make alternative texts of the captions")
+    parser.add_argument(
+        "--max-chars",
+        type=int,
+        metavar="N",
+        help=f"with --alt-text: at most so many characters (default: {LONGEST})",
+    )
+    parser.add_argument(
         "--heatmap",
         metavar="OUT",
         help="draw where the model looked: a .png or .gif file, or for several pictures a folder for their .png files",
@@ -55,11 +76,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Captions the pictures; 1 if some could not be read."""
+    if options.attention and not options.json:
+        raise SpecError("--attention is a part of what --json prints: pass both, or --heatmap for a picture")
+    if options.max_chars is not None and not options.alt_text:
+        raise SpecError("--max-chars is about alternative texts: pass --alt-text too")
     paths = [path for given in options.images for path in pictures(given)]
     with load(options.model) as model:
         if len(options.images) == 1 and paths == options.images:
             caption = model.caption(paths[0], options.strategy)
-            _print(paths[0], caption, options.json, alone=True)
+            _print(paths[0], caption, options, _alt_text(model, caption, options), alone=True)
             if options.heatmap:
                 heatmap(paths[0], caption).save(options.heatmap)
             return 0
@@ -70,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         ):
             progress.clear()
             failed += not caption.ok
-            _print(path, caption, options.json)
+            _print(path, caption, options, _alt_text(model, caption, options))
             if options.heatmap and caption.ok:
                 heatmap(path, caption).save(Path(options.heatmap, f"{Path(path).name}.png"))
             progress.step()
@@ -141,19 +166,37 @@ class Progress:
             self._visible = False
 
 
-def _print(path: str, caption: Caption, as_json: bool, alone: bool = False) -> None:
-    if as_json:
-        print(json.dumps(_row(path, caption), ensure_ascii=False))
+def _alt_text(model: Captioner, caption: Caption, options: argparse.Namespace) -> AltText | None:
+    if not options.alt_text or not caption.ok:
+        return None
+    return alt_text(
+        caption, LONGEST if options.max_chars is None else options.max_chars, model.confidence(caption)
+    )
+
+
+def _print(
+    path: str, caption: Caption, options: argparse.Namespace, alt: AltText | None, alone: bool = False
+) -> None:
+    if options.json:
+        row = _row(path, caption, options.attention)
+        if options.alt_text:
+            row |= _of(alt or AltText(""))
+        print(json.dumps(row, ensure_ascii=False))
     if not caption.ok:
         print(f"captioner: {caption.error}", file=sys.stderr)
-    elif not as_json:
-        print(caption.text if alone else f"{path}: {caption.text}")
-        for other in caption.alternatives:
+    elif not options.json:
+        text = caption.text if alt is None else alt.text
+        print(text if alone else f"{path}: {text}")
+        for other in () if alt else caption.alternatives:
             print(f"    {other.text}")
 
 
-def _row(path: str, caption: Caption) -> dict[str, Any]:
-    return {
+def _of(alt: AltText) -> dict[str, Any]:
+    return {"alt_text": alt.text, "confidence": alt.confidence, "flagged": alt.flagged}
+
+
+def _row(path: str, caption: Caption, attention: bool) -> dict[str, Any]:
+    found = {
         "image": path,
         "caption": caption.text,
         "score": caption.score,
@@ -163,3 +206,8 @@ def _row(path: str, caption: Caption) -> dict[str, Any]:
         "alternatives": [{"caption": c.text, "score": c.score, "logp": c.logp} for c in caption.alternatives],
         "error": caption.error,
     }
+    if attention:
+        maps = caption.attention
+        # Four decimals say where a model looked, in a third of the space.
+        found["attention"] = None if maps is None else np.round(np.asarray(maps, np.float64), 4).tolist()
+    return found

@@ -50,7 +50,10 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What runs here: "engine", "source", "strategy" (the default), and whatever else is known."""
+        """What runs here: "engine", "source", "strategy" (the default), and whatever else is known.
+
+        "confidence" is what `captioner.confidence.Confidence` takes, or None where the model was never calibrated.
+        """
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Lets go of what the engine holds; a second call does nothing."""

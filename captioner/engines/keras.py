@@ -60,6 +60,7 @@ class KerasEngine(Engine):
 
         model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
         load_weights(model, found)
+        model.calibration = found.confidence or None
         return cls(model, source)
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
@@ -78,6 +79,7 @@ class KerasEngine(Engine):
             "strategy": DEFAULT_STRATEGY,
             "model": self.model.get_config(),
             "vocabulary": len(self.model.tokenizer),
+            "confidence": self.model.calibration,
         }
 
     def close(self) -> None:
@@ -124,3 +126,46 @@ def load_weights(model: Any, found: bundle.Bundle) -> None:
     except (ValueError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{found.weights} does not fit the network of {found.folder}: {reason}") from None
+
+
+def save_weights(model: Any, path: str, half_precision: bool = False) -> None:
+    """Writes the weights of a network, and nothing of its optimizer, which Keras would put beside them.
+
+    Args:
+        model: `CaptionModel`.
+        path: str, ending in ".weights.h5".
+        half_precision: bool, default False. Kernels and matrices as float16. Vectors stay: they are small, and
+            variances among them need their range.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    try:
+        model.optimizer = None
+        model.save_weights(path)
+    finally:
+        model.optimizer = optimizer
+    if half_precision:
+        _halve(path)
+
+
+def _halve(path: str) -> None:
+    """Writes a file of weights anew: HDF5 would not give back the space of what is replaced in it."""
+    import h5py
+    import numpy as np
+
+    whole = f"{path}.whole"
+    os.replace(path, whole)
+    try:
+        with h5py.File(whole, "r") as old, h5py.File(path, "w") as new:
+
+            def copy(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Group):
+                    target = new.require_group(name)
+                else:
+                    half = item.ndim > 1 and item.dtype == np.float32
+                    target = new.create_dataset(name, data=item[()].astype(np.float16) if half else item[()])
+                target.attrs.update(item.attrs)
+
+            new.attrs.update(old.attrs)
+            old.visititems(copy)
+    finally:
+        os.remove(whole)

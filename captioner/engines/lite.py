@@ -90,6 +90,7 @@ class LiteEngine(Engine):
             "quantize": self._facts["quantize"],
             "model": self._facts.get("model"),
             "vocabulary": len(self.tokenizer),
+            "confidence": self._facts.get("confidence"),
         }
 
 

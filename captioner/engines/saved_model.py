@@ -88,4 +88,5 @@ class SavedModelEngine(Engine):
             "strategy": self._noted["strategy"],
             "model": self._noted.get("model"),
             "vocabulary": self._noted.get("vocabulary", {}).get("size"),
+            "confidence": self._noted.get("confidence"),
         }

@@ -22,6 +22,7 @@ def facts(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, 
         "grid": list(model.grid),
         "vocabulary": {"size": len(model.tokenizer), "fingerprint": model.tokenizer.fingerprint},
         "model": model.get_config(),
+        "confidence": model.calibration,
     }
 
 

@@ -78,6 +78,10 @@ class CaptionModel(keras.Model):
             raise ModelError(f"decoder {decoder!s} cannot be built: {reason}") from None
         # Doubly stochastic attention (Xu et al. 2015, eq. 14) is a matter of training: 0 until compiled with it.
         self.attention_penalty = 0.0
+        # So is whether an encoder that is trained keeps its batch statistics, and all its units.
+        self.keep_statistics = False
+        # What `captioner.confidence.Confidence` takes, where the model was calibrated; it travels with the weights.
+        self.calibration: dict[str, Any] | None = None
         self.built = True
 
     def encode(self, images: Any, training: bool = False) -> Any:
@@ -98,10 +102,11 @@ class CaptionModel(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """Teacher forcing: logits of every word of a packed batch, the head run once over all steps."""
-        # A frozen encoder also keeps its batch statistics: what trains must be what later runs.
         features = inputs.get("features")
         if features is None:
-            features = self.encode(inputs["images"], training=training and self.encoder.trainable)
+            # A frozen encoder also keeps its batch statistics: what trains must be what later runs.
+            own = self.encoder.trainable and not self.keep_statistics
+            features = self.encode(inputs["images"], training=training and own)
         outputs, attentions = self._teacher_force(features, inputs, training)
         if training and self.attention_penalty:
             self.add_loss(self.attention_penalty * self._uneven(attentions, inputs["steps"]))

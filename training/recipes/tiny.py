@@ -16,6 +16,7 @@ def tiny() -> Run:
             image_size=64,
             max_length=20,
             train_encoder=True,
+            keep_statistics=False,
         ),
         xe=CrossEntropy(
             epochs=9, batch_images=64, learning_rate=3e-3, label_smoothing=0.0, ema=0.0, warmup=0.1, clip=1.0

@@ -1,0 +1,122 @@
+"""Captions as alternative texts for the web: a sentence of bounded length that does not claim more than it knows.
+
+English only. No TensorFlow here. The module is not called after its function; see `captioner.heatmaps`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from captioner.errors import DataError, SpecError
+from captioner.metrics.endings import FUNCTION_WORDS
+from captioner.types import Caption
+
+LONGEST = 125  # characters; what many screen readers read in one go
+THRESHOLD = 0.5
+_HEDGE = "Perhaps: "
+# A screen reader has already said that there is a picture.
+_OPENING = re.compile(
+    r"^(?:(?:this|here|there|it) is )?(?:an? |the )?"
+    r"(?:(?:close ?-?up|blurry|blurred|old|color|colou?red|black[ -]and[ -]white|aerial|overhead|still) )?"
+    r"(?:(?:picture|photo|photograph|image|snapshot|shot|view|drawing|painting|close ?-?up) of"
+    r"|(?:picture|photo|photograph|image) (?:showing|with)) ",
+    re.I,
+)
+# Words that leave a sentence hanging in the air.
+_OPEN = FUNCTION_WORDS | set(
+    [
+        "through",
+        "over",
+        "into",
+        "behind",
+        "down",
+        "up",
+        "beside",
+        "around",
+        "across",
+        "along",
+        "between",
+        "under",
+    ]
+    + ["above", "against", "during", "while", "as", "wearing", "holding", "carrying", "who", "which", "some"]
+)
+
+
+@dataclass(frozen=True)
+class AltText:
+    """An alternative text.
+
+    Attributes:
+        text: str. A sentence, hedged where it is flagged; `str()` gives it too.
+        confidence: float or None. The chance, from 0 to 1, that a person would accept the caption; None where the
+            model was never calibrated.
+        flagged: bool. Whether the confidence is known and too low to state the caption as a fact.
+    """
+
+    text: str
+    confidence: float | None = None
+    flagged: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def alt_text(
+    caption: Caption,
+    max_length: int = LONGEST,
+    confidence: float | None = None,
+    threshold: float = THRESHOLD,
+) -> AltText:
+    """Makes an alternative text of a caption: no "a picture of", a capital, a full stop, not too long.
+
+    A caption that is too long gives way to the best of its alternatives that fits; where none does, it is cut behind a
+    word that can end a sentence.
+
+    Args:
+        caption: `Caption`.
+        max_length: int, default 125. Most characters, full stop and hedge included; at least 20.
+        confidence: float, default None. The chance that a person would accept the caption; see
+            `Captioner.confidence`.
+        threshold: float, default 0.5. A confidence below it is too low: the text then begins with "Perhaps: ".
+
+    Returns:
+        `AltText`.
+
+    Raises:
+        SpecError: if `max_length` or `threshold` is out of range.
+        DataError: if there is no caption.
+
+    Example:
+        >>> said = Caption("a photo of a dog that runs", words=tuple("a photo of a dog that runs".split()))
+        >>> alt_text(said).text, alt_text(said, confidence=0.2).text
+        ('A dog that runs.', 'Perhaps: A dog that runs.')
+        >>> alt_text(Caption("a dog runs through the snow near a tree"), max_length=24).text
+        'A dog runs.'
+    """
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 20:
+        raise SpecError(f"max_length expects a whole number of at least 20 characters, got {max_length!r}")
+    if not 0 <= threshold <= 1:
+        raise SpecError(f"threshold expects a number from 0 to 1, got {threshold!r}")
+    if not caption.ok or not caption.text.strip():
+        raise DataError(f"expected a caption to make a text of, got none: {caption.error or 'it is empty'}")
+    flagged = confidence is not None and confidence < threshold
+    hedge = _HEDGE if flagged else ""
+    room = max_length - len(hedge)
+    sentences = [_sentence(each.text) for each in (caption, *caption.alternatives) if each.text.strip()]
+    fitting = next((s for s in sentences if len(s) <= room), None) or _cut(sentences[0], room)
+    return AltText(hedge + fitting, confidence, flagged)
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    plain = _OPENING.sub("", text).rstrip(" .,;:") or text
+    return plain[0].upper() + plain[1:] + ("" if plain[-1] in "!?" else ".")
+
+
+def _cut(sentence: str, room: int) -> str:
+    """The longest beginning that fits and does not stop in the middle of a phrase."""
+    words = sentence.split()
+    while len(words) > 1 and (len(" ".join(words)) >= room or words[-1].lower().strip(".,;") in _OPEN):
+        words.pop()
+    return " ".join(words)[: room - 1].rstrip(" .,;:") + "."

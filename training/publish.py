@@ -1,0 +1,224 @@
+"""Makes a model that others can use out of a finished run: small, exported, calibrated, measured and described.
+
+    python training/publish.py runs/best saved_models/mine "flickr(folder='...', captions='...')" \\
+        --ratings ExpertAnnotations.txt --notes training/recipes/default.md
+
+writes a model folder with weights in half precision, how sure the model may be (`training/calibrate.py`, where ratings
+are given), a SavedModel and `.tflite` files in float16 and 8 bits, and then scores each of them on the test split and
+measures what it costs here. `card.md` says it all, and ends with the notes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import captioner
+from captioner import benchmark, bundle
+from captioner.engines.base import DEFAULT_STRATEGY
+from captioner.engines.start import import_tensorflow
+from captioner.errors import BundleError, CaptionerError, DataError
+from captioner.metrics.official import ptb_words
+
+_FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
+_BUNDLE = "weights, run by Keras"
+_THREADS = 2
+
+
+def make(run: Path, folder: Path) -> Path:
+    """Writes the model folder.
+
+    Args:
+        run: path of a finished run's folder.
+        folder: path. Must not exist.
+
+    Returns:
+        Path of the folder.
+
+    Raises:
+        BundleError: if it is no finished run, or the folder is there.
+    """
+    if folder.exists():
+        raise BundleError(f"{folder} is there already: move it away or name another")
+    if not (run / "calibration").is_dir() or not (run / "run.json").is_file():
+        raise BundleError(
+            f"expected {run} to be a finished run with run.json, model and calibration, it is not"
+        )
+    with captioner.load(run / "model") as found:
+        captioner.save(found.engine.model, folder, half_precision=True)
+    return folder
+
+
+def export(run: Path, folder: Path, strategy: str) -> None:
+    """The SavedModel and the `.tflite` files, of the weights as they are kept."""
+    eight = f"tflite(quantize='int8', calibration={str(run / 'calibration')!r})"
+    for target in ("saved_model", "tflite(quantize='float16')", eight):
+        captioner.export(folder, [target], strategy=strategy)
+        print(f"exported {target.partition(', ')[0]}", flush=True)
+
+
+def measure(
+    folder: Path, dataset: Any, split: str, strategy: str, official: bool
+) -> dict[str, dict[str, Any]]:
+    """Figures on a split and costs here, of everything in the folder.
+
+    Returns:
+        dict of the variant's name to dict of figures, "error" (standard error of CIDEr-D, bootstrap over pictures) and
+        costs.
+    """
+    from captioner.metrics import scored
+    from captioner.pixels import drawn
+    from captioner.reports.bootstrap import resampled, spread
+    from training.evaluate import evaluate
+
+    examples = list(dataset.examples(split))
+    references = {example.id: list(example.captions) for example in examples}
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        picture = Path(place, "drawn.jpg")
+        picture.write_bytes(drawn((480, 640)))
+        for source in benchmark.variants(folder):
+            name = _BUNDLE if Path(source) == folder else Path(source).name
+            name = "SavedModel" if name.isdigit() else name
+            with captioner.load(source) as model:
+                figures, captions = evaluate(model, dataset, split, [strategy], official)
+            whole = scored(captions[strategy], references, metrics=["cider_d"])
+            error = spread(resampled([whole], 1000)[0]["CIDEr-D"])["error"]
+            cost = benchmark.cost(source, [str(picture)], threads=_THREADS)
+            found[name] = {
+                **{k: round(v, 2) for k, v in figures[strategy].items()},
+                "error": round(error, 2),
+                "megabytes": round(cost.megabytes or 0.0, 1),
+                "start": round(cost.first, 2),
+                "memory": round(cost.memory or 0.0),
+                "median": round(1e3 * cost.latency(), 1),
+                "p95": round(1e3 * cost.latency(0.95), 1),
+            }
+            print(
+                f"{name}: CIDEr-D {figures[strategy]['CIDEr-D']:.1f}, {found[name]['median']} ms", flush=True
+            )
+    return found
+
+
+def table(measured: dict[str, dict[str, Any]]) -> list[str]:
+    """The figures as lines of Markdown, pycocoevalcap's where they are there."""
+    names = [n for n in _FIGURES if any(f"official {n}" in row or n in row for row in measured.values())]
+    head = ["", *names, "MB", "start, s", "memory, MB", "median, ms", "p95, ms"]
+    lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for variant, row in measured.items():
+        cells = [f"`{variant}`" if variant.endswith(".tflite") else variant]
+        for name in names:
+            value = row.get(f"official {name}", row.get(name))
+            spread = f" ± {row['error']:.1f}" if name == "CIDEr-D" else ""
+            cells.append("-" if value is None else f"{value:.1f}{spread}")
+        cells += [str(row[key]) for key in ("megabytes", "start", "memory", "median", "p95")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def card(
+    run: Path, folder: Path, measured: dict[str, dict[str, Any]], split: str, strategy: str, notes: str
+) -> str:
+    """Markdown for `card.md`."""
+    config = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    about = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
+    parameters = about["parameters"]
+    lines = [
+        f"# {folder.name}",
+        "",
+        f"- encoder: `{about['model']['encoder']}`, {parameters['encoder']:,} weights, pictures at "
+        f"{config['model']['image_size']} x {config['model']['image_size']}",
+        f"- decoder: `{about['model']['decoder']}`, {parameters['decoder']:,} weights",
+        f"- vocabulary: {about['vocabulary']['size']:,}; captions of at most {about['model']['max_length'] - 1} words",
+        f"- weights in half precision; exports choose words by `{strategy}`",
+        "",
+        f"## Measured on the {split} split",
+        "",
+        *table(measured),
+        "",
+        "Figures of coco-caption, x100; ± is the standard error over pictures (bootstrap). Latency from encoded "
+        f"picture to sentence, one picture of 640 x 480 at a time, {_THREADS} threads; start: to the first one.",
+        "",
+    ]
+    if (folder / bundle.CONFIDENCE).is_file():
+        noted = json.loads((folder / bundle.CONFIDENCE).read_text(encoding="utf-8"))
+        lines += [
+            "## How sure it is",
+            "",
+            f"Calibrated on the {noted['learnt_on']} split: {noted['means']}. On the {noted['checked_on']} split it is "
+            f"off by {100 * noted['reliability']['error']:.1f} points on average; an estimated "
+            f"{100 * noted['accepted'][noted['checked_on']]:.0f} % of its captions there would be accepted.",
+            "",
+            "![Confidence against the estimated share of captions that experts would accept](reliability.png)",
+            "",
+        ]
+    return "\n".join(lines) + "\n" + notes.strip() + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    build = argparse.ArgumentParser(
+        prog="publish.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    build.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    build.add_argument("folder", metavar="FOLDER", type=Path, help="the model folder to make")
+    build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
+    build.add_argument("--ratings", type=Path, help="ExpertAnnotations.txt, plain or .gz: calibrate with it")
+    build.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the end of the card")
+    build.add_argument("--split", default="test", help="scored (default: %(default)s)")
+    build.add_argument("--strategy", default=DEFAULT_STRATEGY, help="(default: %(default)s)")
+    build.add_argument(
+        "--no-official", dest="official", action="store_false", help="go without pycocoevalcap and Java"
+    )
+    return build
+
+
+def publish(given: argparse.Namespace) -> None:
+    """Does what the command line says."""
+    import_tensorflow("publishing a model")
+    from training.calibrate import main as calibrate
+    from training.checkpoint import write_text
+    from training.datasets import DATASETS
+    from training.datasets.flickr import read_text
+
+    if given.official:
+        ptb_words(["a dog"])  # so that missing Java is told now
+    notes = read_text(given.notes, "notes") if given.notes else ""
+    dataset = DATASETS.build(given.dataset)
+    dataset.examples(given.split)
+    make(given.run, given.folder)
+    if given.ratings and calibrate(
+        [str(given.folder), given.dataset, "--ratings", str(given.ratings), "--strategy", given.strategy]
+    ):
+        raise DataError(f"{given.folder} could not be calibrated, see above")
+    export(given.run, given.folder, given.strategy)
+    measured = measure(given.folder, dataset, given.split, given.strategy, given.official)
+    write_text(given.folder / bundle.METRICS, json.dumps({given.split: measured}, indent=2) + "\n")
+    text = card(given.run, given.folder, measured, given.split, given.strategy, notes)
+    write_text(given.folder / bundle.CARD, text)
+    size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file())
+    print(f"{given.folder}: {size / 1e6:.1f} MB in all")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    try:
+        publish(parser().parse_args(arguments))
+    except CaptionerError as error:
+        print(f"publish.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\npublish.py: stopped; delete the folder to begin again", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
