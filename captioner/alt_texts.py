@@ -20,7 +20,7 @@ _OPENING = re.compile(
     r"^(?:(?:this|here|there|it) is )?(?:an? |the )?"
     r"(?:(?:close ?-?up|blurry|blurred|old|color|colou?red|black[ -]and[ -]white|aerial|overhead|still) )?"
     r"(?:(?:picture|photo|photograph|image|snapshot|shot|view|drawing|painting|close ?-?up) of"
-    r"|(?:picture|photo|photograph|image) (?:showing|with)) ",
+    r"|(?:picture|photo|photograph|image) (?:shows|showing|depicts|with)) ",
     re.I,
 )
 # Words that leave a sentence hanging in the air.

@@ -25,6 +25,18 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     "WebP": ((0, b"RIFF"), (8, b"WEBP")),
 }
 
+# What people take for pictures and Pillow does not: (offset, bytes, name), the first that fits.
+_FOREIGN = (
+    (0, b"%PDF", "a PDF document"),
+    (4, b"ftyphe", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftyp", "a video"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"PK\x03\x04", "a zip archive or document"),
+)
+
 # The most pixels of a picture, unless somebody says otherwise: a few kilobytes can hold billions.
 MAX_PIXELS = 50_000_000
 
@@ -171,14 +183,18 @@ def _through_pillow(data: bytes) -> bytes:
         with PIL.Image.open(io.BytesIO(data)) as picture:
             return _from_pil(picture)
     except PIL.UnidentifiedImageError:
-        looks = "text" if _is_text(data[:512]) else "unknown bytes"
-        raise ImageError(f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {looks}") from None
+        raise ImageError(
+            f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {_looks(data)}: save it as JPEG or PNG"
+        ) from None
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"picture too large: {error}") from None
 
 
-def _is_text(data: bytes) -> bool:
-    return not any(byte < 9 or 13 < byte < 32 for byte in data)
+def _looks(data: bytes) -> str:
+    """What bytes that are no picture seem to be."""
+    found = next((name for at, magic, name in _FOREIGN if data[at : at + len(magic)] == magic), None)
+    is_text = not any(byte < 9 or 13 < byte < 32 for byte in data[:512])
+    return found or ("text" if is_text else "unknown bytes")
 
 
 def _from_pil(image: Any) -> bytes:

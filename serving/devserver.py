@@ -91,6 +91,9 @@ def serve(given: argparse.Namespace) -> int:
     rpc = parts["GrpcServer"](models, f"{host}:{given.port}", gate, metrics, size)
     find = find_versions(given.model)
     _check_labels(given, find())
+    name = given.name or _name(Path(given.model))
+    choices = parts["Choices"](name, models, find, gate, given.model, given.also)
+    app.page = parts["Page"](choices, gate, size)
     http.start()
     rpc.start()
     try:
@@ -98,11 +101,13 @@ def serve(given: argparse.Namespace) -> int:
             given, find, lambda v: parts["Queued"](v, gate, given.batch, given.batch_wait / 1000, metrics.ran)
         )
         state["models"] = found
+        choices.open()
         if not stop.is_set():
             found.watch(given.poll)
-            rest = f"http://{host}:{http.port}/v1/models/{found.name}"
+            page = f"http://{host}:{http.port}/"
+            rest = f"{page}v1/models/{found.name}"
             note = "for development and small sites"
-            log.event("serving", model=found.name, rest=rest, grpc=f"{host}:{rpc.port}", note=note)
+            log.event("serving", model=found.name, page=page, rest=rest, grpc=f"{host}:{rpc.port}", note=note)
             stop.wait()
         log.event("draining", waiting=gate.inside)
     finally:
@@ -110,6 +115,7 @@ def serve(given: argparse.Namespace) -> int:
         waiting.start()
         http.stop(given.drain)
         waiting.join()
+        choices.close()
     found.close()
     log.event("stopped")
     return 0
@@ -152,9 +158,12 @@ def _parts() -> dict[str, Any]:
         from serving.grpc_services import GrpcServer
         from serving.http_app import HttpServer, Limits, RestApp
         from serving.metrics import Metrics
+        from serving.page import Page
+        from serving.page_choices import Choices
     except ImportError as error:
         raise MissingDependency(error.name or "starlette", "devserver", "the development server") from None
-    return {each.__name__: each for each in (Gate, Queued, GrpcServer, HttpServer, Limits, RestApp, Metrics)}
+    kinds = (Gate, Queued, GrpcServer, HttpServer, Limits, RestApp, Metrics, Page, Choices)
+    return {each.__name__: each for each in kinds}
 
 
 def _stopped_by_signals() -> threading.Event:

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from captioner.errors import EngineError
 from serving import log, metrics
 from serving.batching import Gate
+from serving.page import Page
 from serving.predict import Models
 from serving.rest import Reply, answer, error_body
 from serving.status import ServingError
@@ -55,10 +56,14 @@ class RestApp:
         gate: `Gate`.
         counted: `Metrics`.
         limits: `Limits`.
+
+    Attributes:
+        page: `Page`, or None where there is no web page.
     """
 
     def __init__(self, models: Callable[[], Models], gate: Gate, counted: metrics.Metrics, limits: Limits):
         self._models, self._gate, self._counted, self._limits = models, gate, counted, limits
+        self.page: Page | None = None
         self._arriving = 0  # bytes of bodies that are not complete
         self._threads = anyio.CapacityLimiter(gate.limit + _SPARE)
 
@@ -79,7 +84,7 @@ class RestApp:
                 408, "DEADLINE_EXCEEDED", f"the request did not arrive in {self._limits.client:g} s"
             )
         except ClientDisconnect:
-            log.event("client_gone", path=target[:200])
+            log.event("client_gone", path=self._shown(target))
             return
         except _Refused as refused:
             reply = refused.reply
@@ -92,16 +97,21 @@ class RestApp:
             if headers.get("content-encoding", "").lower() == "gzip":
                 body = _unpacked(body, self._limits.body)
             if method != "POST":
-                return answer(self._models(), method, target, body, self._limits.run)
+                return self._answer(method, target, body, headers)
             with self._gate.enter():
-                return answer(self._models(), method, target, body, self._limits.run)
+                return self._answer(method, target, body, headers)
         except ServingError as error:
             return Reply(error.http, error_body(error.message), about={"code": error.code})
         except _Refused as refused:
             return refused.reply
         except Exception as error:  # one request must not end the server, nor show its insides
-            log.event("bug", "error", error=f"{type(error).__name__}: {error}", path=target[:200])
+            log.event("bug", "error", error=f"{type(error).__name__}: {error}", path=self._shown(target))
             return Reply(500, error_body("the server failed; its log says how"), about={"code": "INTERNAL"})
+
+    def _answer(self, method: str, target: str, body: bytes, headers: Any) -> Reply:
+        if self.page is not None and self.page.takes(target):
+            return self.page.answer(method, target, body, headers, self._limits.run)
+        return answer(self._models(), method, target, body, self._limits.run)
 
     async def _body(self, request: Request) -> bytes:
         """The whole body.
@@ -148,8 +158,14 @@ class RestApp:
         name = about.setdefault("method", "other")
         self._counted.answered("rest", name, code, seconds)
         level = "info" if reply.status < 400 else "warning"
-        about |= {"api": "rest", "verb": method, "path": target[:200], "status": reply.status, "code": code}
+        path = self._shown(target)
+        about |= {"api": "rest", "verb": method, "path": path, "status": reply.status, "code": code}
         log.event("request", level, ms=round(seconds * 1000, 1), bytes=size, **about)
+
+    def _shown(self, target: str) -> str:
+        """A path as it may be logged: a query of the page can hold a visitor's words."""
+        of_page = self.page is not None and self.page.takes(target)
+        return (target.partition("?")[0] if of_page else target)[:200]
 
 
 class _Refused(Exception):

@@ -8,7 +8,8 @@ from typing import NoReturn
 
 ABOUT = """\
 Serves a SavedModel over gRPC and REST as TensorFlow Serving does: a folder of version folders (1/, 2/ ...), one such
-version, or a captioner model folder, which is exported first if it has no version yet.
+version, or a captioner model folder, which is exported first if it has no version yet. With a model of captioner's,
+the port of REST also has a web page, at /, that captions photos.
 
 This is for development and small sites. It is one Python process without TLS or passwords; the production server is
 TensorFlow Serving, which takes the same folder unchanged (see serving/README.md)."""
@@ -45,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--label", dest="labels", type=_label, action="append", default=[], metavar="NAME=VERSION",
         help="a name for a version, which stays loaded; may be given several times")  # fmt: skip
+    add("--also", action="append", default=[], metavar="MODEL",
+        help="offers another model on the web page: a model folder, a .tflite file or the address of a server; "
+        "may be given several times")  # fmt: skip
     add(
         "--poll",
         type=_positive,

@@ -1,6 +1,7 @@
 """What several test files need: a tiny network, and the folder it is saved in."""
 
 import os
+import shutil
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -69,3 +70,17 @@ def pictures():
     photos = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
     photos += [photos[0][::-1, ::2], 255 - photos[1][:, :200]]
     return [photo[::4, ::4].copy() for photo in photos]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A real browser without a window, with a camera that shows a test picture. Its loop ends with the module."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no chromium here: expected chromium, chromium-browser or google-chrome on the PATH")
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", *camera])
+        yield browser
+        browser.close()

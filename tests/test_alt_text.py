@@ -27,6 +27,7 @@ SURE = {"bias": 3.0, "weights": {"mean_logp": 0.0, "least_logp": 0.0, "words": 0
         ("a black and white photo of a man", "A man."),
         ("a close up of a cat", "A cat."),
         ("a picture showing three boys", "Three boys."),
+        ("the picture shows a white star", "A white star."),
         # These speak of pictures and are no openings.
         ("a man holds a picture of a dog", "A man holds a picture of a dog."),
         ("a girl drawing with chalk", "A girl drawing with chalk."),

@@ -1,0 +1,371 @@
+"""What the server does for its web page, without a browser: files, choices, captions, refusals, and what they cost."""
+
+import contextlib
+import doctest
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+import zoo
+from conftest import build_tiny_model
+from serving_models import write_line
+from test_devserver_main import free_ports, run_main
+
+pytest.importorskip("grpc")
+pytest.importorskip("starlette")
+
+import captioner
+from captioner.alt_texts import alt_text
+from captioner.decoding import STRATEGIES
+from serving import devserver
+from serving.batching import Gate, Queued
+from serving.http_app import HttpServer, Limits, RestApp
+from serving.metrics import Metrics
+from serving.page import FILES, Page
+from serving.page_choices import Choices
+from serving.page_models import Loaded
+from serving.session import SessionVersion
+from serving.status import ServingError
+from serving.versions import Folder, version_folders
+
+STRATEGY = "beam(width=3, n_best=3, min_length=4)"
+PHOTO = zoo.encoded(zoo.drawn(), "JPEG")
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(range(256)) * 4
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n"
+LARGE = zoo.png(10000, 6000, 1, 0)
+
+
+class Server:
+    """The development server's own parts on a free port, with real models."""
+
+    def __init__(self, folder, also=(), limit=16, **limits):
+        self.gate = Gate(limit, 2)
+        self.models = Folder(
+            folder.name, self.find, lambda path, number: Queued(SessionVersion(path, number), self.gate)
+        )
+        self.folder, limits = folder, Limits(**limits)
+        assert self.models.refresh()
+        self.metrics = Metrics(self.gate)
+        app = RestApp(lambda: self.models, self.gate, self.metrics, limits)
+        self.choices = Choices(folder.name, lambda: self.models, self.find, self.gate, str(folder), also)
+        app.page = Page(self.choices, self.gate, limits.body)
+        self.http = HttpServer(app, self.metrics, limits, "127.0.0.1", 0)
+        self.http.start()
+        self.url = f"http://127.0.0.1:{self.http.port}"
+
+    def find(self):
+        return version_folders(self.folder)
+
+    def get(self, path):
+        return httpx.get(self.url + path, timeout=120)
+
+    def caption(self, data=PHOTO, headers=None, **query):
+        return httpx.post(
+            f"{self.url}/page/caption", params=query, content=data, headers=headers, timeout=120
+        )
+
+    def close(self):
+        self.http.stop(5)
+        self.choices.close()
+        self.models.close()
+
+
+def calibrate(version):
+    """Notes in an exported version a calibration under which its captions are probably wrong."""
+    path = version / "assets.extra" / "captioner.json"
+    noted = {"bias": -2.0, "weights": {"mean_logp": 0.1, "least_logp": 0.0, "words": 0.0}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"confidence": noted}))
+
+
+def models_in(folder):
+    """Two models: one with an exported version, and one that does not attend. Returns the Paths of their folders."""
+    model = build_tiny_model()
+    for variable in model.decoder.weights:
+        if variable.path.startswith(("query", "energy")):  # random ones look the same way at every word
+            variable.assign(variable * 5.0)
+    seeing = captioner.save(model, folder / "tiny")
+    version = captioner.export(seeing, ["saved_model(batch_sizes=(1,))"], strategy=STRATEGY)["saved_model"]
+    calibrate(version)
+    blind = build_tiny_model("show_and_tell(units=12, embedding=10, depth=8)")
+    return seeing, captioner.save(blind, folder / "blind")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    return models_in(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def server(served):
+    folder, blind = served
+    found = Server(folder, [str(blind)], body=4 << 20)
+    yield found
+    found.close()
+
+
+def test_the_page_and_its_files(server):
+    page = server.get("/")
+    assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
+    linked = set(re.findall(r'(?:src|href)="([^"]+)"', page.text))
+    scripts = {path.name for path in FILES.glob("*.js")}
+    imported = set(re.findall(r'from "\./(\w+\.js)"', "".join(p.read_text() for p in FILES.glob("*.js"))))
+    assert linked == {"web/icon.svg", "web/page.css", "web/main.js"} and imported == scripts - {"main.js"}
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    for path in (*FILES.glob("*.js"), *FILES.glob("*.css"), *FILES.glob("*.svg")):
+        reply = server.get(f"/web/{path.name}")
+        assert reply.status_code == 200 and reply.content == path.read_bytes()
+        assert reply.headers["content-type"].startswith(kinds[path.suffix])
+        assert reply.headers["x-content-type-options"] == "nosniff"
+    for nothing in ("/web/", "/web/index.html", "/web/../page.py", "/web/%2e%2e/page.py", "/page/x"):
+        assert server.get(nothing).status_code == 404, nothing
+    assert httpx.head(server.url, timeout=60).status_code == 200
+    assert httpx.post(server.url, timeout=60).status_code == 405
+    assert server.get("/page/caption").status_code == 405
+
+
+def test_nothing_on_the_page_leaves_the_server(server):
+    policy = dict(
+        each.strip().split(" ", 1) for each in server.get("/").headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'self'" and policy["img-src"] == "'self' blob: data:"
+    for path in FILES.iterdir():
+        text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert not re.search(r"https?://|\burl\(|@import", text), path.name
+        assert not re.search(r'\sstyle="|\son\w+="|<style|innerHTML|insertAdjacentHTML|\beval\(', text), (
+            path.name
+        )
+        assert len(text.splitlines()) <= 300, path.name
+
+
+def test_what_can_be_chosen(server, served):
+    found = server.get("/page/models").json()
+    own, blind = found["models"]
+    assert own["name"] == "tiny" and own["exported_strategy"] == STRATEGY and own["any_strategy"]
+    assert blind["name"] == str(served[1]) and blind["any_strategy"] and found["max_bytes"] == 4 << 20
+    strategies = {each["name"]: each["options"] for each in found["strategies"]}
+    assert list(strategies) == STRATEGIES.names()
+    assert strategies["beam"] == {"width": 3, "n_best": 1} and strategies["greedy"] == {}
+    assert strategies["sample"] == {"n": 1} and "must_include" in strategies["constrained"]
+    assert all(each["about"] for each in found["strategies"])
+
+
+def same(found, caption):
+    """An answer of the page is the caption of an engine."""
+    assert (found["caption"], tuple(found["words"])) == (caption.text, caption.words)
+    numbers = [found["score"], found["logp"], *found["word_logp"]]
+    np.testing.assert_allclose(numbers, [caption.score, caption.logp, *caption.word_logp], atol=1e-4)
+    if caption.attention is None:
+        assert found["attention"] is None
+    else:
+        np.testing.assert_allclose(found["attention"], caption.attention, atol=1e-4)
+    for one, other in zip(found.get("alternatives", ()), caption.alternatives, strict=True):
+        same(one, other)
+
+
+def test_a_caption_is_the_one_of_the_engine(server, served):
+    with captioner.load(server.find()[1]) as model:
+        expected = model.caption(PHOTO)
+    found = server.caption().json()
+    same(found, expected)
+    assert len(found["words"]) >= 4 and len(found["alternatives"]) == 2 and found["ms"] > 0
+    assert np.shape(found["attention"]) == (len(found["words"]), 4, 4)
+    same(server.caption(strategy=STRATEGY.replace(", ", ",")).json(), expected)  # the same, written otherwise
+    tiff = zoo.encoded(zoo.drawn(), "TIFF")
+    with captioner.load(server.find()[1]) as model:
+        same(server.caption(tiff).json(), model.caption(tiff))
+
+
+def test_other_strategies_and_models_run_in_the_model_folder(server, served):
+    folder, blind = served
+    with captioner.load(folder) as model:
+        for strategy in ("greedy", "beam(width=5, n_best=2, min_length=3)"):
+            same(server.caption(strategy=strategy).json(), model.caption(PHOTO, strategy))
+    with captioner.load(blind) as model:
+        found = server.caption(model=str(blind), strategy="beam(width=2, min_length=3)").json()
+        same(found, model.caption(PHOTO, "beam(width=2, min_length=3)"))
+    assert found["attention"] is None and len(found["words"]) >= 3
+    known = {each["name"]: each["attention"] for each in server.get("/page/models").json()["models"]}
+    assert known == {"tiny": True, str(blind): False}
+
+
+def test_the_alt_text_and_how_sure_the_model_is(server):
+    with captioner.load(server.find()[1]) as model:
+        caption = model.caption(PHOTO)
+        sure = model.confidence(caption)
+    assert sure < 0.5
+    found = server.caption().json()["alt_text"]
+    assert found == {"text": alt_text(caption, confidence=sure).text, "confidence": sure, "flagged": True}
+    short = server.caption(max_length=24).json()
+    assert len(short["alt_text"]["text"]) <= 24 and short["caption"] == caption.text
+
+
+def test_wrong_requests_are_told_in_a_sentence(server):
+    for data, query, status, said in [
+        (HEIC, {}, 400, "got HEIC: save it as JPEG or PNG"),
+        (PDF, {}, 400, "got a PDF document: save it as JPEG or PNG"),
+        (b"just text", {}, 400, "got text: save it as JPEG or PNG"),
+        (b"", {}, 400, "expected a picture, got an empty file"),
+        (PHOTO[:300], {}, 400, "truncated JPEG"),
+        (LARGE, {}, 400, "10000 x 6000 pixels are more than 50 megapixels: make it smaller"),
+        (PHOTO, {"model": "tini"}, 404, "unknown model 'tini' (did you mean 'tiny'?)"),
+        (PHOTO, {"strategy": "beem"}, 400, "did you mean 'beam'?"),
+        (PHOTO, {"strategy": "beam(width=2, n_best=3)"}, 400, "n_best expects at most width=2, got 3"),
+        (PHOTO, {"strategy": "beam(width=3.5)"}, 400, "width expects"),
+        (PHOTO, {"strategy": "beam(width=)"}, 400, "expected a spec"),
+        (PHOTO, {"strategy": "beam(width=65)"}, 400, "at most 64 beams"),
+        (PHOTO, {"strategy": "sample(n=1000000)"}, 400, "at most 64 beams"),
+        (PHOTO, {"strategy": "constrained(must_include=['zebra'])"}, 400, "zebra"),
+        (PHOTO, {"strategy": "constrained(must_include=5)"}, 400, "must_include"),
+        (PHOTO, {"strategy": "os:system(command='true')"}, 400, "unknown strategy 'os:system'"),
+        (PHOTO, {"max_length": "5"}, 400, "at least 20 characters"),
+        (PHOTO, {"max_length": "x"}, 400, "expected a whole number as max_length"),
+        (PHOTO, {str(i): "x" for i in range(40)}, 400, "in the query"),
+        (bytes((4 << 20) + 1), {}, 413, "at most 4194304 bytes"),
+    ]:
+        reply = server.caption(data, **query)
+        error = reply.json()["error"]
+        assert reply.status_code == status and said in error, (query, error)
+        assert "\n" not in error and "Traceback" not in error and len(error) < 400
+    assert server.caption().status_code == 200
+
+
+def test_pages_of_other_sites_may_not_caption(server):
+    for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
+        assert server.caption(headers={"Sec-Fetch-Site": site}).status_code == status
+
+
+def test_what_visitors_ask_is_counted_and_not_logged(server, capsys):
+    capsys.readouterr()
+    server.caption(strategy="constrained(must_include=['SECRET'])")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (line,) = [each for each in lines if each["event"] == "request"]
+    assert (line["path"], line["method"], line["status"]) == ("/page/caption", "caption", 400)
+    assert "SECRET" not in json.dumps(lines)
+    counted = server.get("/monitoring/prometheus/metrics").text
+    assert 'captioner_requests_total{api="rest",code="INVALID_ARGUMENT",method="caption"}' in counted
+
+
+def test_the_gate_holds_for_the_page(server):
+    with server.gate.enter():
+        server.gate.limit, limit = 1, server.gate.limit
+        try:
+            full = server.caption()
+            assert full.status_code == 429 and "try again later" in full.json()["error"]
+            assert server.get("/").status_code == 200
+        finally:
+            server.gate.limit = limit
+    assert server.caption().status_code == 200
+
+
+def test_tensorflow_servings_own_paths_are_as_they_were(server):
+    assert server.get("/v1/models/tiny").json()["model_version_status"][0]["state"] == "AVAILABLE"
+    for path in ("/v2/health/ready", "/pages", "/index.html", "/web", "/page"):
+        reply = server.get(path)
+        assert reply.status_code == 404 and reply.headers["content-type"] == "text/html"
+
+
+def test_a_model_that_is_not_ours_is_served_and_not_captioned_with(tmp_path):
+    write_line(tmp_path / "line" / "1", 0.5)
+    server = Server(tmp_path / "line")
+    try:
+        (row,) = server.get("/page/models").json()["models"]
+        assert "lacks the signature 'explain'" in row["problem"] and not row["any_strategy"]
+        reply = server.caption()
+        assert reply.status_code == 400 and reply.json()["error"] == row["problem"]
+        reply = httpx.post(f"{server.url}/v1/models/line:predict", json={"instances": [4]}, timeout=60)
+        assert reply.json() == {"predictions": [4.0]} and server.get("/").status_code == 200
+    finally:
+        server.close()
+
+
+def test_a_model_that_is_not_ready_in_time_asks_for_patience(served):
+    late = Loaded("late", str(served[0]), Gate(4, 1))
+    held = threading.Event()
+    late.open = lambda: held.wait(30) and Loaded.open(late)
+    with pytest.raises(ServingError, match="the model late is being loaded") as caught:
+        late.caption(PHOTO, "greedy", 0.05)
+    assert caught.value.http == 503
+    held.set()
+    assert late.caption(PHOTO, "greedy", 60).words is not None
+    with late._gate.running(), pytest.raises(ServingError) as caught:
+        late.caption(PHOTO, "greedy", 0.2)
+    assert caught.value.http == 504
+    late.close()
+
+
+def test_a_lite_file_in_the_folder_is_a_choice(served, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    folder = tmp_path / "tiny"
+    shutil.copytree(served[0], folder)
+    captioner.export(folder, ["tflite"], strategy="greedy")
+    (folder / "broken.tflite").write_bytes(b"none of ours")
+    server = Server(folder)
+    try:
+        rows = server.get("/page/models").json()["models"]
+        assert [each["name"] for each in rows] == ["tiny", "model.tflite"]
+        assert rows[1]["exported_strategy"] == "greedy"
+        with captioner.load(folder / "model.tflite") as model:
+            same(server.caption(model="model.tflite").json(), model.caption(PHOTO))
+    finally:
+        server.close()
+
+
+def test_the_program_has_the_page(served):
+    folder, blind = served
+    rest, rpc = free_ports()
+    url, replies = f"http://127.0.0.1:{rest}", []
+
+    def client():
+        try:
+            loaded, end = False, time.monotonic() + 300
+            while not loaded and time.monotonic() < end:
+                with contextlib.suppress(httpx.TransportError):  # until it listens
+                    replies.append(httpx.get(f"{url}/page/models", timeout=60))
+                    rows = replies[-1].json().get("models", [])
+                    loaded = bool(rows) and rows[-1]["exported_strategy"] is not None
+                time.sleep(0.02)
+            replies.append(httpx.get(url, timeout=60))
+            replies.append(httpx.post(f"{url}/page/caption", content=PHOTO, timeout=120))
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    code, said = run_main([folder, "--rest-port", rest, "--port", rpc, "--also", blind])
+    thread.join()
+    assert code == 0 and {each.status_code for each in replies} <= {200, 503}
+    models, page, caption = replies[-3:]
+    assert len(models.json()["models"]) == 2 and "<title>captioner" in page.text
+    assert "being loaded" in replies[0].json()["error"] and caption.json()["attention"] is not None
+    events = {line["event"]: line for line in map(json.loads, said.splitlines())}
+    assert events["serving"]["page"] == f"{url}/"
+
+
+def test_a_wrong_model_beside_is_told_at_the_start(served, monkeypatch):
+    folder, blind = served
+    models = Folder(
+        "tiny", lambda: version_folders(folder), lambda path, number: SessionVersion(path, number)
+    )
+    monkeypatch.setattr(devserver, "_load", lambda *_: models)
+    free = ["--port", "0", "--rest-port", "0"]
+    for also, said in [
+        (["nowhere"], "devserver.py: --also nowhere: "),
+        ([blind, blind], "expected each model once"),
+        ([blind / "vocab.txt"], "vocab.txt"),
+    ]:
+        options = [part for source in also for part in ("--also", source)]
+        code, told = run_main([folder, *free, *options])
+        assert code == 2 and said in told and told.count("\n") == 1, told
+
+
+@pytest.mark.parametrize("name", ["page", "page_choices", "page_models"])
+def test_examples_run(name):
+    assert doctest.testmod(importlib.import_module(f"serving.{name}")).failed == 0

@@ -1,0 +1,498 @@
+"""The server's web page in a real browser: what people see, hear and do, with models of random weights."""
+
+import base64
+import io
+import json
+import re
+import time
+
+import numpy as np
+import PIL.Image
+import pytest
+import skimage.data
+import zoo
+from test_page import HEIC, LARGE, PDF, Server, models_in
+
+from captioner.cli.caption_files import read_predictions
+from captioner.heatmaps import heatmap
+from captioner.types import Caption
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=30_000)
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+TROUBLE = "Failed to load resource"  # how the browser itself notes a status of 400 and above
+
+# Puts files, given as [name, base64, type], into an event as a user's drop or paste does.
+GIVE = """async ([files, kind]) => {
+    const data = new DataTransfer();
+    for (const [name, text, type] of files)
+        data.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name, { type }));
+    const event = kind === "paste"
+        ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true })
+        : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+    document.querySelector(".drop-area").dispatchEvent(event);
+}"""
+# Notes when the words of the sentence appear and light up, and how long the page was ever busy.
+WATCH = """() => {
+    window.seen = [];
+    new MutationObserver(() => {
+        const words = [...document.querySelectorAll("#sentence button")];
+        const lit = words.findIndex((word) => word.classList.contains("lit"));
+        const map = document.getElementById("map").classList.contains("lit");
+        window.seen.push([performance.now(), words.length, lit, map]);
+    }).observe(document.getElementById("sentence"), { childList: true, subtree: true, attributes: true });
+    window.gap = 0;
+    let last = performance.now();
+    const frame = (now) => { window.gap = Math.max(window.gap, now - last); last = now; requestAnimationFrame(frame); };
+    requestAnimationFrame(frame);
+}"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    return models_in(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def server(served):
+    folder, blind = served
+    found = Server(folder, [str(blind)], body=8 << 20)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def opened(chromium, server):
+    """Opens the page; at the end, nothing may have been asked of another server, and no script may have failed."""
+    contexts, asked, failed = [], [], []
+
+    def open_page(viewport=WIDE, path="/", wait=True, **options):
+        context = chromium.new_context(viewport=viewport, accept_downloads=True, **options)
+        context.grant_permissions(["clipboard-read", "clipboard-write", "camera"], origin=server.url)
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and failed.append(said.text))
+        page.goto(server.url + path)
+        if wait:
+            expect(page.locator("#model option")).to_have_count(2)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not [url for url in asked if not url.startswith((server.url + "/", "blob:", "data:"))]
+    assert not [each for each in failed if TROUBLE not in each]
+
+
+def photo(name="astronaut", kind="JPEG", **options):
+    return zoo.encoded(PIL.Image.fromarray(getattr(skimage.data, name)()[::2, ::2]), kind, **options)
+
+
+def give(page, *files, kind="drop"):
+    """Drops or pastes files (name, bytes, type)."""
+    page.evaluate(GIVE, [[(n, base64.b64encode(b).decode(), t) for n, b, t in files], kind])
+
+
+def payload(name, data, kind="image/jpeg"):
+    return {"name": name, "mimeType": kind, "buffer": data}
+
+
+def captioned(page):
+    """Waits until the whole sentence has been said; gives it."""
+    expect(page.locator("#status")).to_contain_text("Caption: ")
+    text = page.locator("#status").inner_text().removeprefix("Caption: ")
+    expect(page.locator("#sentence")).to_have_text(text)
+    expect(page.locator("#sentence .lit")).to_have_count(0)
+    return text
+
+
+def stage(page):
+    """The picture as it is seen, a float array [H, W, 3]."""
+    page.wait_for_timeout(250)  # the map is faded in
+    png = page.locator(".stage").screenshot()
+    return np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB"), np.float32)
+
+
+def serious(page):
+    """The faults that axe-core finds serious or critical, one line each."""
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:100]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+def test_a_dropped_photo_is_said_word_by_word_while_its_regions_light_up(opened, server):
+    page = opened()
+    page.evaluate(WATCH)
+    data = photo()
+    give(page, ("astronaut.jpg", data, "image/jpeg"))
+    text = captioned(page)
+    assert text == server.caption(data).json()["caption"]
+    seen = page.evaluate("window.seen")
+    count = page.locator("#sentence button").count()
+    first = {}
+    for moment, words, lit, lighted in seen:
+        if lit >= 0 and words == lit + 1 and lighted:
+            first.setdefault(lit, moment)
+    assert sorted(first) == list(range(count)) and count >= 4
+    beats = np.diff([first[i] for i in range(count)])
+    assert (beats > 150).all() and np.median(beats) < 1000
+    assert page.locator("#photo").get_attribute("alt") == text
+    assert page.locator("#photo-name").inner_text() == "astronaut.jpg"
+
+
+def test_hovering_a_word_changes_the_heatmap(opened):
+    page = opened(reduced_motion="reduce")
+    give(page, ("a.jpg", photo(), "image/jpeg"))
+    captioned(page)
+    plain = stage(page)
+    words = page.locator("#sentence button")
+    views = []
+    for i in (0, 1):
+        words.nth(i).hover()
+        expect(page.locator("#word")).to_contain_text(
+            f"“{words.nth(i).inner_text()}”: the model gave this word"
+        )
+        assert re.search(r"\d+ %\. It looked (mostly|all)", page.locator("#word").inner_text())
+        views.append(stage(page))
+    page.mouse.move(5, 5)
+    assert np.abs(views[0] - plain).mean() > 5 and np.abs(views[0] - views[1]).mean() > 1
+    assert np.abs(stage(page) - plain).mean() < 0.5
+    words.nth(1).click()  # stays, also when the mouse has gone
+    page.mouse.move(5, 5)
+    assert words.nth(1).get_attribute("aria-pressed") == "true"
+    assert np.abs(stage(page) - views[1]).mean() < 0.5
+
+
+def test_the_map_is_the_one_of_captioner_heatmap_on_the_upright_picture(opened, server):
+    page = opened(reduced_motion="reduce")
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # stored lying, to be turned by a quarter
+    lying = PIL.Image.fromarray(np.ascontiguousarray(skimage.data.astronaut()[100:420, 100:300])).rotate(
+        90, expand=True
+    )
+    data = zoo.encoded(lying, "JPEG", exif=exif, quality=95)
+    found = server.caption(data).json()
+    caption = Caption(found["caption"], words=tuple(found["words"]), word_logp=tuple(found["word_logp"]),
+                      attention=np.array(found["attention"], np.float32))  # fmt: skip
+    drawn = heatmap(data, caption)
+    assert drawn.picture.size == (200, 320)
+    give(page, ("turned.jpg", data, "image/jpeg"))
+    captioned(page)
+    panels = [np.asarray(panel, np.float32)[:320, :200] for panel in drawn.panels()]
+    assert max(np.abs(panels[0] - panel).mean() for panel in panels) > 3  # or this would prove little
+    for i, panel in enumerate(panels):
+        page.locator("#sentence button").nth(i).hover()
+        view = stage(page)
+        assert view.shape[:2] == (320, 200)
+        inside = slice(16, -16)  # the corners are round
+        assert np.abs(view - panel)[inside, inside].mean() < 1
+
+
+def test_settings_number_of_captions_and_their_maps(opened):
+    page = opened(reduced_motion="reduce")
+    give(page, ("a.jpg", photo(), "image/jpeg"))
+    captioned(page)
+    assert page.locator("#width").is_hidden()
+    page.select_option("#strategy", "beam")
+    expect(page.locator("#width")).to_have_value("3")
+    page.fill("#count", "4")
+    page.keyboard.press("Tab")
+    expect(page.locator("#problem")).to_contain_text("N_best expects at most width=3, got 4")
+    assert page.locator("#again").is_hidden()
+    page.fill("#width", "4")
+    page.keyboard.press("Tab")
+    others = page.locator("#other-list button")
+    expect(others).to_have_count(4)
+    expect(page.locator("#problem")).to_be_hidden()
+    assert others.nth(0).get_attribute("aria-pressed") == "true"
+    texts = [text for text in others.locator("span:first-child").all_inner_texts()[1:] if text != "(nothing)"]
+    text = texts[-1]
+    others.filter(has_text=re.compile(f"^{text}score")).click()
+    expect(page.locator("#sentence")).to_have_text(text)
+    assert page.locator("#alt").input_value().lower().rstrip(".").endswith(text.lower())
+    page.fill("#most", "130")
+    with page.expect_response("**/page/caption*"):
+        page.keyboard.press("Tab")
+    page.wait_for_timeout(200)
+    assert page.locator("#alt").input_value().lower().rstrip(".").endswith(text.lower())
+    expect(page.locator("#sentence")).to_have_text(text)
+    page.select_option("#strategy", "greedy")
+    expect(page.locator("#others")).to_be_hidden()
+    expect(page.locator("#width")).to_be_hidden()
+    page.select_option("#strategy", "constrained")
+    page.fill("#must", "dog, grass")
+    page.keyboard.press("Tab")
+    expect(page.locator("#sentence")).to_contain_text("dog")
+    expect(page.locator("#sentence")).to_contain_text("grass")
+
+
+def test_the_alt_text_is_marked_bounded_and_copied(opened):
+    page = opened(reduced_motion="reduce")
+    give(page, ("a.jpg", photo(), "image/jpeg"))
+    captioned(page)
+    expect(page.locator("#alt-flag")).to_contain_text("Check this one")
+    expect(page.locator("#alt-sure")).to_contain_text(re.compile(r"\d+ %, (doubtful|probably wrong)"))
+    long = page.locator("#alt").input_value()
+    page.locator("#copy").click()
+    expect(page.locator("#copied")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == long
+    page.fill("#most", "24")
+    page.keyboard.press("Tab")
+    expect(page.locator("#alt")).not_to_have_value(long)
+    assert 0 < len(page.locator("#alt").input_value()) <= 24
+    page.fill("#most", "3")
+    page.keyboard.press("Tab")
+    expect(page.locator("#problem")).to_contain_text("at least 20 characters")
+
+
+def test_a_model_that_does_not_attend_says_why_there_is_no_map(opened, served):
+    page = opened(reduced_motion="reduce")
+    page.select_option("#model", str(served[1]))
+    page.select_option("#strategy", "beam")
+    give(page, ("a.jpg", photo(), "image/jpeg"))
+    captioned(page)
+    expect(page.locator("#no-map")).to_contain_text("this model has no attention")
+    plain = stage(page)
+    page.locator("#sentence button").first.hover()
+    expect(page.locator("#word")).to_contain_text("the model gave this word")
+    expect(page.locator("#no-map")).to_be_visible()
+    assert np.abs(stage(page) - plain).mean() < 0.5
+
+
+def test_less_motion_says_all_at_once(opened):
+    page = opened(reduced_motion="reduce")
+    page.evaluate(WATCH)
+    give(page, ("a.jpg", photo(), "image/jpeg"), kind="paste")
+    captioned(page)
+    seen = page.evaluate("window.seen")
+    assert {words for _, words, _, _ in seen} == {page.locator("#sentence button").count()}
+    assert not any(lighted for *_, lighted in seen)
+
+
+def test_the_keyboard_is_enough(opened):
+    page = opened(reduced_motion="reduce")
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+
+    def tab_to(selector):
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("(s) => document.activeElement.matches(s)", selector):
+                ring = "(e) => getComputedStyle(e.matches('.hidden') ? e.nextElementSibling : e).outlineStyle"
+                assert page.evaluate(f"() => ({ring})(document.activeElement)") != "none", selector
+                return
+        raise AssertionError(f"Tab does not lead to {selector}")
+
+    tab_to("#files")
+    page.wait_for_timeout(100)  # until the browser knows who will answer the chooser
+    page.keyboard.press("Enter")
+    end = time.monotonic() + 30
+    while not choosers and time.monotonic() < end:
+        page.wait_for_timeout(20)
+    choosers[0].set_files([payload("a.jpg", photo())])
+    captioned(page)
+    tab_to("#folder")
+    tab_to("#camera-open")
+    tab_to("#model")
+    tab_to("#strategy")
+    plain = stage(page)
+    tab_to("#sentence button:first-child")
+    expect(page.locator("#word")).to_contain_text("the model gave this word")
+    assert np.abs(stage(page) - plain).mean() > 5
+    page.keyboard.press("Enter")
+    assert page.locator("#sentence button").first.get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    assert page.locator("#sentence button[aria-pressed=true]").count() == 0
+    tab_to("#sentence button:last-child")
+    tab_to("#other-list li:nth-child(2) button")
+    page.keyboard.press("Enter")
+    expect(page.locator("#other-list li:nth-child(2) button")).to_have_attribute("aria-pressed", "true")
+    tab_to("#alt")
+    tab_to("#copy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#copied")).to_have_text("Copied.")
+
+
+def many(count, broken=()):
+    """Payloads of small pictures that differ; a broken one is cut."""
+    found = []
+    for i in range(count):
+        data = zoo.encoded(zoo.drawn(40 + i % 7, 30, turn=17 * i), "JPEG")
+        found.append(payload(f"photo {i:03}.jpg", data[:200] if i in broken else data))
+    return found
+
+
+def test_a_batch_of_20_with_one_broken_file(opened, server, tmp_path):
+    page = opened()
+    photos = many(20, broken=(7,))
+    photos[3]["name"] = '=HYPERLINK("x"),3.jpg'
+    photos[4]["name"] = photos[5]["name"]
+    page.set_input_files("#files", photos)
+    expect(page.locator("#batch-text")).to_contain_text("20 of 20 photos, 1 without a caption, done")
+    rows = page.locator("#rows tr")
+    expect(rows).to_have_count(20)
+    expect(rows.nth(7).locator(".caption")).to_contain_text("No caption. Truncated JPEG")
+    expect(page.locator("#rows canvas").first).to_be_visible()
+    said = {i: server.caption(p["buffer"]).json() for i, p in enumerate(photos) if i != 7}
+    assert [rows.nth(i).locator(".caption").inner_text() for i in said] == [
+        a["caption"] for a in said.values()
+    ]
+    assert "⚠" in rows.nth(0).locator("td.sure").inner_text()
+    saved = {}
+    for kind in ("csv", "jsonl"):
+        with page.expect_download() as download:
+            page.click(f"#save-{kind}")
+        path = tmp_path / download.value.suggested_filename
+        download.value.save_as(path)
+        saved[kind] = path
+        found = read_predictions(str(path))
+        assert len(found) == 20 and list(found)[5] == "photo 005.jpg (2)"
+        for i, caption in enumerate(found.values()):
+            assert caption.text == (said[i]["caption"] if i in said else "") and caption.ok == (i in said)
+    assert saved["csv"].read_bytes().startswith(b"\xef\xbb\xbf")
+    assert not re.search(rb'(^|,)"?[=+@]', saved["csv"].read_bytes(), re.M)
+    row = json.loads(saved["jsonl"].read_text().splitlines()[0])
+    keys = "image caption score logp words word_logp alternatives error alt_text confidence flagged"
+    assert list(row) == keys.split() and row["alt_text"] == said[0]["alt_text"]["text"] and row["flagged"]
+    assert row["alternatives"][0].keys() == {"caption", "score", "logp"}
+    page.click("#rows tr:nth-child(3) button")
+    expect(page.locator("#photo-name")).to_have_text("photo 002.jpg")
+    expect(page.locator("#sentence")).to_have_text(said[2]["caption"])
+    assert serious(page) == []
+
+
+def test_a_folder_leaves_out_what_is_no_picture(opened, tmp_path):
+    page = opened()
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for each in many(3):
+        (folder / each["name"]).write_bytes(each["buffer"])
+    (folder / "captions.csv").write_text("image,caption\n")
+    (folder / ".hidden.jpg").write_bytes(b"x")
+    page.set_input_files("#folder", folder)
+    expect(page.locator("#batch-text")).to_contain_text("3 of 3 photos, done, 2 other files left out")
+    assert page.locator("#rows .file").first.inner_text().startswith("holiday/photo 00")
+
+
+def test_500_files_do_not_freeze_the_page(opened):
+    page = opened()
+    page.evaluate(WATCH)
+    page.set_input_files("#files", many(500))
+    expect(page.locator("#rows tr")).to_have_count(500)
+    expect(page.locator("#batch-text")).to_contain_text(
+        re.compile(r"\d{2,3} of 500 photos, .* a second, .* left")
+    )
+    page.click("#stop")
+    expect(page.locator("#batch-text")).to_contain_text("stopped")
+    done = int(page.locator("#batch-text").inner_text().split()[0])
+    assert 10 <= done < 500 and page.evaluate("window.gap") < 1000
+    page.wait_for_timeout(300)
+    assert page.locator("#batch-text").inner_text().startswith(f"{done} of 500")
+    page.click("#stop")
+    expect(page.locator("#batch-text")).not_to_contain_text(f"{done} of 500")
+    page.click("#stop")
+
+
+@pytest.mark.parametrize(
+    "name, data, said",
+    [
+        ("IMG_1.HEIC", HEIC, "save it as JPEG or PNG"),
+        ("letter.pdf", PDF, "save it as JPEG or PNG"),
+        ("empty.jpg", b"", "got an empty file"),
+        ("large.png", LARGE, "10000 x 6000 pixels are more than 50 megapixels"),
+        ("heavy.jpg", bytes(9 << 20), "This file has 9.0 MB, and the server takes up to 8.0 MB"),
+    ],
+    ids=["heic", "pdf", "empty", "megapixels", "megabytes"],
+)
+def test_what_is_no_usable_photo_is_a_sentence(opened, name, data, said, tmp_path):
+    page = opened()
+    page.evaluate(WATCH)
+    (tmp_path / name).write_bytes(data)
+    page.set_input_files("#files", tmp_path / name)
+    expect(page.locator("#problem")).to_contain_text(said)
+    shown = page.locator("body").inner_text()
+    assert not re.search(r"Traceback|TypeError|undefined|\bat .*\.js:", shown)
+    assert page.evaluate("window.gap") < 1000 and page.locator("#said").is_hidden()
+    page.set_input_files("#files", payload("good.jpg", photo()))
+    captioned(page)
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_the_server_going_away_is_a_sentence_and_can_be_tried_again(opened):
+    page = opened(reduced_motion="reduce")
+    page.context.route("**/page/caption*", lambda route: route.abort("connectionreset"))
+    give(page, ("a.jpg", photo(), "image/jpeg"))
+    expect(page.locator("#problem")).to_contain_text("The server does not answer")
+    page.context.unroute("**/page/caption*")
+    page.click("#again")
+    captioned(page)
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_a_batch_waits_for_a_server_that_goes_away_or_is_busy(opened):
+    page = opened()
+    asked = []
+
+    def shaky(route):
+        asked.append(1)
+        if len(asked) in (3, 5):
+            busy = json.dumps({"error": "64 requests are waiting or running already: try again later"})
+            route.fulfill(status=429, body=busy, content_type="application/json")
+        elif 8 <= len(asked) < 12:
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.context.route("**/page/caption*", shaky)
+    page.set_input_files("#files", many(12))
+    expect(page.locator("#problem")).to_contain_text("The server does not answer")
+    expect(page.locator("#batch-text")).to_contain_text("stopped")
+    page.context.unroute("**/page/caption*")
+    page.click("#again")
+    expect(page.locator("#batch-text")).to_have_text("12 of 12 photos, done")
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_the_camera(opened):
+    page = opened(reduced_motion="reduce")
+    page.click("#camera-open")
+    page.click("#shoot")
+    captioned(page)
+    assert page.locator("#photo-name").inner_text() == "camera.jpg" and page.locator("#camera").is_hidden()
+    refuse = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
+    page.evaluate(f"() => {{ {refuse} }}")
+    page.click("#camera-open")
+    expect(page.locator("#camera-text")).to_contain_text("not allowed to use the camera")
+    assert serious(page) == []
+    page.click("#camera-close")
+    expect(page.locator("#camera")).to_be_hidden()
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_of_accessibility_and_no_sideways_scrolling(opened, scheme, viewport):
+    page = opened(viewport, color_scheme=scheme, reduced_motion="reduce")
+
+    def fits():
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert serious(page) == []
+
+    fits()
+    page.set_input_files("#files", payload("a-name-without-any-space-" * 5 + ".jpg", photo("rocket")))
+    captioned(page)
+    page.locator("#sentence button").first.hover()
+    fits()
+    page.set_input_files("#files", payload("x.pdf", PDF, "application/pdf"))
+    expect(page.locator("#problem")).to_be_visible()
+    fits()
+    page.set_input_files("#files", many(5, broken=(2,)))
+    expect(page.locator("#batch-text")).to_contain_text("done")
+    fits()
