@@ -97,6 +97,9 @@ class CrossEntropy:
         clip: float. Global norm that gradients are clipped to.
         ema: float. Momentum of the moving average of weights that is evaluated and kept; 0 turns it off.
         mixed_precision: bool. bfloat16 arithmetic, float32 weights.
+        teacher: str. Model folder whose distributions over words are learnt too (`training/distil.py`).
+        teacher_weight: float. Weight of that loss.
+        teacher_temperature: float. Above 1 the teacher's less likely words count more.
     """
 
     epochs: int = 15
@@ -110,11 +113,14 @@ class CrossEntropy:
     clip: float = 5.0
     ema: float = 0.99
     mixed_precision: bool = False
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    teacher_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         _within(self, "xe.", epochs=(0,), batch_images=(1,), learning_rate=(0,), warmup=(0, 1), final=(0, 1))
         _within(self, "xe.", label_smoothing=(0, 1), attention_penalty=(0,), weight_decay=(0,), clip=(0,))
-        _within(self, "xe.", ema=(0, 0.999999))
+        _within(self, "xe.", ema=(0, 0.999999), teacher_weight=(0,), teacher_temperature=(0.05,))
 
 
 @dataclass(frozen=True)

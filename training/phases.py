@@ -49,6 +49,8 @@ class Phase(NamedTuple):
             warmup_target=settings.learning_rate,
             warmup_steps=warmup,
         )
+        if self.name != "xe":
+            model.extra_loss = None  # a teacher's
         model.attention_penalty = getattr(settings, "attention_penalty", 0.0)
         model.compile(
             # With a weight decay it is AdamW; with none, AdamW would still pass over all weights to take nothing off.

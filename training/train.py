@@ -131,6 +131,12 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     model.keep_statistics = run.model.keep_statistics
     if run.model.start:
         _begin_with(model, run.model.start)
+    if run.xe.teacher:
+        from training.distil import open_teacher
+
+        model.extra_loss = open_teacher(
+            run.xe.teacher, model, run.xe.teacher_weight, run.xe.teacher_temperature
+        )
     # Options that hold words, or do not go together, are told now and not after an epoch.
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
     generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)

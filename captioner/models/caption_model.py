@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -80,6 +80,8 @@ class CaptionModel(keras.Model):
         self.attention_penalty = 0.0
         # So is whether an encoder that is trained keeps its batch statistics, and all its units.
         self.keep_statistics = False
+        # And what else training minimises: a function of the inputs and the logits.
+        self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
         # What `captioner.confidence.Confidence` takes, where the model was calibrated; it travels with the weights.
         self.calibration: dict[str, Any] | None = None
         self.built = True
@@ -110,7 +112,10 @@ class CaptionModel(keras.Model):
         outputs, attentions = self._teacher_force(features, inputs, training)
         if training and self.attention_penalty:
             self.add_loss(self.attention_penalty * self._uneven(attentions, inputs["steps"]))
-        return self.decoder.head(ops.concatenate(outputs, axis=0), training=training)
+        logits = self.decoder.head(ops.concatenate(outputs, axis=0), training=training)
+        if training and self.extra_loss is not None:
+            self.add_loss(self.extra_loss(inputs, logits))
+        return logits
 
     def _teacher_force(self, features: Any, inputs: dict, training: bool) -> tuple[list[Any], list[Any]]:
         rows, steps = Rows(inputs["slot_of_row"], inputs["row_of_slot"]), inputs["steps"]
