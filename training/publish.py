@@ -1,7 +1,7 @@
 """Makes a model that others can use out of a finished run: small, exported, calibrated, measured and described.
 
     python training/publish.py runs/best saved_models/mine "flickr(folder='...', captions='...')" \\
-        --ratings ExpertAnnotations.txt --notes training/recipes/default.md
+        --ratings ExpertAnnotations.txt --notes notes.md
 
 writes a model folder with weights in half precision, how sure the model may be (`training/calibrate.py`, where ratings
 are given), a SavedModel and `.tflite` files in float16 and 8 bits, and then scores each of them on the test split and
