@@ -6,14 +6,10 @@ they are worth for one model, and leaves `confidence.json` in its folder; export
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from captioner import bundle
 from captioner.errors import BundleError
 from captioner.types import Caption
 
@@ -70,27 +66,3 @@ class Confidence:
             return 0.0
         found = self._bias + sum(w * f for w, f in zip(self._weights, features(caption), strict=True))
         return 0.5 + 0.5 * math.tanh(found / 2)  # the logistic function, which cannot overflow so
-
-
-def read(folder: str | os.PathLike[str]) -> Confidence | None:
-    """The calibration in a model folder or an exported version.
-
-    Args:
-        folder: str or PathLike.
-
-    Returns:
-        `Confidence`, or None where the model was never calibrated.
-
-    Raises:
-        BundleError: if it is damaged.
-    """
-    own, exported = Path(folder, bundle.CONFIDENCE), Path(folder, "assets.extra", bundle.MANIFEST)
-    try:
-        if own.is_file():
-            return Confidence(json.loads(own.read_text(encoding="utf-8")))
-        noted = json.loads(exported.read_text(encoding="utf-8")) if exported.is_file() else {}
-        return Confidence(noted["confidence"]) if noted.get("confidence") else None
-    except (OSError, ValueError, AttributeError) as error:
-        raise BundleError(
-            f"damaged calibration in {folder}: {error}; run training/calibrate.py again"
-        ) from None

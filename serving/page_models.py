@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from captioner.confidence import Confidence
-from captioner.confidence import read as read_confidence
 from captioner.engines.answers import OUTPUTS, captions_from
 from captioner.engines.versions import facts
 from captioner.errors import EngineError, SpecError
@@ -178,8 +177,9 @@ class Served:
         """The strategy of a version and its calibration, where captioner wrote it."""
         if number not in self._known:
             try:
-                folder = self._find()[number]
-                self._known[number] = (str(facts(folder)["strategy"]), read_confidence(folder))
+                noted = facts(self._find()[number])
+                sure = Confidence(noted["confidence"]) if noted.get("confidence") else None
+                self._known[number] = (str(noted["strategy"]), sure)
             except (KeyError, OSError, EngineError):  # none of ours, or just gone
                 return None, None
         return self._known[number]

@@ -9,7 +9,7 @@ import pytest
 import zoo
 
 import captioner
-from captioner import bundle, confidence
+from captioner import bundle
 from captioner.confidence import Confidence, features
 from captioner.errors import BundleError, DataError
 from captioner.types import Caption
@@ -45,7 +45,6 @@ def test_it_travels_with_the_model(tiny_bundle, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(tiny_bundle, folder)
     picture = zoo.encoded(zoo.drawn(32, 32), "PNG")
-    assert confidence.read(folder) is None
     with captioner.load(folder) as model:
         assert model.confidence(model.caption(picture)) is None
     (folder / bundle.CONFIDENCE).write_text(json.dumps(NOTED))
@@ -56,8 +55,6 @@ def test_it_travels_with_the_model(tiny_bundle, tmp_path):
             caption = model.caption(picture, strategy)
             assert model.confidence(caption) == pytest.approx(Confidence(NOTED).of(caption))
             assert model.alt_text(picture, strategy=strategy).confidence == model.confidence(caption)
-    for place in (folder, paths["saved_model"]):
-        assert confidence.read(place).of(SAID) == Confidence(NOTED).of(SAID)
     # Saved again it stays; other weights in its place take it away.
     with captioner.load(folder) as model:
         kept = captioner.save(model.engine.model, tmp_path / "kept")
@@ -68,8 +65,6 @@ def test_it_travels_with_the_model(tiny_bundle, tmp_path):
     (folder / bundle.CONFIDENCE).write_text("{")
     with pytest.raises(BundleError, match="confidence"):
         captioner.load(folder)
-    with pytest.raises(BundleError, match="damaged calibration"):
-        confidence.read(folder)
 
 
 def test_fit_finds_the_weights_that_made_the_chances():
