@@ -156,7 +156,14 @@ def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     if (path / bundle.MANIFEST).is_file():
-        own = (bundle.MANIFEST, bundle.WEIGHTS, bundle.VOCABULARY, bundle.CARD, bundle.METRICS)
+        own = (
+            bundle.MANIFEST,
+            bundle.WEIGHTS,
+            bundle.VOCABULARY,
+            bundle.CARD,
+            bundle.METRICS,
+            bundle.CONFIDENCE,
+        )
         return sum((path / name).stat().st_size for name in own if (path / name).is_file())
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
