@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_models import CAPTIONS, IMAGES, TOKENIZER
 
+import captioner
 from captioner.errors import CaptionerError, ModelError, SpecError
 from captioner.models import ENCODERS, CaptionModel
 from captioner.models.encoders import _APPLICATIONS, Encoder, build_encoder
@@ -25,6 +26,7 @@ CHANNELS = {
     "inception_v3": 2048, "xception": 2048, "efficientnet_b0": 1280, "efficientnet_b7": 2560, "small_cnn": 128,
     **{f"efficientnet_lite{size}": 1280 for size in range(5)},
     "convnext_tiny": 768, "convnext_large": 1536, "nasnet_mobile": 1056, "efficientnet_v2_b0": 1280,
+    "side_by_side": 1024 + 512,
 }  # fmt: skip
 
 
@@ -36,7 +38,8 @@ def row(name):
 def test_every_encoder_builds_and_gives_its_grid(name):
     keras.backend.clear_session()
     side, places = SMALLEST.get(name, (64, 8 if name == "small_cnn" else 2))
-    encoder = ENCODERS.build(name, image_size=(side, side))
+    spec = "side_by_side(encoders=['mobilenet', 'vgg16'])" if name == "side_by_side" else name
+    encoder = ENCODERS.build(spec, image_size=(side, side))
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     features = encoder(pixels)
     height, width = encoder.grid
@@ -98,6 +101,36 @@ def test_features_of_several_depths_lie_on_one_grid(join):
     model = CaptionModel(spec, DECODER, TOKENIZER, image_size=(64, 96))
     again = CaptionModel.from_config(json.loads(json.dumps(model.get_config())), tokenizer=TOKENIZER)
     assert again.grid == model.grid
+
+
+def test_encoders_side_by_side_see_one_picture_each_in_its_own_scale(tmp_path):
+    keras.utils.set_random_seed(1)
+    files = {name: str(tmp_path / f"{name}.weights.h5") for name in ("mobilenet", "small_cnn")}
+    bare = {"mobilenet": "mobilenet(alpha=0.25)", "small_cnn": "small_cnn(width=4, stages=5)"}
+    alone = [ENCODERS.build(spec, image_size=(64, 96)) for spec in bare.values()]
+    for one, file in zip(alone, files.values(), strict=True):
+        one.network.save_weights(file)
+    specs = [spec[:-1] + f", weights={files[name]!r})" for name, spec in bare.items()]
+    model = CaptionModel(f"side_by_side(encoders={specs!r})", DECODER, TOKENIZER, image_size=(64, 96))
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    expected = np.concatenate([one(images) for one in alone], axis=-1)
+    np.testing.assert_allclose(model.encode(images), expected, atol=1e-5)
+    assert model.grid == (2, 3) and [part.channels for part in model.encoder.parts] == [256, 64]
+    # The folder that it is saved in holds every weight once, and needs none of the files.
+    config = model.get_config()
+    assert not any(file in json.dumps(config) for file in files.values())
+    with captioner.load(captioner.save(model, tmp_path / "model")) as again:
+        np.testing.assert_allclose(again.engine.model.encode(images), expected, atol=1e-5)
+    kept = (tmp_path / "model" / "model.weights.h5").stat().st_size
+    assert kept < 1.5 * 4 * sum(int(np.prod(w.shape)) for w in model.weights)
+
+
+def test_encoders_side_by_side_of_other_grids_are_joined(tmp_path):
+    keras.utils.set_random_seed(1)
+    specs = ["mobilenet(alpha=0.25)", "small_cnn(width=4, stages=3)"]
+    for join, grid in (("coarse", (2, 2)), ("fine", (8, 8))):
+        both = ENCODERS.build(f"side_by_side(encoders={specs!r}, join={join!r})", image_size=(64, 64))
+        assert (both.grid, both.channels) == (grid, 256 + 16)
 
 
 def test_places_go_row_by_row_as_a_heatmap_draws_them():
@@ -191,6 +224,11 @@ def test_statistics_of_a_pretrained_encoder_can_be_kept():
         ("small_cnn(weights='nowhere.h5')", ModelError, "'nowhere.h5', which does not exist"),
         ("small_cnn(widht=4)", SpecError, "did you mean 'width'"),
         ("xception", ModelError, "71"),
+        ("side_by_side(encoders=['mobilenet'])", ModelError, "two encoders or more"),
+        ("side_by_side(encoders=['mobilenet', 'mobilenet'])", ModelError, "each once"),
+        ("side_by_side(encoders='mobilenet')", ModelError, "two encoders or more"),
+        ("side_by_side(encoders=['mobilenet', 'small_cn'])", SpecError, "did you mean 'small_cnn'"),
+        ("side_by_side(encoders=['mobilenet', 'small_cnn'], join='fin')", ModelError, "did you mean 'fine'"),
     ],
 )
 def test_a_wrong_encoder_is_one_line(spec, error, words):

@@ -24,7 +24,8 @@ from captioner.models.encoders import Encoder
 from training.datasets import Example
 from training.datasets.bad_rows import BadRows
 from training.datasets.otherwise import Mirrored
-from training.features import cached_split, encode_split, weights_fingerprint
+from training.features import cached_split, encode_split
+from training.fingerprint import weights_fingerprint
 from training.sources import Pixels
 
 SIZE = (32, 32)
@@ -123,6 +124,30 @@ def test_the_second_time_nothing_is_computed(encoder, dataset, tmp_path):
     assert np.array_equal(again[np.arange(7)], first) and np.array_equal(looked_up[np.arange(7)], first)
 
 
+def test_encoders_side_by_side_share_the_caches_of_each_alone(encoder, dataset, tmp_path):
+    names = ["small_cnn(width=4)", "mobilenet(alpha=0.25, layer='conv_pw_5_relu')"]
+    dataset = Pictures([*dataset.files[:3], None, *dataset.files[4:]])
+    both = ENCODERS.build(f"side_by_side(encoders={names!r})", image_size=SIZE)
+    assert cached_split(both, dataset, "train", tmp_path) is None
+    encode_split(both.parts[1], dataset, "train", tmp_path, max_bad=0.5)
+    assert cached_split(both, dataset, "train", tmp_path) is None
+    found = encode_split(both, dataset, "train", tmp_path, batch_size=3, max_bad=0.5)
+    expected = direct(both, [file for file in dataset.files if file])
+    assert found.shape == expected.shape == (6, 16, 16 + 64) and len(folders(tmp_path)) == 2
+    again = cached_split(both, dataset, "train", tmp_path)
+    for features in (found, again):
+        np.testing.assert_allclose(features[np.arange(6)], expected, rtol=2e-3, atol=2e-3)
+        assert len(features) == len(features.examples) == 6
+
+
+def test_encoders_of_other_grids_have_a_cache_of_their_own(dataset, tmp_path):
+    names = ["small_cnn(width=4)", "mobilenet(alpha=0.25)"]
+    both = ENCODERS.build(f"side_by_side(encoders={names!r}, join='fine')", image_size=SIZE)
+    found = encode_split(both, dataset, "train", tmp_path)
+    assert found.shape == (7, 16, 16 + 256) and len(folders(tmp_path)) == 1
+    np.testing.assert_allclose(found[np.arange(7)], direct(both, dataset.files), rtol=2e-3, atol=2e-3)
+
+
 def test_everything_that_the_numbers_depend_on_makes_another_cache(encoder, dataset, tmp_path, monkeypatch):
     def cached(network=encoder, pictures=dataset, split="train"):
         return cached_split(network, pictures, split, tmp_path) is not None
@@ -177,7 +202,7 @@ def test_the_key_is_the_same_in_another_process(encoder):
     code = (
         "import sys; sys.path[:0] = ['.', 'tests']\n"
         "import keras; keras.layers.Conv2D(1, 1)\n"
-        "from test_features import nested; from training.features import weights_fingerprint\n"
+        "from test_features import nested; from training.fingerprint import weights_fingerprint\n"
         "print(weights_fingerprint(nested()))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import keras
+import numpy as np
 import pytest
 import zoo
 
@@ -10,6 +12,7 @@ pytest.importorskip("ai_edge_litert")
 
 import captioner
 from captioner import benchmark, bundle
+from captioner.models import ENCODERS
 from training import publish
 from training.config import as_dict
 from training.datasets import DATASETS
@@ -71,6 +74,7 @@ def test_a_run_becomes_a_model_for_others(run, tmp_path, capsys):
         "model_int8.tflite",
     ]
     card = bundle.read(folder).card
+    assert "- training has changed" not in card  # it began with no weights of others
     assert card.startswith("# mine\n") and card.endswith("## Notes\n\nIt knows dogs.\n")
     for row in measured.values():
         assert row["median"] == 4.0 and row["megabytes"] in (1.2, 1.3) and row["error"] >= 0
@@ -103,3 +107,39 @@ def test_what_is_no_finished_run(run, tmp_path, capsys, lacks, says):
     err = capsys.readouterr().err
     assert says in err and err.count("\n") == 1
     assert not (tmp_path / "mine").exists()
+
+
+def test_folded_statistics_say_the_same():
+    keras.utils.set_random_seed(1)
+    network = ENCODERS.build("efficientnet_lite0", image_size=(64, 64)).network
+    random = np.random.default_rng(1)
+    norms = [x for x in network._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.set_weights([random.uniform(0.5, 1.5, w.shape) for w in norm.get_weights()])
+    pixels = random.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    before = np.asarray(network(pixels))
+    publish.fold_statistics(network)
+    np.testing.assert_allclose(network(pixels), before, rtol=1e-3, atol=1e-4 * np.abs(before).max())
+    assert len(norms) > 20 and all(not norm.moving_mean.numpy().any() for norm in norms)
+    bare = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(scale=False)])
+    kept = bare.get_weights()
+    publish.fold_statistics(bare)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, bare.get_weights(), strict=True))
+
+
+def test_how_far_training_has_moved_the_encoder_is_told(tmp_path, capsys):
+    file = tmp_path / "first.weights.h5"
+    encoder = ENCODERS.build("small_cnn(width=4, stages=2)", image_size=(16, 16))
+    encoder.network.save_weights(file)
+    config = {"model": {"encoder": f"small_cnn(width=4, stages=2, weights={str(file)!r})"}}
+    assert publish.moved(config, encoder).startswith("training has changed 0 of the 9 tensors")
+    first = encoder.network.trainable_weights[0]
+    first.assign(1.5 * first)
+    assert publish.moved(config, encoder).startswith("training has changed 1 of the 9 tensors")
+    for weight in encoder.network.trainable_weights[1:]:
+        weight.assign(weight + 1e-3)
+    assert "changed 9 of the 9 tensors" in publish.moved(config, encoder)
+    file.unlink()
+    assert publish.moved(config, encoder) is None
+    assert "does not exist" in capsys.readouterr().out
+    assert publish.moved({"model": {"encoder": "small_cnn(width=4)"}}, encoder) is None

@@ -27,6 +27,7 @@ from captioner.errors import DataError, ImageError
 from captioner.models.encoders import Encoder
 from training.checkpoint import write_text
 from training.datasets import BadRows, Dataset, Example
+from training.fingerprint import weights_fingerprint
 
 _ELSEWHERE = "set another folder with --set data.features=PATH"
 
@@ -56,36 +57,23 @@ class Features:
         return np.asarray(self._array[self._rows[index]])
 
 
-def weights_fingerprint(encoder: Encoder) -> str:
-    """Hex digest of an encoder's structure and weights, the same in every process."""
-    digest = hashlib.sha256(encoder.scaling.encode())
-    numbers = {layer.name: f"layer {i}" for i, layer in enumerate(encoder.network.layers)}
-    numbers[encoder.network.name] = "network"
-    inner = [layer for each in encoder.network.layers for layer in _inside(each)]
-    numbers |= {layer.name: f"inner {i}" for i, layer in enumerate(inner) if layer.name not in numbers}
-    structure = _nameless(encoder.network.get_config(), numbers)
-    digest.update(json.dumps(structure, sort_keys=True, default=str).encode())
-    for variable in encoder.network.variables:
-        value = np.ascontiguousarray(variable.numpy())
-        digest.update(f"{value.shape}{value.dtype}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
+class Joined:
+    """Features of the same pictures by several encoders, as `Features`: one after another along C.
 
+    Args:
+        parts: sequence of Features.
+    """
 
-def _inside(layer: Any) -> list[Any]:
-    """The layers inside a layer, at any depth, inputs that `layers` does not name among them."""
-    return [part for each in getattr(layer, "_layers", []) for part in [each, *_inside(each)]]
+    def __init__(self, parts: Sequence[Features | Joined]):
+        self._parts = parts
+        self.examples: list[Example] = parts[0].examples
+        self.shape: tuple[int, ...] = (*parts[0].shape[:2], sum(part.shape[2] for part in parts))
 
+    def __len__(self) -> int:
+        return len(self.examples)
 
-def _nameless(config: Any, numbers: dict[str, str]) -> Any:
-    """A network's config without what its features do not depend on: running names, object ids, being frozen."""
-    if isinstance(config, dict):
-        return {
-            k: _nameless(v, numbers) for k, v in config.items() if k not in ("shared_object_id", "trainable")
-        }
-    if isinstance(config, list | tuple):
-        return [_nameless(each, numbers) for each in config]
-    return numbers.get(config, config) if isinstance(config, str) else config
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.concatenate([part[index] for part in self._parts], axis=-1)
 
 
 def encode_split(
@@ -95,8 +83,11 @@ def encode_split(
     folder: str | Path = "cache/features",
     batch_size: int = 32,
     max_bad: float = 0.01,
-) -> Features:
+) -> Features | Joined:
     """Features of all pictures of a split, from the cache or computed now.
+
+    Encoders that are joined on the grid that each of them has are kept apart, so that what one of them has already
+    encoded is not encoded again.
 
     Args:
         encoder: Encoder.
@@ -107,11 +98,15 @@ def encode_split(
         max_bad: float, default 0.01. Share of pictures that may be unreadable; those are listed and left out.
 
     Returns:
-        `Features`.
+        `Features`, or what reads alike.
 
     Raises:
         DataError: if too many pictures are unreadable or the disk is full.
     """
+    if _apart(encoder):
+        return Joined(
+            [encode_split(each, dataset, split, folder, batch_size, max_bad) for each in encoder.parts]
+        )
     place, key, examples = _find(encoder, dataset, split, folder)
     shape = (len(examples), encoder.grid[0] * encoder.grid[1], encoder.channels)
     found = _existing(place, key, shape, "r")
@@ -126,6 +121,11 @@ def encode_split(
         bad.add(split, row, reason)
     bad.check(len(examples))
     return Features(examples, array, _lost(state, examples))
+
+
+def _apart(encoder: Encoder) -> bool:
+    """Whether an encoder's features are those of others, unchanged."""
+    return bool(encoder.parts) and all(part.grid == encoder.grid for part in encoder.parts)
 
 
 def _encode(
@@ -157,7 +157,7 @@ def _encode(
 
 def cached_split(
     encoder: Encoder, dataset: Dataset, split: str, folder: str | Path = "cache/features"
-) -> Features | None:
+) -> Features | Joined | None:
     """Features of a split if the cache has them all, else None; computes and writes nothing.
 
     Args:
@@ -167,13 +167,17 @@ def cached_split(
         folder: path, default "cache/features".
 
     Returns:
-        `Features` or None.
+        `Features`, or what reads alike, or None.
 
     Raises:
         DataError: if the cache is damaged.
     """
     if not Path(folder).is_dir():
         return None
+    if _apart(encoder):
+        parts = [cached_split(each, dataset, split, folder) for each in encoder.parts]
+        there = [part for part in parts if part is not None]
+        return Joined(there) if len(there) == len(parts) else None
     place, key, examples = _find(encoder, dataset, split, folder)
     shape = (len(examples), encoder.grid[0] * encoder.grid[1], encoder.channels)
     found = _existing(place, key, shape, "r")

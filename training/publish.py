@@ -3,9 +3,10 @@
     python training/publish.py runs/best saved_models/mine "flickr(folder='...', captions='...')" \\
         --ratings ExpertAnnotations.txt --notes notes.md
 
-writes a model folder with weights in half precision, how sure the model may be (`training/calibrate.py`, where ratings
-are given), a SavedModel and `.tflite` files in float16 and 8 bits, and then scores each of them on the test split and
-measures what it costs here. `card.md` says it all, and ends with the notes.
+writes a model folder with weights in half precision, batch statistics folded into the weights beside them, how sure the
+model may be (`training/calibrate.py`, where ratings are given), a SavedModel and `.tflite` files in float16 and 8 bits,
+and then scores each of them on the test split and measures what it costs here. `card.md` says it all, and ends with the
+notes.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
+
 import captioner
 from captioner import benchmark, bundle
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError, DataError
+from captioner.errors import BundleError, CaptionerError, DataError, ModelError
 from captioner.metrics.official import ptb_words
+from captioner.registry import parse_spec
 
 _FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _BUNDLE = "weights, run by Keras"
 _THREADS = 2
 
 
-def make(run: Path, folder: Path) -> Path:
+def make(run: Path, folder: Path) -> str | None:
     """Writes the model folder.
 
     Args:
@@ -40,7 +44,7 @@ def make(run: Path, folder: Path) -> Path:
         folder: path. Must not exist.
 
     Returns:
-        Path of the folder.
+        What training did to the encoder, see `moved`.
 
     Raises:
         BundleError: if it is no finished run, or the folder is there.
@@ -52,8 +56,62 @@ def make(run: Path, folder: Path) -> Path:
             f"expected {run} to be a finished run with run.json, model and calibration, it is not"
         )
     with captioner.load(run / "model") as found:
-        captioner.save(found.engine.model, folder, half_precision=True)
-    return folder
+        model = found.engine.model
+        said = moved(json.loads((run / "run.json").read_text(encoding="utf-8")), model.encoder)
+        fold_statistics(model.encoder.network)
+        captioner.save(model, folder, half_precision=True)
+    return said
+
+
+def moved(config: dict[str, Any], encoder: Any) -> str | None:
+    """How far training has moved an encoder from the pretrained weights that the run names.
+
+    Args:
+        config: the run's settings.
+        encoder: Encoder, as trained.
+
+    Returns:
+        A sentence, or None if the run began with random weights or the file of those weights is gone.
+    """
+    from captioner.models.encoders import build_encoder, without_weights
+
+    spec = config["model"]["encoder"]
+    if without_weights(spec) == parse_spec(spec):
+        return None
+    try:
+        began, _ = build_encoder(spec, encoder.image_size)
+    except ModelError as error:
+        print(f"not compared with the weights that training began with: {error}", flush=True)
+        return None
+    pairs = [
+        (np.asarray(one), np.asarray(other))
+        for one, other in zip(began.network.trainable_weights, encoder.network.trainable_weights, strict=True)
+    ]
+    away = [float(np.linalg.norm(other - one) / (np.linalg.norm(one) + 1e-12)) for one, other in pairs]
+    return (
+        f"training has changed {sum(change > 0 for change in away)} of the {len(away)} tensors of the encoder; median "
+        f"change {100 * np.median(away):.1f} % of a tensor's norm"
+    )
+
+
+def fold_statistics(network: Any) -> None:
+    """Puts the statistics of batch normalisation into its trained weights; what it computes stays the same.
+
+    gamma (x - mean) / sqrt(variance + epsilon) + beta (Ioffe and Szegedy 2015, algorithm 2) is also
+    gamma' x + beta' with gamma' = gamma / sqrt(variance + epsilon) and beta' = beta - mean gamma'. What is left of
+    the statistics is a mean of 0 and a variance of 1 - epsilon.
+
+    Args:
+        network: keras.Model; changed in place. Normalisations without gamma or beta stay as they are.
+    """
+    import keras
+
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center:
+            gamma, beta, mean, variance = (value.astype(np.float64) for value in layer.get_weights())
+            slope = gamma / np.sqrt(variance + layer.epsilon)
+            rest = np.full_like(variance, 1 - layer.epsilon)
+            layer.set_weights([slope, beta - mean * slope, np.zeros_like(mean), rest])
 
 
 def export(run: Path, folder: Path, strategy: str) -> None:
@@ -124,7 +182,13 @@ def table(measured: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def card(
-    run: Path, folder: Path, measured: dict[str, dict[str, Any]], split: str, strategy: str, notes: str
+    run: Path,
+    folder: Path,
+    measured: dict[str, dict[str, Any]],
+    split: str,
+    strategy: str,
+    notes: str,
+    trained: str | None,
 ) -> str:
     """Markdown for `card.md`."""
     config = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -136,6 +200,7 @@ def card(
         f"- encoder: `{about['model']['encoder']}`, {parameters['encoder']:,} weights, pictures at "
         f"{config['model']['image_size']} x {config['model']['image_size']}",
         f"- decoder: `{about['model']['decoder']}`, {parameters['decoder']:,} weights",
+        *([f"- {trained}"] if trained else []),
         f"- vocabulary: {about['vocabulary']['size']:,}; captions of at most {about['model']['max_length'] - 1} words",
         f"- weights in half precision; exports choose words by `{strategy}`",
         "",
@@ -193,7 +258,7 @@ def publish(given: argparse.Namespace) -> None:
     notes = read_text(given.notes, "notes") if given.notes else ""
     dataset = DATASETS.build(given.dataset)
     dataset.examples(given.split)
-    make(given.run, given.folder)
+    trained = make(given.run, given.folder)
     if given.ratings and calibrate(
         [str(given.folder), given.dataset, "--ratings", str(given.ratings), "--strategy", given.strategy]
     ):
@@ -201,7 +266,7 @@ def publish(given: argparse.Namespace) -> None:
     export(given.run, given.folder, given.strategy)
     measured = measure(given.folder, dataset, given.split, given.strategy, given.official)
     write_text(given.folder / bundle.METRICS, json.dumps({given.split: measured}, indent=2) + "\n")
-    text = card(given.run, given.folder, measured, given.split, given.strategy, notes)
+    text = card(given.run, given.folder, measured, given.split, given.strategy, notes, trained)
     write_text(given.folder / bundle.CARD, text)
     size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file())
     print(f"{given.folder}: {size / 1e6:.1f} MB in all")

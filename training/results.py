@@ -2,7 +2,8 @@
 
     python training/results.py runs/flickr8k_lstm runs/flickr8k_topdown --write README.md
 
-Figures are those of pycocoevalcap where the run has them. `--write` replaces what stands between the lines
+Figures are those of pycocoevalcap where the run has them. Runs that differ in their seed alone share a row: means, with
+the standard deviation from seed to seed. `--write` replaces what stands between the lines
 `<!-- results -->` and `<!-- /results -->` of a file.
 """
 
@@ -10,20 +11,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.errors import CaptionerError, DataError
+from training.config import as_dict
+from training.recipes import RECIPES
 
 _COLUMNS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _OPEN, _CLOSE = "<!-- results -->", "<!-- /results -->"
 
 
-def row(run: Path) -> str:
-    """One row of the table, of a finished run's folder.
+# Where data lies, and what is measured, are no part of what a command trains.
+_ASIDE = ("data.source", "data.features", "data.max_bad", "evaluation.tests", "evaluation.official", "seed")
+
+
+def read(run: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Settings, metrics and the figures of the first test split of a finished run's folder.
 
     Raises:
         DataError: if the folder holds no finished run.
@@ -31,27 +40,67 @@ def row(run: Path) -> str:
     try:
         config = json.loads((run / "run.json").read_text(encoding="utf-8"))
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        figures = metrics[config["evaluation"]["tests"][0]]
+        return config, metrics, metrics[config["evaluation"]["tests"][0]]
     except (OSError, ValueError, KeyError, IndexError):
         raise DataError(
             f"expected {run} to hold a finished run (run.json, metrics.json), it does not"
         ) from None
-    cells = [f"`{config['name']}`", f"`{config['model']['decoder'].partition('(')[0]}`"]
+
+
+def command(config: dict[str, Any]) -> str:
+    """What trains a run, but for its seed: the recipe and what was set otherwise."""
+    from captioner.models.encoders import without_weights
+
+    recipe = as_dict(RECIPES.build(config["name"])) if config["name"] in RECIPES else {}
+    parts = [f"python training/train.py {config['name']}"]
+    for section, keys in config.items():
+        for key, value in keys.items() if isinstance(keys, dict) else []:
+            usual = recipe.get(section, {}).get(key, value)
+            same = without_weights(value) == without_weights(usual) if key == "encoder" else value == usual
+            if not same and f"{section}.{key}" not in _ASIDE:
+                text = str(value).lower() if isinstance(value, bool) else str(value)
+                quoted = f'"{text}"' if set(text) & set(" ()'") else text
+                parts.append(f"--set {section}.{key}={quoted}")
+    return " ".join(parts)
+
+
+def row(runs: Sequence[Path]) -> str:
+    """One row of the table, of the folders of finished runs that differ in their seed alone.
+
+    Raises:
+        DataError: if a folder holds no finished run.
+    """
+    found = [read(run) for run in runs]
+    config = found[0][0]
+    cells = [f"`{config['name']}`", f"`{config['model']['decoder'].partition('(')[0]}`", str(len(runs))]
     for name in _COLUMNS:
-        value = figures.get(f"official {name}", figures.get(name))
-        cells.append("-" if value is None else f"{value:.1f}")
-    memory = metrics.get("memory")
-    cells += [f"{figures['unique captions']:.0f} %", f"{metrics['seconds'] / 60:.0f}"]
-    cells.append(f"{memory / 1000:.1f}" if memory else "-")
-    cells.append(f"`python training/train.py {config['name']}`")
+        values = [figures.get(f"official {name}", figures.get(name)) for _, _, figures in found]
+        cells.append(_mean(values))
+    cells.append(f"{statistics.mean(figures['unique captions'] for _, _, figures in found):.0f} %")
+    cells.append(f"{statistics.mean(metrics['seconds'] for _, metrics, _ in found) / 60:.0f}")
+    known = [metrics["memory"] for _, metrics, _ in found if metrics.get("memory")]
+    cells.append(f"{max(known) / 1000:.1f}" if len(known) == len(runs) else "-")
+    cells.append(f"`{command(config)}`")
     return f"| {' | '.join(cells)} |"
 
 
+def _mean(found: Sequence[float | None]) -> str:
+    values = [value for value in found if value is not None]
+    if len(values) < len(found):
+        return "-"
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
+
+
 def table(runs: Sequence[Path]) -> str:
-    """The table, in Markdown, a row a run in the order given."""
-    head = ["recipe", "decoder", *_COLUMNS, "unique", "minutes", "GB", "command"]
-    rule = "|".join("---:" if name in (*_COLUMNS, "unique", "minutes", "GB") else "---" for name in head)
-    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(row(run) for run in runs)])
+    """The table, in Markdown, in the order in which each row's first run is given."""
+    alike: dict[str, list[Path]] = {}
+    for run in runs:
+        alike.setdefault(command(read(run)[0]), []).append(run)
+    head = ["recipe", "decoder", "seeds", *_COLUMNS, "unique", "minutes", "GB", "command"]
+    words = ("recipe", "decoder", "command")
+    rule = "|".join("---" if name in words else "---:" for name in head)
+    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(row(each) for each in alike.values())])
 
 
 def write(file: Path, text: str) -> None:

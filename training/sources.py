@@ -20,7 +20,7 @@ from training.datasets import DATASETS, Example
 from training.datasets.bad_rows import BadRows
 from training.datasets.otherwise import Mirrored, Viewed
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
-from training.features import Features, encode_split
+from training.features import Features, Joined, encode_split
 from training.pipeline import Visit, visits
 
 
@@ -106,7 +106,7 @@ class Source:
         self._scenes = isinstance(plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
-        self._views: list[Features] = []
+        self._views: list[Features | Joined] = []
         self.key = "images" if run.model.train_encoder else "features"
         for split in ("validation", *run.evaluation.tests):
             if split not in self.dataset.splits:
@@ -145,7 +145,7 @@ class Source:
                 self._splits[split] = self._encoded(self.dataset, split)
         return self._splits[split]
 
-    def _encoded(self, dataset: Any, split: str) -> Features:
+    def _encoded(self, dataset: Any, split: str) -> Features | Joined:
         data = self.run.data
         return encode_split(self._encoder, dataset, split, data.features, max_bad=data.max_bad)
 

@@ -4,7 +4,7 @@ The table covers `keras.applications`, and EfficientNet-Lite. Each row takes `we
 (downloaded and cached by Keras, which has none of EfficientNet-Lite) or the path of a weights file made for the
 network without its top; and `layer`: the name of the layer whose output is the grid, the last one when None, so that
 an earlier stage gives a finer grid. Several names give features of several depths, joined on the coarsest grid, or with
-`join="fine"` on the finest.
+`join="fine"` on the finest. `side_by_side` joins the features of several encoders in the same way.
 """
 
 from __future__ import annotations
@@ -16,21 +16,13 @@ from functools import partial
 from typing import Any
 
 import keras
-from keras import ops
 
 from captioner.errors import ModelError
 from captioner.models.efficientnet_lite import SIZES, efficientnet_lite
+from captioner.models.encoder import Encoder, Scaling
 from captioner.registry import Spec, Table, parse_spec, unknown
 
 _JOINS = ("coarse", "fine")
-
-# How a network wants its pixels, from 0..255: mean and deviation per channel, and whether channels are BGR.
-_SCALINGS: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False),
-    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), False),
-    "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False),
-    "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), True),
-}
 
 # Row: class in keras.applications, scaling ("none": the network scales its pixels itself).
 _APPLICATIONS: dict[str, tuple[str, str]] = {
@@ -51,52 +43,6 @@ _APPLICATIONS: dict[str, tuple[str, str]] = {
     **{f"vgg{n}": (f"VGG{n}", "caffe") for n in (16, 19)},
     **{f"convnext_{s}": (f"ConvNeXt{s.capitalize()}", "none") for s in ("tiny", "small", "base", "large")},
 }
-
-
-class Encoder(keras.layers.Layer):
-    """A CNN made into an encoder: scales pixels, runs the network, flattens its grid to L places.
-
-    Args:
-        network: keras.Model from pixels [B, H, W, 3] to a grid [B, h, w, C].
-        scaling: str, default "none". How the network wants its pixels: "none" (0..255 as they come), "tf" (-1..1),
-            "torch" (ImageNet mean and deviation) or "caffe" (BGR, ImageNet mean).
-
-    Raises:
-        ModelError: if the network does not end in a grid of known size.
-
-    Example:
-        >>> import keras
-        >>> pixels = keras.Input((32, 32, 3))
-        >>> network = keras.Model(pixels, keras.layers.Conv2D(8, 4, strides=8)(pixels))
-        >>> Encoder(network).grid
-        (4, 4)
-    """
-
-    def __init__(self, network: keras.Model, scaling: str = "none", **kwargs: Any):
-        super().__init__(name="encoder", **kwargs)
-        shape = tuple(network.output.shape) if not isinstance(network.output, list | dict) else ()
-        if len(shape) != 4 or None in shape[1:]:
-            raise ModelError(
-                f"expected an encoder that ends in a grid [B, h, w, C] of known size, got output shape {shape}; "
-                "leave out pooling and the classifier (include_top=False) and give the network an input size"
-            )
-        if scaling not in _SCALINGS:
-            raise ModelError(unknown("scaling", scaling, _SCALINGS))
-        self.network, self.scaling = network, scaling
-        self.grid, self.channels = (int(shape[1]), int(shape[2])), int(shape[3])
-        self.image_size = (int(network.input.shape[1]), int(network.input.shape[2]))
-
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Features [B, L, C] of pixels 0..255 [B, H, W, 3], whole numbers of any type."""
-        mean, deviation, flip = _SCALINGS[self.scaling]
-        pixels = ops.cast(images, self.compute_dtype)
-        pixels = ops.flip(pixels, axis=-1) if flip else pixels
-        if self.scaling != "none":
-            pixels = (pixels - ops.convert_to_tensor(mean, pixels.dtype)) / ops.convert_to_tensor(
-                deviation, pixels.dtype
-            )
-        grid = self.network(pixels, training=training)
-        return ops.reshape(grid, (-1, self.grid[0] * self.grid[1], self.channels))
 
 
 def _application(
@@ -145,16 +91,16 @@ def _cut(
         if each not in names:
             near = [n for n in names if n.endswith(("_relu", "_out", "_add", "_pool", "_concat", "_conv"))]
             raise ModelError(unknown(f"layer of encoder {name!r}:", str(each), near or names))
-    if not wanted or join not in _JOINS:
-        raise ModelError(
-            unknown(f"join of encoder {name!r}:", str(join), _JOINS) if wanted else "layer=() is empty"
-        )
+    if not wanted:
+        raise ModelError("layer=() is empty")
     grids = [network.get_layer(each).output for each in wanted]
     return keras.Model(network.input, _joined(grids, name, join), name=network.name)
 
 
 def _joined(grids: list[Any], name: str, join: str) -> Any:
     """Grids side by side in channels: the finer ones averaged, or the coarser ones repeated."""
+    if join not in _JOINS:
+        raise ModelError(unknown(f"join of encoder {name!r}:", str(join), _JOINS))
     if len(grids) == 1:
         return grids[0]
     if not all(len(grid.shape) == 4 for grid in grids):
@@ -169,7 +115,7 @@ def _joined(grids: list[Any], name: str, join: str) -> Any:
         factor = tuple(m // n for m, n in zip(more, less, strict=True))
         if any(n * f != m for m, n, f in zip(more, less, factor, strict=True)):
             raise ModelError(
-                f"expected layers of encoder {name!r} whose grids are multiples of one another, got {sizes}: "
+                f"expected grids of encoder {name!r} that are multiples of one another, got {sizes}: "
                 "choose another image size or other layers"
             )
         fit = keras.layers.AveragePooling2D if join == "coarse" else keras.layers.UpSampling2D
@@ -252,6 +198,35 @@ def small_cnn(
     return Encoder(network)
 
 
+def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str = "coarse") -> Encoder:
+    """Several encoders that see the same picture, their features joined along C.
+
+    Args:
+        image_size: (height, width).
+        encoders: specs of `ENCODERS`, each of another name: `["densenet169", "mobilenet_v2(alpha=0.5)"]`.
+        join: "coarse" or "fine": the grid that encoders of different grids are brought to.
+
+    Raises:
+        ModelError: if they are fewer than two, of the same name, or their grids do not fit.
+
+    Example:
+        >>> both = side_by_side((64, 64), ["small_cnn(width=8, stages=5)", "mobilenet(alpha=0.25)"])
+        >>> both.grid, both.channels
+        ((2, 2), 384)
+    """
+    specs = [parse_spec(each) for each in ([encoders] if isinstance(encoders, str) else encoders)]
+    names = [spec.name for spec in specs]
+    if len(set(names)) < max(2, len(names)):
+        raise ModelError(
+            f"expected side_by_side(encoders=[...]) to name two encoders or more, each once, got {names}"
+        )
+    parts = [ENCODERS.build(spec, image_size=tuple(image_size)) for spec in specs]
+    pixels = keras.Input((*image_size, 3))
+    grids = [part.network(Scaling(part.scaling)(pixels)) for part in parts]
+    network = keras.Model(pixels, _joined(grids, "side_by_side", join), name="side_by_side")
+    return Encoder(network, parts=parts)
+
+
 def _row(name: str) -> Any:
     made = partial(_application, name)
     made.__doc__ = f"{_APPLICATIONS[name][0]} of keras.applications."
@@ -270,6 +245,7 @@ ENCODERS = Table(
         **{name: _row(name) for name in _APPLICATIONS},
         **{f"efficientnet_lite{size}": _lite_row(size) for size in SIZES},
         "small_cnn": small_cnn,
+        "side_by_side": side_by_side,
     },
 )
 
@@ -294,7 +270,21 @@ def build_encoder(
         return encoder, {"keras": encoder.network.to_json(), "scaling": encoder.scaling}
     spec = parse_spec(encoder)
     built = ENCODERS.build(spec, image_size=tuple(image_size))
-    return built, str(Spec(spec.name, {k: v for k, v in spec.args.items() if k != "weights"}))
+    return built, str(without_weights(spec))
 
 
-__all__ = ["ENCODERS", "Encoder", "build_encoder", "small_cnn"]
+def without_weights(encoder: str | Spec) -> Spec:
+    """The spec of an encoder without the file that its weights come from, nor those of the encoders that it joins.
+
+    Example:
+        >>> str(without_weights("densenet169(weights='imagenet', layer='pool4_relu')"))
+        "densenet169(layer='pool4_relu')"
+    """
+    spec = parse_spec(encoder)
+    args = {key: value for key, value in spec.args.items() if key != "weights"}
+    if joined := args.get("encoders"):
+        args["encoders"] = [str(without_weights(each)) for each in joined]
+    return Spec(spec.name, args)
+
+
+__all__ = ["ENCODERS", "Encoder", "build_encoder", "side_by_side", "small_cnn", "without_weights"]

@@ -1,0 +1,97 @@
+"""The table of results: from the runs alone, a row for all seeds, and a command that trains it again."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from training import results
+from training.config import as_dict, with_changes
+from training.recipes import RECIPES
+
+FIGURES = {"BLEU-1": 60.0, "BLEU-4": 20.0, "METEOR": 19.0, "ROUGE-L": 45.0, "unique captions": 80.0}
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Makes a finished run of a recipe: its folder."""
+
+    def make(number, cider, *changes, recipe="flickr8k_device", official=True, memory=1500.0):
+        run = with_changes(RECIPES.build(recipe), [*changes, f"seed={number}"])
+        folder = tmp_path / f"{recipe}_{len(changes)}_{number}"
+        folder.mkdir()
+        figures = FIGURES | {"CIDEr-D": 1.0}
+        figures |= {f"official {k}": v for k, v in (FIGURES | {"CIDEr-D": cider}).items()} if official else {}
+        metrics = {run.evaluation.tests[0]: figures, "seconds": 600.0 * number}
+        metrics |= {"memory": memory} if memory else {}
+        (folder / "run.json").write_text(json.dumps(as_dict(run)))
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return folder
+
+    return make
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_seeds_share_a_row_with_their_spread(finished):
+    runs = [finished(1, 50.0), finished(1, 40.0, "data.views=4"), finished(2, 53.0), finished(3, 56.0)]
+    head, _, one, other = map(cells, results.table(runs).splitlines())
+    first, second = dict(zip(head, one, strict=True)), dict(zip(head, other, strict=True))
+    assert (first["seeds"], first["CIDEr-D"], first["BLEU-4"]) == ("3", "53.0 ± 3.0", "20.0 ± 0.0")
+    assert (first["minutes"], first["GB"], first["unique"]) == ("20", "1.5", "80 %")
+    assert first["command"] == "`python training/train.py flickr8k_device`"
+    assert (second["seeds"], second["CIDEr-D"]) == ("1", "40.0")
+
+
+def test_the_command_trains_the_same_again(finished):
+    changes = [
+        "data.views=4",
+        "model.decoder=gru(units=8, tied=True)",
+        "xe.mixed_precision=true",
+        "scst.learning_rate=5e-5",
+    ]
+    there = ["data.source=folder(path='here')", "model.encoder=efficientnet_lite0(weights='x y.h5')"]
+    run = with_changes(RECIPES.build("flickr8k_device"), [*changes, *there])
+    said = results.command(as_dict(run))
+    assert said == (
+        'python training/train.py flickr8k_device --set data.views=4 --set model.decoder="gru(units=8, tied=True)" '
+        "--set xe.mixed_precision=true --set scst.learning_rate=5e-05"
+    )
+    given = [text.strip(' "') for text in said.split("--set")[1:]]
+    again = with_changes(RECIPES.build("flickr8k_device"), [text.replace('="', "=") for text in given])
+    assert replace(
+        again, data=replace(again.data, source=""), model=replace(again.model, encoder="")
+    ) == replace(run, data=replace(run.data, source=""), model=replace(run.model, encoder=""))
+    other = with_changes(run, ["model.encoder=mobilenet_v2"])
+    assert "--set model.encoder=mobilenet_v2" in results.command(as_dict(other))
+
+
+def test_what_is_not_known_is_a_dash_and_ours_stand_in_for_official_figures(finished):
+    line = cells(results.row([finished(1, 50.0, official=False, memory=None)]))
+    assert line[7] == "1.0" and line[10] == "-"
+
+
+def test_a_run_of_a_recipe_that_is_gone_and_folders_that_are_none(finished, tmp_path, capsys):
+    folder = finished(1, 50.0)
+    config = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(config | {"name": "mine"}))
+    assert "`python training/train.py mine`" in results.table([folder])
+    assert results.main([str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "to hold a finished run" in err and err.count("\n") == 1
+
+
+def test_it_is_written_between_the_marks_alone(finished, tmp_path, capsys):
+    page = tmp_path / "README.md"
+    page.write_text("above\n<!-- results -->\nold\n<!-- /results -->\nbelow\n")
+    assert results.main([str(finished(1, 50.0)), "--write", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("above\n<!-- results -->\n| recipe") and text.endswith(
+        "|\n<!-- /results -->\nbelow\n"
+    )
+    assert "old" not in text and capsys.readouterr().out.strip() in text
+    page.write_text("no marks")
+    assert results.main([str(tmp_path), "--write", str(page)]) == 2
+    assert page.read_text() == "no marks"
