@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.errors import CaptionerError, DataError
+from captioner.registry import parse_spec
 from training.config import as_dict
 from training.recipes import RECIPES
 
@@ -56,7 +57,8 @@ def command(config: dict[str, Any]) -> str:
     for section, keys in config.items():
         for key, value in keys.items() if isinstance(keys, dict) else []:
             usual = recipe.get(section, {}).get(key, value)
-            same = without_weights(value) == without_weights(usual) if key == "encoder" else value == usual
+            alike = {"encoder": without_weights, "decoder": parse_spec}.get(key, lambda value: value)
+            same = alike(value) == alike(usual)
             if not same and f"{section}.{key}" not in _ASIDE:
                 text = str(value).lower() if isinstance(value, bool) else str(value)
                 quoted = f'"{text}"' if set(text) & set(" ()'") else text
