@@ -2,7 +2,7 @@
 # it what the target needs. `make PYTHON=/path/to/python3 test` says which Python; ARGS= passes options on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow lint clean
+.PHONY: help demo learn serve test test-slow lint clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -18,7 +18,10 @@ MODEL ?= saved_models/default
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/train.stamp  ## train on drawn pictures, then caption new ones (minutes; ARGS=--retrain starts over)
+demo: $(VENV)/demo.stamp  ## caption photographs with the default model (ARGS="PHOTO ..." takes your own)
+	@$(RUN) training/photos.py $(ARGS)
+
+learn: $(VENV)/train.stamp  ## train on drawn pictures, then caption new ones (minutes; ARGS=--retrain starts over)
 	@$(RUN) training/demo.py $(ARGS)
 
 serve: $(VENV)/devserver.stamp  ## serve MODEL=FOLDER as TensorFlow Serving would, for development (ARGS=--help)
@@ -42,7 +45,11 @@ clean:  ## delete .venv and caches of tools; runs/, cache/ and demo/ stay
 # A stamp says that an extra is installed; it is only written when pip has succeeded.
 $(VENV)/dev.stamp: pyproject.toml
 	@$(call install,dev)
-	@touch $(VENV)/train.stamp $(VENV)/devserver.stamp $@
+	@touch $(VENV)/demo.stamp $(VENV)/train.stamp $(VENV)/devserver.stamp $@
+
+$(VENV)/demo.stamp: pyproject.toml
+	@$(call install,demo)
+	@touch $@
 
 $(VENV)/train.stamp: pyproject.toml
 	@$(call install,train)

@@ -150,9 +150,9 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
     """Loads a model, whatever runs it.
 
     Args:
-        source: str or PathLike, default "saved_models/default". A model folder, an exported version (or the folder
-            of several, whose newest is taken, unless it is a whole model folder), a `.tflite` file, which needs no
-            TensorFlow, or the address of a served model:
+        source: str or PathLike, default "saved_models/default", here or beside this package. A model folder, an
+            exported version (or the folder of several, whose newest is taken, unless it is a whole model folder), a
+            `.tflite` file, which needs no TensorFlow, or the address of a served model:
             `grpc://host:8500/name`, `http://host:8501/name`, encrypted with grpcs:// and https://, with
             `/versions/3` or `/labels/stable` at the end if need be.
         **options: what the engine takes. For a served model timeout, batch_size, in_flight, retries, max_bytes,
@@ -171,6 +171,10 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
         MissingDependency: if the engine's packages are not installed.
     """
     source = os.fspath(source)
+    if source == DEFAULT_MODEL and not os.path.exists(source):
+        # Started from elsewhere: the model that lies beside this package in the project.
+        beside = Path(__file__).resolve().parents[1] / DEFAULT_MODEL
+        source = os.fspath(beside) if beside.is_dir() else source
     name = engine_for(source)
     if name not in ENGINES.names():
         raise EngineError(

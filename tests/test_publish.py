@@ -127,19 +127,25 @@ def test_folded_statistics_say_the_same():
     assert all(np.array_equal(a, b) for a, b in zip(kept, bare.get_weights(), strict=True))
 
 
-def test_how_far_training_has_moved_the_encoder_is_told(tmp_path, capsys):
+def test_how_far_training_has_moved_the_encoder_is_told(run, tmp_path, capsys):
     file = tmp_path / "first.weights.h5"
     encoder = ENCODERS.build("small_cnn(width=4, stages=2)", image_size=(16, 16))
     encoder.network.save_weights(file)
-    config = {"model": {"encoder": f"small_cnn(width=4, stages=2, weights={str(file)!r})"}}
-    assert publish.moved(config, encoder).startswith("training has changed 0 of the 9 tensors")
-    first = encoder.network.trainable_weights[0]
-    first.assign(1.5 * first)
-    assert publish.moved(config, encoder).startswith("training has changed 1 of the 9 tensors")
-    for weight in encoder.network.trainable_weights[1:]:
-        weight.assign(weight + 1e-3)
-    assert "changed 9 of the 9 tensors" in publish.moved(config, encoder)
+    encoder.trainable = False  # as it is loaded
+
+    def told(spec=f"small_cnn(width=4, stages=2, weights={str(file)!r})"):
+        (run / "run.json").write_text(json.dumps({"model": {"encoder": spec}}))
+        return publish.moved(run, encoder)
+
+    assert told() == (
+        "training has changed 0 of the 9 tensors of the encoder, and its features of 16 training pictures by 0 % of "
+        "their norm"
+    )
+    trained = [weight for weight in encoder.network.weights if "moving" not in weight.path]
+    for weight in trained[-2:]:  # scale and shift at the end: features twice as large
+        weight.assign(2 * weight + (weight is trained[-1]) * 1e-6)
+    assert "changed 2 of the 9 tensors" in told() and "by 100 % of" in told()
     file.unlink()
-    assert publish.moved(config, encoder) is None
+    assert told() is None
     assert "does not exist" in capsys.readouterr().out
-    assert publish.moved({"model": {"encoder": "small_cnn(width=4)"}}, encoder) is None
+    assert told("small_cnn(width=4)") is None

@@ -1,4 +1,4 @@
-"""Trains the recipe `tiny` on drawn pictures, says how good it is, and captions new pictures: `make demo`.
+"""Trains the recipe `tiny` on drawn pictures, says how good it is, and captions new pictures: `make learn`.
 
     python training/demo.py [--retrain] [--seed N] [--pictures N]
 
@@ -12,13 +12,12 @@ import argparse
 import json
 import random
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 import captioner
 from captioner.engines.start import import_tensorflow
@@ -26,12 +25,12 @@ from captioner.errors import BundleError, CaptionerError
 from training.config import Run, as_dict, with_changes
 from training.datasets import drawing, scenes
 from training.recipes import RECIPES
+from training.sheet import sheet
 from training.train import open_run, train
 
 _KINDS = ("one", "several", "two")
 _SPLITS = {"test": "combinations seen in training", "test_unseen": "combinations never seen"}
 _DRAWN = 256  # pixels; the model resizes what it is given
-_MARGIN, _TEXT, _LINE, _COLUMN = 20, 21, 28, 24  # pixels, letters' and lines' height, letters a line
 
 
 def trained(run: Run, out: Path, retrain: bool = False) -> dict[str, dict[str, float]]:
@@ -82,38 +81,6 @@ def new_scenes(count: int, seed: int) -> list[scenes.Scene]:
             found.append(scene)
         index += 1
     return found
-
-
-def sheet(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
-    """One picture that shows several, three a row, each with its caption below.
-
-    Args:
-        pictures: sequence of PIL images of one size.
-        captions: sequence of str, one a picture.
-
-    Returns:
-        PIL image with a palette, a third as large as a file as without.
-
-    Example:
-        >>> sheet([Image.new("RGB", (256, 256))], ["a dark night"]).size
-        (296, 330)
-    """
-    font = ImageFont.load_default(size=_TEXT)
-    wrapped = [textwrap.wrap(caption, _COLUMN) or ["(no words)"] for caption in captions]
-    side, columns = pictures[0].width, min(3, len(pictures))
-    # Rows are as high as the longest caption of any needs.
-    cell = side + _MARGIN, side + _MARGIN + max(map(len, wrapped)) * _LINE
-    rows = -(-len(pictures) // columns)
-    page = Image.new("RGB", (columns * cell[0] + _MARGIN, rows * cell[1] + _MARGIN + 6), "white")
-    pen = ImageDraw.Draw(page)
-    for place, (picture, lines) in enumerate(zip(pictures, wrapped, strict=True)):
-        x = _MARGIN + place % columns * cell[0]
-        y = _MARGIN + place // columns * cell[1]
-        page.paste(picture, (x, y))
-        for number, line in enumerate(lines):
-            middle = x + side / 2, y + side + 6 + number * _LINE
-            pen.text(middle, line, fill="black", font=font, anchor="ma")
-    return page.quantize(255, dither=Image.Dither.NONE)
 
 
 def caption_new(model: captioner.Captioner, folder: Path, count: int, seed: int) -> Path:

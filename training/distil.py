@@ -16,6 +16,7 @@ from captioner import bundle
 from captioner.engines.keras import load_weights
 from captioner.errors import DataError, ModelError
 from captioner.models import CaptionModel
+from captioner.text import Tokenizer
 from captioner.types import END, PAD
 
 
@@ -63,12 +64,7 @@ def open_teacher(folder: str, student: CaptionModel, weight: float, temperature:
         DataError: if its vocabulary is another one.
         ModelError: if it looks at pictures of another size, or, where features are kept, with another encoder.
     """
-    found = bundle.read(folder)
-    if found.tokenizer.fingerprint != student.tokenizer.fingerprint:
-        raise DataError(
-            f"expected the teacher {folder} to have the student's vocabulary ({len(student.tokenizer):,} words), got "
-            f"another ({len(found.tokenizer):,})"
-        )
+    found = read_of_vocabulary(folder, "the teacher ", student.tokenizer)
     if tuple(found.config["image_size"]) != student.image_size:
         raise ModelError(
             f"expected the teacher {folder} to look at pictures of {student.image_size}, the student's size, it looks "
@@ -82,6 +78,27 @@ def open_teacher(folder: str, student: CaptionModel, weight: float, temperature:
             f"another: {found.config['encoder']}"
         )
     return Teacher(model, weight, temperature)
+
+
+def read_of_vocabulary(folder: str, what: str, tokenizer: Tokenizer) -> bundle.Bundle:
+    """Reads a model folder whose words must be those of these training captions.
+
+    Args:
+        folder: str. A model folder.
+        what: str. What the message calls it, before the folder.
+        tokenizer: Tokenizer, of the training captions.
+
+    Raises:
+        BundleError: if it is no whole model folder.
+        DataError: if its vocabulary is another one.
+    """
+    found = bundle.read(folder)
+    if found.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise DataError(
+            f"expected {what}{folder} to have the vocabulary of these training captions ({len(tokenizer):,} words), "
+            f"got another ({len(found.tokenizer):,})"
+        )
+    return found
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -21,7 +21,7 @@ import captioner
 from captioner.api import DEFAULT_MODEL
 from captioner.errors import CaptionerError, MissingDependency
 from captioner.pixels import upright_rgb
-from training.demo import sheet
+from training.sheet import sheet
 
 # All photographs in scikit-image's own package that show a scene: none is left out because it is captioned badly.
 _NAMES = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "coffee.png", "rocket.jpg")

@@ -5,8 +5,8 @@
 
 writes a model folder with weights in half precision, batch statistics folded into the weights beside them, how sure the
 model may be (`training/calibrate.py`, where ratings are given), a SavedModel and `.tflite` files in float16 and 8 bits,
-and then scores each of them on the test split and measures what it costs here. `card.md` says it all, and ends with the
-notes.
+and then scores each of them on the test split and measures what it costs here. `card.md` says it all, with what the
+model confuses (`training/biases.py`), and ends with the notes.
 """
 
 from __future__ import annotations
@@ -57,40 +57,40 @@ def make(run: Path, folder: Path) -> str | None:
         )
     with captioner.load(run / "model") as found:
         model = found.engine.model
-        said = moved(json.loads((run / "run.json").read_text(encoding="utf-8")), model.encoder)
+        said = moved(run, model.encoder)
         fold_statistics(model.encoder.network)
         captioner.save(model, folder, half_precision=True)
     return said
 
 
-def moved(config: dict[str, Any], encoder: Any) -> str | None:
-    """How far training has moved an encoder from the pretrained weights that the run names.
-
-    Args:
-        config: the run's settings.
-        encoder: Encoder, as trained.
+def moved(run: Path, encoder: Any) -> str | None:
+    """How far training has moved an encoder, as trained, from the pretrained weights that the run names.
 
     Returns:
         A sentence, or None if the run began with random weights or the file of those weights is gone.
     """
+    from captioner import images
     from captioner.models.encoders import build_encoder, without_weights
 
-    spec = config["model"]["encoder"]
+    spec = json.loads((run / "run.json").read_text(encoding="utf-8"))["model"]["encoder"]
     if without_weights(spec) == parse_spec(spec):
         return None
     try:
         began, _ = build_encoder(spec, encoder.image_size)
     except ModelError as error:
-        print(f"not compared with the weights that training began with: {error}", flush=True)
+        print(f"not compared with the weights at the start: {error}", flush=True)
         return None
-    pairs = [
-        (np.asarray(one), np.asarray(other))
-        for one, other in zip(began.network.trainable_weights, encoder.network.trainable_weights, strict=True)
-    ]
-    away = [float(np.linalg.norm(other - one) / (np.linalg.norm(one) + 1e-12)) for one, other in pairs]
+    # The one that was loaded may be frozen; which weights are trained, the new one tells.
+    own = {id(weight) for weight in began.network.trainable_weights}
+    pairs = zip(began.network.weights, encoder.network.weights, strict=True)
+    same = [np.array_equal(then, now) for then, now in pairs if id(then) in own]
+    read = images.reader(encoder.image_size)
+    pixels = np.stack([read(path.read_bytes()) for path in sorted((run / "calibration").iterdir())[:64]])
+    then, now = (np.asarray(each(pixels)) for each in (began, encoder))
+    away = 100 * np.linalg.norm(now - then) / np.linalg.norm(then)
     return (
-        f"training has changed {sum(change > 0 for change in away)} of the {len(away)} tensors of the encoder; median "
-        f"change {100 * np.median(away):.1f} % of a tensor's norm"
+        f"training has changed {same.count(False)} of the {len(same)} tensors of the encoder, and its features of "
+        f"{len(pixels)} training pictures by {away:.0f} % of their norm"
     )
 
 
@@ -124,12 +124,12 @@ def export(run: Path, folder: Path, strategy: str) -> None:
 
 def measure(
     folder: Path, dataset: Any, split: str, strategy: str, official: bool
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Figures on a split and costs here, of everything in the folder.
 
     Returns:
         dict of the variant's name to dict of figures, "error" (standard error of CIDEr-D, bootstrap over pictures) and
-        costs.
+        costs; and what the first variant says of each picture.
     """
     from captioner.metrics import scored
     from captioner.pixels import drawn
@@ -139,6 +139,7 @@ def measure(
     examples = list(dataset.examples(split))
     references = {example.id: list(example.captions) for example in examples}
     found: dict[str, dict[str, Any]] = {}
+    said: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:
         picture = Path(place, "drawn.jpg")
         picture.write_bytes(drawn((480, 640)))
@@ -147,6 +148,7 @@ def measure(
             name = "SavedModel" if name.isdigit() else name
             with captioner.load(source) as model:
                 figures, captions = evaluate(model, dataset, split, [strategy], official)
+            said = said or captions[strategy]
             whole = scored(captions[strategy], references, metrics=["cider_d"])
             error = spread(resampled([whole], 1000)[0]["CIDEr-D"])["error"]
             cost = benchmark.cost(source, [str(picture)], threads=_THREADS)
@@ -159,10 +161,9 @@ def measure(
                 "median": round(1e3 * cost.latency(), 1),
                 "p95": round(1e3 * cost.latency(0.95), 1),
             }
-            print(
-                f"{name}: CIDEr-D {figures[strategy]['CIDEr-D']:.1f}, {found[name]['median']} ms", flush=True
-            )
-    return found
+            cider = figures[strategy]["CIDEr-D"]
+            print(f"{name}: CIDEr-D {cider:.1f}, {found[name]['median']} ms", flush=True)
+    return found, said
 
 
 def table(measured: dict[str, dict[str, Any]]) -> list[str]:
@@ -187,10 +188,11 @@ def card(
     measured: dict[str, dict[str, Any]],
     split: str,
     strategy: str,
-    notes: str,
     trained: str | None,
+    confused: Sequence[str],
+    notes: str,
 ) -> str:
-    """Markdown for `card.md`."""
+    """Markdown for `card.md`: settings, figures, what `biases` counts, and the notes."""
     config = json.loads((run / "run.json").read_text(encoding="utf-8"))
     about = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
     parameters = about["parameters"]
@@ -224,6 +226,8 @@ def card(
             "![Confidence against the estimated share of captions that experts would accept](reliability.png)",
             "",
         ]
+    if confused:
+        lines += [f"## What it confuses, on the {split} split", "", *confused, ""]
     return "\n".join(lines) + "\n" + notes.strip() + "\n"
 
 
@@ -248,6 +252,8 @@ def parser() -> argparse.ArgumentParser:
 def publish(given: argparse.Namespace) -> None:
     """Does what the command line says."""
     import_tensorflow("publishing a model")
+    from training.biases import biases
+    from training.biases import table as table_of_biases
     from training.calibrate import main as calibrate
     from training.checkpoint import write_text
     from training.datasets import DATASETS
@@ -264,9 +270,12 @@ def publish(given: argparse.Namespace) -> None:
     ):
         raise DataError(f"{given.folder} could not be calibrated, see above")
     export(given.run, given.folder, given.strategy)
-    measured = measure(given.folder, dataset, given.split, given.strategy, given.official)
+    measured, said = measure(given.folder, dataset, given.split, given.strategy, given.official)
     write_text(given.folder / bundle.METRICS, json.dumps({given.split: measured}, indent=2) + "\n")
-    text = card(given.run, given.folder, measured, given.split, given.strategy, notes, trained)
+    people = {example.id: example.captions for example in dataset.examples(given.split)}
+    learnt = [c for e in dataset.examples("train") for c in e.captions] if "train" in dataset.splits else None
+    confused = table_of_biases(*biases(said, people, learnt))
+    text = card(given.run, given.folder, measured, given.split, given.strategy, trained, confused, notes)
     write_text(given.folder / bundle.CARD, text)
     size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file())
     print(f"{given.folder}: {size / 1e6:.1f} MB in all")

@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError, DataError, SpecError
+from captioner.errors import BundleError, CaptionerError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.registry import parse_spec
 from training.config import Run, as_dict, keys, with_changes
@@ -155,16 +155,10 @@ def _begin_with(model: Any, start: str) -> None:
         DataError: if its vocabulary is another one.
         ModelError: if it is another network.
     """
-    from captioner import bundle
     from captioner.engines.keras import load_weights
+    from training.distil import read_of_vocabulary
 
-    found = bundle.read(start)
-    if found.tokenizer.fingerprint != model.tokenizer.fingerprint:
-        raise DataError(
-            f"expected model.start={start} to have the vocabulary of these training captions "
-            f"({len(model.tokenizer):,} words), got another ({len(found.tokenizer):,})"
-        )
-    load_weights(model, found)
+    load_weights(model, read_of_vocabulary(start, "model.start=", model.tokenizer))
 
 
 def train(run: Run, out: Path, resume: bool) -> dict:

@@ -13,6 +13,8 @@ RECIPES = Table(
         "flickr8k_show_and_tell": "training.recipes.flickr8k:show_and_tell",
         "flickr8k_topdown": "training.recipes.flickr8k:topdown",
         "flickr8k_device": "training.recipes.flickr8k:device",
+        "flickr8k_small": "training.recipes.flickr8k:small",
+        "flickr8k_default": "training.recipes.flickr8k:default",
         "flickr8k_best": "training.recipes.flickr8k:best",
         "coco_lstm": "training.recipes.coco:lstm",
     },

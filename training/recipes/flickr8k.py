@@ -62,13 +62,35 @@ def topdown() -> Run:
     )
 
 
+def _device_decoder(cell: str) -> str:
+    sizes = "units=256, depth=256, embedding=192"
+    return f"{cell}({sizes}, attention='multi_head', dropout=0.3, word_dropout=0.15, tied=True)"
+
+
 def device() -> Run:
     """Soft attention with an LSTM on EfficientNet-Lite0: 7 MB as a whole captioner in 8 bits."""
-    decoder = (
-        "lstm(units=256, depth=256, embedding=192, attention='multi_head', "
-        "dropout=0.3, word_dropout=0.15, tied=True)"
+    return _run("flickr8k_device", _device_decoder("lstm"), SMALL_ENCODER)
+
+
+def small() -> Run:
+    """As small, a GRU: five views of each picture, cross-entropy and then self-critical training."""
+    run = _run("flickr8k_small", _device_decoder("gru"), SMALL_ENCODER)
+    return replace(
+        run, data=replace(run.data, views=4), xe=replace(run.xe, epochs=14), scst=SelfCritical(epochs=8)
     )
-    return _run("flickr8k_device", decoder, SMALL_ENCODER)
+
+
+def default() -> Run:
+    """The small one, its encoder trained along too: the model in saved_models/default."""
+    run = _run("flickr8k_default", _device_decoder("gru"), SMALL_ENCODER)
+    return replace(
+        run,
+        data=replace(run.data, augment=True),
+        model=replace(run.model, train_encoder=True, start="runs/flickr8k_small/model"),
+        xe=replace(run.xe, epochs=0),
+        scst=SelfCritical(epochs=2, learning_rate=1e-5),
+        evaluation=replace(run.evaluation, every=1),
+    )
 
 
 def best() -> Run:
