@@ -106,6 +106,7 @@ def captioned(page):
     expect(page.locator("#status")).to_contain_text("Caption: ")
     text = page.locator("#status").inner_text().removeprefix("Caption: ")
     expect(page.locator("#sentence")).to_have_text(text)
+    page.mouse.move(0, 0)  # a word that comes to lie under the pointer is lit, as it should be
     expect(page.locator("#sentence .lit")).to_have_count(0)
     return text
 
