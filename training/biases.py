@@ -155,7 +155,7 @@ def table(shown: Sequence[Shown], said: Sequence[Said]) -> list[str]:
 
     learnt = any(row.learnt is not None for row in shown)
     lines = [
-        f"| {_AGREE} people of 5 or more see | pictures | it names them | other |"
+        f"| {_AGREE} or more people see | pictures | it names them | other |"
         + (" training captions |" if learnt else ""),
         "|---|---:|---:|---|" + "---:|" * learnt,
     ]
@@ -165,7 +165,7 @@ def table(shown: Sequence[Shown], said: Sequence[Said]) -> list[str]:
             f"{row.instead} instead: {share(row.mistaken, row.pictures)} |"
             + (f" {row.learnt:,} |" if learnt else "")
         )
-    lines += ["", "| it says | times | so does somebody of the five |", "|---|---:|---:|"]
+    lines += ["", "| it says | times | so does one of them |", "|---|---:|---:|"]
     return lines + [f"| {row.what} | {row.captions} | {share(row.confirmed, row.captions)} |" for row in said]
 
 
