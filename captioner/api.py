@@ -170,11 +170,7 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
         SpecError: if the engine takes no such option, or not such a value.
         MissingDependency: if the engine's packages are not installed.
     """
-    source = os.fspath(source)
-    if source == DEFAULT_MODEL and not os.path.exists(source):
-        # Started from elsewhere: the model that lies beside this package in the project.
-        beside = Path(__file__).resolve().parents[1] / DEFAULT_MODEL
-        source = os.fspath(beside) if beside.is_dir() else source
+    source = located(source)
     name = engine_for(source)
     if name not in ENGINES.names():
         raise EngineError(
@@ -189,6 +185,25 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
                 known = [p.name for p in accepted] or ["none at all"]
                 raise SpecError(unknown(f"option of engine {name!r}:", option, known))
     return Captioner(row.open(source, **options))
+
+
+def located(source: str | os.PathLike[str]) -> str:
+    """Where a source is: the default model may lie beside this package in the project, all others are where they say.
+
+    Args:
+        source: str or PathLike.
+
+    Returns:
+        str.
+
+    Example:
+        >>> located("models/dogs")
+        'models/dogs'
+    """
+    source = os.fspath(source)
+    beside = Path(__file__).resolve().parents[1] / DEFAULT_MODEL
+    elsewhere = source == DEFAULT_MODEL and not os.path.exists(source) and beside.is_dir()
+    return os.fspath(beside) if elsewhere else source
 
 
 def engine_for(source: str) -> str:

@@ -8,6 +8,8 @@ from conftest import build_tiny_model
 
 import captioner
 from captioner import bundle
+from captioner.cli import main
+from captioner.errors import EngineError
 from training import photos
 
 DEFAULT = Path(__file__).parents[1] / "saved_models/default"
@@ -71,3 +73,18 @@ def test_load_takes_the_one_here_or_the_one_beside_the_package(tmp_path, monkeyp
     captioner.save(build_tiny_model(), "saved_models/default")
     with captioner.load() as model:
         assert model.engine.describe()["vocabulary"] < 100
+
+
+def test_commands_without_a_model_mean_the_one_beside_the_package(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def note(source, *_, **__):
+        asked.append(Path(source))
+        raise EngineError("not now")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("captioner.benchmark.cost", note)
+    monkeypatch.setattr("captioner.cli.export.export", note)
+    assert main(["bench"]) == main(["export"]) == EngineError.exit_code
+    assert asked == [DEFAULT, DEFAULT / "1", *sorted(DEFAULT.glob("*.tflite")), DEFAULT]
+    assert capsys.readouterr().err.count("not now") == len(asked)

@@ -24,7 +24,10 @@ RATINGS = [
 
 @pytest.fixture
 def files(tmp_path):
-    images = [{"filename": n, "sentences": [{"raw": c} for c in said]} for n, said in CAPTIONS.items()]
+    images = [
+        {"filename": n, "split": "test", "sentences": [{"raw": c} for c in said]}
+        for n, said in CAPTIONS.items()
+    ]
     (tmp_path / "captions.json").write_text(json.dumps({"images": images}))
     lines = ["\t".join([picture, caption, *map(str, rated)]) for picture, caption, rated in RATINGS]
     (tmp_path / "ratings.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
@@ -56,7 +59,7 @@ def test_agreement_is_tau_c():
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("captions.json", "{}", "expected a Karpathy JSON file"),
+        ("captions.json", "{}", "expected a Karpathy JSON: "),
         ("captions.json", None, "cannot read the captions file"),
         ("ratings.txt.gz", "dog.jpg cat.jpg#0 1", "in line 1"),
         ("ratings.txt.gz", "dog.jpg\tcat.jpg#0\tgood", "in line 1"),

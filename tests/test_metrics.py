@@ -573,7 +573,10 @@ def test_importing_metrics_imports_neither_nltk_nor_tensorflow():
 
 
 def karpathy_file(path, captions):
-    images = [{"split": "test", "sentences": [{"raw": c} for c in image]} for image in captions]
+    images = [
+        {"filename": f"{i}.jpg", "split": "test", "sentences": [{"raw": c} for c in image]}
+        for i, image in enumerate(captions)
+    ]
     path.write_text(json.dumps({"images": images}))
     return str(path)
 

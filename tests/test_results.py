@@ -45,6 +45,15 @@ def test_seeds_share_a_row_with_their_spread(finished):
     assert (second["seeds"], second["CIDEr-D"]) == ("1", "40.0")
 
 
+def test_seeds_that_began_with_other_models_share_a_row(finished):
+    starts = [f"model.start=runs/best_{seed}/model" for seed in (1, 2)]
+    runs = [finished(i, 60.0, each, recipe="flickr8k_fine") for i, each in enumerate(starts, 1)]
+    line = cells(results.table(runs).splitlines()[-1])
+    assert (line[2], line[-1]) == ("2", "`python training/train.py flickr8k_fine`")
+    alone = finished(3, 60.0, starts[0])
+    assert f"--set {starts[0]}" in results.row([alone])
+
+
 def test_the_command_trains_the_same_again(finished):
     changes = [
         "data.views=4",

@@ -11,7 +11,6 @@ usual (Hessel et al. 2021, "CLIPScore", where CIDEr gets 43.9).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics import METRICS
 from captioner.text import words
-from training.datasets.flickr import read_text
+from training.datasets.flickr import karpathy, read_text
 
 # The figure of each metric that is compared; of a single sentence, BLEU-4 is mostly 0.
 FIGURES = {"bleu": "BLEU-1", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
@@ -30,13 +29,7 @@ FIGURES = {"bleu": "BLEU-1", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
 
 def read_captions(path: Path) -> dict[str, list[str]]:
     """The captions of every picture in a Karpathy JSON file, by its file name."""
-    try:
-        images = json.loads(read_text(path))["images"]
-        return {image["filename"]: [s["raw"] for s in image["sentences"]] for image in images}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"expected a Karpathy JSON file (images, filename, sentences, raw) at {str(path)!r}: {error!r}"
-        ) from None
+    return {entry.name: entry.captions for entry in karpathy(path)}
 
 
 def read_ratings(path: Path) -> list[tuple[str, str, int, list[int]]]:

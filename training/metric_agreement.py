@@ -16,18 +16,19 @@ METEOR has no second implementation here: ours is theirs. Needs the extra `offic
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics import METRICS
 from captioner.metrics.base import Candidates, References
 from captioner.metrics.official import official_scores, ptb_words
 from captioner.text import words
+from training.datasets.flickr import karpathy
 
 COMPARED = ("bleu", "rouge_l", "cider_d", "meteor")
 
@@ -45,19 +46,11 @@ def read_captions(path: Path, split: str) -> list[list[str]]:
     Raises:
         DataError: if the file or the split is missing, or the file is of another kind.
     """
-    try:
-        raw = path.read_bytes()
-        images = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)["images"]
-        found = [[s["raw"] for s in image["sentences"]] for image in images if image["split"] == split]
-        known = sorted({image["split"] for image in images})
-    except OSError as error:
-        raise DataError(f"cannot read the captions {str(path)!r}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise DataError(
-            f"expected a Karpathy JSON file (images, split, sentences, raw) at {str(path)!r}: {error!r}"
-        ) from None
+    entries = list(karpathy(path))
+    found = [entry.captions for entry in entries if entry.split == split]
     if not found:
-        raise DataError(f"no image of split {split!r} in {str(path)!r}; it holds: {', '.join(known)}")
+        known = ", ".join(sorted({entry.split for entry in entries}))
+        raise DataError(f"no image of split {split!r} in {str(path)!r}; it holds: {known}")
     lonely = sum(len(captions) < 2 for captions in found)
     if lonely:
         raise DataError(

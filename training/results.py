@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +50,29 @@ def read(run: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 
 def command(config: dict[str, Any]) -> str:
     """What trains a run, but for its seed: the recipe and what was set otherwise."""
-    from captioner.models.encoders import without_weights
-
     recipe = as_dict(RECIPES.build(config["name"])) if config["name"] in RECIPES else {}
     parts = [f"python training/train.py {config['name']}"]
     for section, keys in config.items():
         for key, value in keys.items() if isinstance(keys, dict) else []:
             usual = recipe.get(section, {}).get(key, value)
-            alike = {"encoder": without_weights, "decoder": parse_spec}.get(key, lambda value: value)
-            same = alike(value) == alike(usual)
+            same = _compared(key, value) == _compared(key, usual)
             if not same and f"{section}.{key}" not in _ASIDE:
                 text = str(value).lower() if isinstance(value, bool) else str(value)
                 quoted = f'"{text}"' if set(text) & set(" ()'") else text
                 parts.append(f"--set {section}.{key}={quoted}")
     return " ".join(parts)
+
+
+def _compared(key: str, value: Any) -> Any:
+    """What of a setting two runs have in common that train the same: each seed begins with a model of its own."""
+    from captioner.models.encoders import without_weights
+
+    alike: dict[str, Callable[[Any], Any]] = {
+        "encoder": without_weights,
+        "decoder": parse_spec,
+        "start": bool,
+    }
+    return alike[key](value) if key in alike else value
 
 
 def row(runs: Sequence[Path]) -> str:

@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from captioner import benchmark
-from captioner.api import DEFAULT_MODEL
+from captioner.api import DEFAULT_MODEL, located
 from captioner.errors import CaptionerError, EngineError
 
 
@@ -59,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a row for each model; 1 if some could not be measured."""
-    sources = [source for given in options.models for source in benchmark.variants(given)]
+    sources = [source for given in options.models for source in benchmark.variants(located(given))]
     with tempfile.TemporaryDirectory() as place:
         pictures = _pictures(options.pictures, Path(place))
         if not options.json:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from captioner.api import DEFAULT_MODEL, export
+from captioner.api import DEFAULT_MODEL, export, located
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the path of everything written."""
     made = export(
-        options.model,
+        located(options.model),
         to=options.to or ["saved_model"],
         strategy=options.strategy,
         max_length=options.max_length,

@@ -63,10 +63,9 @@ def flickr(
     pictures = existing_folder("flickr", folder)
     path = Path(captions).expanduser()
     bad = BadRows("flickr", bad_rows, max_bad)
-    text = read_text(path)
     if path.name.removesuffix(".gz").endswith(".json"):
-        return collect("flickr", pictures, _karpathy(path, text), bad)
-    return collect("flickr", pictures, _token(path, text, Path(splits) if splits else path.parent), bad)
+        return collect("flickr", pictures, karpathy(path), bad)
+    return collect("flickr", pictures, _token(path, Path(splits) if splits else path.parent), bad)
 
 
 def read_text(path: Path, what: str = "captions") -> str:
@@ -77,7 +76,7 @@ def read_text(path: Path, what: str = "captions") -> str:
     """
     try:
         data = path.read_bytes()
-        if path.suffix == ".gz":
+        if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -91,9 +90,14 @@ def read_text(path: Path, what: str = "captions") -> str:
         ) from None
 
 
-def _karpathy(path: Path, text: str) -> Iterator[Entry]:
+def karpathy(path: Path) -> Iterator[Entry]:
+    """What a Karpathy file, plain or gzipped, says of each picture.
+
+    Raises:
+        DataError: if it cannot be read or has another structure.
+    """
     try:
-        content = json.loads(text)
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: expected {_KARPATHY}, got no JSON: {error.msg}") from None
     images = content.get("images") if isinstance(content, dict) else None
@@ -111,9 +115,9 @@ def _karpathy(path: Path, text: str) -> Iterator[Entry]:
             ) from None
 
 
-def _token(path: Path, text: str, splits: Path) -> Iterator[Entry]:
+def _token(path: Path, splits: Path) -> Iterator[Entry]:
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         key, tab, caption = line.partition("\t")

@@ -16,6 +16,7 @@ RECIPES = Table(
         "flickr8k_small": "training.recipes.flickr8k:small",
         "flickr8k_default": "training.recipes.flickr8k:default",
         "flickr8k_best": "training.recipes.flickr8k:best",
+        "flickr8k_fine": "training.recipes.flickr8k:fine",
         "coco_lstm": "training.recipes.coco:lstm",
     },
 )

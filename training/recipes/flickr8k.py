@@ -103,3 +103,13 @@ def best() -> Run:
     return replace(
         run, data=replace(run.data, views=4), xe=replace(run.xe, epochs=12), scst=SelfCritical(epochs=8)
     )
+
+
+def fine() -> Run:
+    """The best one, further on larger pictures, whose grid is finer; self-critical from the first step."""
+    run = replace(best(), name="flickr8k_fine", xe=replace(best().xe, epochs=0))
+    return replace(
+        run,
+        model=replace(run.model, image_size=288, start="runs/flickr8k_best/model"),
+        scst=SelfCritical(epochs=6, learning_rate=1.5e-4),
+    )
