@@ -94,13 +94,35 @@ def test_a_run_of_a_recipe_that_is_gone_and_folders_that_are_none(finished, tmp_
 
 def test_it_is_written_between_the_marks_alone(finished, tmp_path, capsys):
     page = tmp_path / "README.md"
-    page.write_text("above\n<!-- results -->\nold\n<!-- /results -->\nbelow\n")
+    page.write_text("above\n<!-- results -->\n<!-- /results -->\nbelow\n")
     assert results.main([str(finished(1, 50.0)), "--write", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("above\n<!-- results -->\n| recipe") and text.endswith(
         "|\n<!-- /results -->\nbelow\n"
     )
-    assert "old" not in text and capsys.readouterr().out.strip() in text
+    assert capsys.readouterr().out.strip() in text
     page.write_text("no marks")
     assert results.main([str(tmp_path), "--write", str(page)]) == 2
     assert page.read_text() == "no marks"
+
+
+def test_rows_of_runs_that_are_not_given_stay(finished, tmp_path, capsys):
+    page = tmp_path / "README.md"
+    page.write_text("<!-- results -->\n<!-- /results -->\n")
+    one, two, other = finished(1, 50.0), finished(2, 54.0), finished(1, 40.0, "data.views=4")
+    seen = lambda: [cells(line)[7] for line in page.read_text().splitlines()[3:-1]]  # noqa: E731
+    for runs, expected in (
+        ([one], ["50.0"]),
+        ([other], ["50.0", "40.0"]),
+        ([one, two], ["52.0 ± 2.8", "40.0"]),
+        ([other], ["52.0 ± 2.8", "40.0"]),
+    ):
+        assert results.main([*map(str, runs), "--write", str(page)]) == 0
+        assert seen() == expected
+    kept = "<!-- results -->\n| figures of mine |\n|---|\n| 1 |\n<!-- /results -->\n"
+    page.write_text(kept)
+    capsys.readouterr()
+    assert results.main([str(one), "--write", str(page)]) == 2
+    err = capsys.readouterr().err
+    assert "figures of mine" in err and "delete" in err and err.count("\n") == 1
+    assert page.read_text() == kept

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 from conftest import build_tiny_model
 
 import captioner
@@ -75,6 +76,27 @@ def test_label_smoothing_is_cross_entropy_with_the_mixed_target(smoothing):
     assert float(loss) == pytest.approx((each * weights).sum() / weights.sum(), rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_gradient_of_the_loss_is_softmax_less_target_however_far_apart_logits_are(smoothing):
+    random = np.random.default_rng(4)
+    logits, ids = random.normal(0, 3, (6, 12)).astype(np.float32), random.integers(0, 12, 6)
+    logits[0], logits[1, ids[1]] = 40 * logits[0], -200.0
+    worth = np.array([1, -2, 0, 0.5, 3, 1], np.float32)
+    target = (1 - smoothing) * np.eye(12)[ids] + smoothing / 12
+    given = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        each = CaptionLoss(smoothing, summed=True).call(ids, given)
+        loss = tf.reduce_sum(each * worth)
+    exact = logits.astype(np.float64)
+    logp = exact - exact.max(-1, keepdims=True)
+    logp -= np.log(np.exp(logp).sum(-1, keepdims=True))
+    np.testing.assert_allclose(each, -(target * logp).sum(-1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        tape.gradient(loss, given), worth[:, None] * (np.exp(logp) - target), rtol=1e-4, atol=1e-6
+    )
+
+
 def test_loss_in_training_is_the_mean_over_words_whatever_the_batch_is_filled_up_with():
     model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss=CaptionLoss(), run_eagerly=True)
@@ -117,6 +139,26 @@ def test_attention_penalty_is_doubly_stochastic_attention():
         model.compile(optimizer=keras.optimizers.SGD(0.0), loss=CaptionLoss(), run_eagerly=True)
         losses.append(float(model.train_on_batch(inputs, packed.targets, packed.weights)))
     assert losses[1] - losses[0] == pytest.approx(0.7 * np.mean(expected), rel=1e-3)
+
+
+def test_mixed_precision_leaves_features_that_are_kept_as_they_are(tmp_path):
+    names, precise = [], []
+    for mixed in ("false", "true"):
+        changes = [*CHANGES, f"xe.mixed_precision={mixed}", "model.train_encoder=false"]
+        run = with_changes(RECIPES.build("tiny"), [*changes, f"data.features={tmp_path / 'features'}"])
+        try:
+            made = train.build(run, tmp_path / mixed, False)
+            made.model.run_eagerly = True
+            batch = next(iter(made.phase.batches.epoch(0, made.source.training, made.source.key)))
+            made._step(batch)
+            output = made.model.step(np.zeros(1, np.int32), *made.model.start(batch.inputs["features"][:1]))[
+                0
+            ]
+        finally:
+            keras.mixed_precision.set_dtype_policy("float32")
+        names.append(sorted(each.name for each in (tmp_path / "features").iterdir()))
+        precise.append(keras.backend.standardize_dtype(output.dtype) == "float32")
+    assert names[0] == names[1] and precise == [True, False]
 
 
 def test_mixed_precision_trains_and_keeps_float32_weights(tmp_path):

@@ -96,7 +96,7 @@ class CrossEntropy:
         weight_decay: float. Decoupled (AdamW).
         clip: float. Global norm that gradients are clipped to.
         ema: float. Momentum of the moving average of weights that is evaluated and kept; 0 turns it off.
-        mixed_precision: bool. bfloat16 arithmetic, float32 weights.
+        mixed_precision: bool. bfloat16 arithmetic in all that is trained, in both phases; float32 weights.
         teacher: str. Model folder whose distributions over words are learnt too (`training/distil.py`).
         teacher_weight: float. Weight of that loss.
         teacher_temperature: float. Above 1 the teacher's less likely words count more.

@@ -30,12 +30,31 @@ class CaptionLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """[M] losses from ids [M] and logits [M, V]."""
-        logits = ops.cast(y_pred, "float32")
-        ids = ops.cast(y_true, "int32")
-        if not self.label_smoothing:
-            return ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
-        # Spelled out: the gradient of picking one logit a row adds up row by row, and took a tenth of a step.
-        size = logits.shape[-1]
-        said, other = 1 - self.label_smoothing, self.label_smoothing / size
-        target = ops.where(ops.expand_dims(ids, 1) == ops.arange(size), said + other, other)
-        return ops.categorical_crossentropy(target, logits, from_logits=True)
+        return _mixed(ops.cast(y_true, "int32"), ops.cast(y_pred, "float32"), self.label_smoothing)
+
+
+def _mixed(ids: Any, logits: Any, smoothing: float) -> Any:
+    """[M] cross-entropies of softmax(logits [M, V]) with the smoothed targets of ids [M].
+
+    Frameworks go over targets [M, V] spelled out, several times. With z the logits, e the smoothing and S the softmax
+    it is log sum exp z - (1 - e) z_id - e mean z, whose gradient is S - target, so one softmax serves both; the
+    logarithm is the largest logit less that of its probability, which is never small.
+    """
+    size = logits.shape[-1]
+    said, other = 1 - smoothing, smoothing / size
+
+    @ops.custom_gradient
+    def mixed(logits: Any) -> tuple[Any, Any]:
+        chances = ops.softmax(logits, axis=-1)
+        total = ops.max(logits, axis=-1) - ops.log(ops.max(chances, axis=-1))
+        chosen = ops.take_along_axis(logits, ops.expand_dims(ids, 1), axis=1)[:, 0]
+        losses = total - said * chosen - other * ops.sum(logits, axis=-1)
+
+        def gradient(*given: Any, upstream: Any = None) -> Any:
+            each = ops.expand_dims(given[0] if upstream is None else upstream, 1)
+            target = ops.where(ops.expand_dims(ids, 1) == ops.arange(size), said + other, other)
+            return each * (chances - target)
+
+        return losses, gradient
+
+    return mixed(logits)

@@ -3,8 +3,9 @@
     python training/results.py runs/flickr8k_lstm runs/flickr8k_topdown --write README.md
 
 Figures are those of pycocoevalcap where the run has them. Runs that differ in their seed alone share a row: means, with
-the standard deviation from seed to seed. `--write` replaces what stands between the lines
-`<!-- results -->` and `<!-- /results -->` of a file.
+the standard deviation from seed to seed. `--write` brings the table between the lines `<!-- results -->` and
+`<!-- /results -->` of a file up to date: a row with the same command is replaced, a new one goes to the end, and all
+others stay, as the folders of their runs may be gone.
 """
 
 from __future__ import annotations
@@ -114,20 +115,35 @@ def table(runs: Sequence[Path]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(row(each) for each in alike.values())])
 
 
-def write(file: Path, text: str) -> None:
-    """Puts text between the two markers of a file.
+def merged(old: str, new: str) -> str:
+    """The rows of one table brought up to date by those of another; the last cell of a row says which is which.
 
     Raises:
-        DataError: if the file or its markers are missing.
+        DataError: if the tables have other columns.
+    """
+    before, after = old.strip().splitlines(), new.splitlines()
+    if before and before[:2] != after[:2]:
+        raise DataError(
+            f"expected a table with the columns {after[0]}, found {before[0]}; delete that one to have it written anew"
+        )
+    rows = {line.rpartition(" | ")[2]: line for line in [*before[2:], *after[2:]]}
+    return "\n".join([*after[:2], *rows.values()])
+
+
+def write(file: Path, text: str) -> None:
+    """Brings the table between the two markers of a file up to date.
+
+    Raises:
+        DataError: if the file or its markers are missing, or the table there has other columns.
     """
     try:
         before, opened, rest = file.read_text(encoding="utf-8").partition(_OPEN)
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from None
-    _, closed, after = rest.partition(_CLOSE)
+    old, closed, after = rest.partition(_CLOSE)
     if not opened or not closed:
         raise DataError(f"expected the lines {_OPEN} and {_CLOSE} in {file}, found neither or one")
-    file.write_text(f"{before}{_OPEN}\n{text}\n{_CLOSE}{after}", encoding="utf-8")
+    file.write_text(f"{before}{_OPEN}\n{merged(old, text)}\n{_CLOSE}{after}", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -136,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="results.py", description="Table of measured models, from their runs."
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="replace the table in this file")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="bring the table in this file up to date")
     given = parser.parse_args(arguments)
     try:
         text = table(given.runs)

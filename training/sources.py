@@ -162,11 +162,16 @@ class Source:
 
     def training(self, index: np.ndarray, seed: Sequence[int]) -> np.ndarray:
         """The training split as a step sees it: what `reader` gives, other than itself where the run augments it."""
-        found = self.reader("train")(index)
-        if self._views:
-            which = np.random.default_rng(seed).integers(0, len(self._views) + 1, len(index))
-            for number, features in enumerate(self._views, 1):
+        if not self._views:
+            found = self.reader("train")(index)
+        else:
+            choices = [self._open("train"), *self._views]
+            which = np.random.default_rng(seed).integers(0, len(choices), len(index))
+            # Gathered as it is kept: widening row by row takes four times as long as all at once.
+            found = np.empty((len(index), *choices[0].shape[1:]), np.float16)
+            for number, features in enumerate(choices):
                 found[which == number] = features[index[which == number]]
+            found = found.astype(np.float32)
         return augmented(found, np.array(seed)) if self.run.data.augment else found
 
     def probe(self, count: int = 16, length: int = 12) -> tuple[Any, list[list[int]]]:

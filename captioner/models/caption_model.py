@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -28,7 +29,8 @@ class CaptionModel(keras.Model):
         tokenizer: `Tokenizer`.
         max_length: int, default 20. Most ids of a caption, its end token included.
         image_size: (height, width), default (224, 224). What pictures are resized to; a `keras.Model` says its own.
-        train_encoder: bool, default False. Whether the encoder's weights are trained along.
+        train_encoder: bool, default False. Whether the encoder's weights are trained along. If not, it computes in
+            float32 under a mixed precision policy too.
 
     Raises:
         ModelError: if the encoder or decoder cannot be built.
@@ -64,7 +66,9 @@ class CaptionModel(keras.Model):
         if max_length < 2:
             raise ModelError(f"expected max_length of 2 or more (a word and the end), got {max_length}")
         self.tokenizer, self.max_length = tokenizer, int(max_length)
-        self.encoder, self._encoder_config = build_encoder(encoder, image_size)
+        # Kept features of a frozen encoder serve every run, so that they are the same in each.
+        with nullcontext() if train_encoder else _full_precision():
+            self.encoder, self._encoder_config = build_encoder(encoder, image_size)
         self.encoder.trainable = train_encoder
         self.image_size, self.grid = self.encoder.image_size, self.encoder.grid
         self._decoder_spec = str(decoder)
@@ -184,3 +188,14 @@ class CaptionModel(keras.Model):
             raise ModelError("expected a tokenizer beside the config: from_config(config, tokenizer=...)")
         size = tuple(config["image_size"])
         return cls(**{**config, "image_size": size, "tokenizer": tokenizer})
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Layers made inside compute in float32, whatever the policy outside."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
