@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from training import results
 from training.config import as_dict, with_changes
 from training.recipes import RECIPES
 
+ROOT = Path(__file__).parents[1]
 FIGURES = {"BLEU-1": 60.0, "BLEU-4": 20.0, "METEOR": 19.0, "ROUGE-L": 45.0, "unique captions": 80.0}
 
 
@@ -26,6 +28,7 @@ def finished(tmp_path):
         metrics |= {"memory": memory} if memory else {}
         (folder / "run.json").write_text(json.dumps(as_dict(run)))
         (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "history.csv").write_text("epoch,loss\n1,2.5\n")
         return folder
 
     return make
@@ -126,3 +129,32 @@ def test_rows_of_runs_that_are_not_given_stay(finished, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "figures of mine" in err and "delete" in err and err.count("\n") == 1
     assert page.read_text() == kept
+
+
+def test_kept_runs_make_the_same_row_without_the_places_of_a_machine(finished, tmp_path, capsys):
+    there = ["data.source=folder(path='/there')", "model.encoder=efficientnet_lite0(weights='/there/w.h5')"]
+    one, two = finished(1, 50.0, *there), finished(2, 54.0, *there)
+    kept = tmp_path / "kept"
+    assert results.main([str(one), str(two), "--keep", str(kept)]) == 0
+    table = capsys.readouterr().out.strip()
+    assert results.table(sorted(kept.iterdir())) == table
+    assert "there" not in "".join(file.read_text() for file in kept.rglob("*.*"))
+    assert {file.name for file in kept.rglob("*.*")} == {"run.json", "metrics.json", "history.csv"}
+    other = finished(1, 50.0, "model.encoder=mobilenet_v2")
+    assert results.main([str(other), "--keep", str(kept)]) == 0
+    assert "mobilenet_v2" in (kept / other.name / "run.json").read_text()
+    # The same once more is nothing new, another run of that name is not taken in its place.
+    assert results.main([str(one), "--keep", str(kept)]) == 0
+    (one / "metrics.json").write_text((one / "metrics.json").read_text().replace("50.0", "70.0"))
+    capsys.readouterr()
+    assert results.main([str(one), "--keep", str(kept)]) == 2
+    err = capsys.readouterr().err
+    assert "found another one" in err and err.count("\n") == 1
+    assert "70.0" not in (kept / one.name / "metrics.json").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "training/README.md"])
+def test_tables_say_what_the_kept_runs_say(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for line in results.table(sorted((ROOT / "training" / "measured").iterdir())).splitlines():
+        assert f"\n{line}\n" in text

@@ -5,7 +5,7 @@
 Figures are those of pycocoevalcap where the run has them. Runs that differ in their seed alone share a row: means, with
 the standard deviation from seed to seed. `--write` brings the table between the lines `<!-- results -->` and
 `<!-- /results -->` of a file up to date: a row with the same command is replaced, a new one goes to the end, and all
-others stay, as the folders of their runs may be gone.
+others stay, as the folders of their runs may be gone. `--keep` puts aside what a row is made of, a few kilobytes a run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.errors import CaptionerError, DataError
 from captioner.registry import parse_spec
+from training.checkpoint import write_text
 from training.config import as_dict
 from training.recipes import RECIPES
 
@@ -146,6 +147,41 @@ def write(file: Path, text: str) -> None:
     file.write_text(f"{before}{_OPEN}\n{merged(old, text)}\n{_CLOSE}{after}", encoding="utf-8")
 
 
+def keep(run: Path, folder: Path) -> None:
+    """Copies a finished run's settings, figures and history into a folder in `folder`, to be read as a run again.
+
+    Where the data and the encoder's weights lay is put back to what the recipe says.
+
+    Raises:
+        DataError: if `run` holds no finished run, or another one of this name was kept before.
+    """
+    config, metrics, _ = read(run)
+    if config["name"] in RECIPES:
+        recipe = as_dict(RECIPES.build(config["name"]))
+        for section, key in (("data", "source"), ("data", "features"), ("model", "encoder")):
+            usual = recipe[section][key]
+            if f"{section}.{key}" in _ASIDE or _compared(key, config[section][key]) == _compared(key, usual):
+                config[section][key] = usual
+    try:
+        history = (run / "history.csv").read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from None
+    texts = {
+        "run.json": json.dumps(config, indent=2) + "\n",
+        "metrics.json": json.dumps(metrics, indent=2) + "\n",
+        "history.csv": history,
+    }
+    place = folder / run.name
+    for name, text in texts.items():
+        if (place / name).exists() and (place / name).read_text(encoding="utf-8") != text:
+            raise DataError(
+                f"expected {place} to be free or this run, found another one; move it or rename {run}"
+            )
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_text(place / name, text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -153,9 +189,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     parser.add_argument("--write", type=Path, metavar="FILE", help="bring the table in this file up to date")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="also copy settings and figures of the runs here"
+    )
     given = parser.parse_args(arguments)
     try:
         text = table(given.runs)
+        for run in given.runs if given.keep else []:
+            keep(run, given.keep)
         if given.write:
             write(given.write, text)
     except CaptionerError as error:
