@@ -1,5 +1,6 @@
 """The table of results: from the runs alone, a row for all seeds, and a command that trains it again."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -158,3 +159,20 @@ def test_tables_say_what_the_kept_runs_say(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for line in results.table(sorted((ROOT / "training" / "measured").iterdir())).splitlines():
         assert f"\n{line}\n" in text
+
+
+def test_cells_compared_are_those_of_the_kept_runs():
+    text = (ROOT / "training" / "README.md").read_text(encoding="utf-8").partition("### Cells compared")[2]
+    kept = sorted((ROOT / "training" / "measured").glob("compact_*"))
+    for name in {run.name.rpartition("_")[0].removeprefix("compact_") for run in kept}:
+        called = f"| {name.replace('_', ' ')} |".lower()
+        line = next(line for line in text.splitlines() if line.lower().startswith(called))
+        shown: list[list[float]] = [[], [], []]
+        for run in (run for run in kept if run.name.startswith(f"compact_{name}_")):
+            config, metrics, figures = results.read(run)
+            with open(run / "history.csv", newline="") as file:
+                scored = [row["CIDEr-D"] for row in csv.DictReader(file)][: config["xe"]["epochs"]]
+            shown[0].append(max(float(value) for value in scored if value))
+            shown[1].append(metrics["validation"]["CIDEr-D"])
+            shown[2].append(figures["official CIDEr-D"])
+        assert cells(line)[1:4] == [", ".join(f"{value:.1f}" for value in values) for values in shown]

@@ -29,8 +29,8 @@ class CaptionModel(keras.Model):
         tokenizer: `Tokenizer`.
         max_length: int, default 20. Most ids of a caption, its end token included.
         image_size: (height, width), default (224, 224). What pictures are resized to; a `keras.Model` says its own.
-        train_encoder: bool, default False. Whether the encoder's weights are trained along. If not, it computes in
-            float32 under a mixed precision policy too.
+        train_encoder: bool, default False. Whether the encoder's weights are trained along. If not, one built
+            from a spec computes in float32 under a mixed precision policy too.
 
     Raises:
         ModelError: if the encoder or decoder cannot be built.

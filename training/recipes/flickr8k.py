@@ -116,7 +116,7 @@ def fine() -> Run:
 
 
 def compact() -> Run:
-    """The small one with narrower attention, in less than half the time: cells to compare."""
+    """The small one with narrower attention and half the epochs: cells to compare."""
     run = replace(small(), name="flickr8k_compact")
     decoder = run.model.decoder.replace("'multi_head'", "'multi_head(units=256, heads=4)'")
     return replace(
