@@ -266,6 +266,7 @@ def save(
         metrics=metrics,
         overwrite=overwrite,
         confidence=model.calibration,
+        save_expectation=model.expectation.save if model.expectation is not None else None,
         parameters={"encoder": encoder, "decoder": every - encoder},
     )
 

@@ -6,6 +6,7 @@
     card.md             optional, for people: what the model is, and was trained on
     metrics.json        optional, what it scored
     confidence.json     optional, how sure it may be of its captions
+    expectation.npz     optional, what people say of pictures (`captioner.decoding.expectation`)
 
 Only the weights and the vocabulary carry checksums: people may edit the card. Anything else in the folder
 (exports, notes) belongs to others and is never touched. A bundle is written aside and renamed, so that no
@@ -30,7 +31,8 @@ from captioner.text import Tokenizer
 
 FORMAT = 1
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
-CARD, METRICS, CONFIDENCE = "card.md", "metrics.json", "confidence.json"
+CARD, METRICS, CONFIDENCE, EXPECTATION = "card.md", "metrics.json", "confidence.json", "expectation.npz"
+_OURS = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, EXPECTATION)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Bundle:
         card: str. Empty if there is none.
         captioner: str. The version that wrote it.
         confidence: dict. What `captioner.confidence.Confidence` takes; empty if it was never calibrated.
+        expectation: Path of what the model expects people to say; None if it never learnt that.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class Bundle:
     card: str = ""
     captioner: str = ""
     confidence: dict[str, Any] = field(default_factory=dict)
+    expectation: Path | None = None
 
 
 def version() -> str:
@@ -84,6 +88,7 @@ def write(
     overwrite: bool = False,
     parameters: Mapping[str, int] | None = None,
     confidence: Mapping[str, Any] | None = None,
+    save_expectation: Callable[[str], Any] | None = None,
 ) -> Path:
     """Writes a bundle: aside first, then renamed into place.
 
@@ -97,6 +102,7 @@ def write(
         overwrite: bool, default False. Whether a model that is there already may be replaced, with its card
             and metrics. Nothing else in the folder is touched.
         parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
+        save_expectation: callable that is given the path of a file to write, default None.
 
     Returns:
         Path of the folder.
@@ -114,6 +120,8 @@ def write(
         aside.mkdir()
         save_weights(str(aside / WEIGHTS))
         tokenizer.save(aside / VOCABULARY)
+        if save_expectation is not None:
+            save_expectation(str(aside / EXPECTATION))
         if card is not None:
             (aside / CARD).write_text(card, encoding="utf-8")
         for name, content in ((METRICS, metrics), (CONFIDENCE, confidence)):
@@ -194,6 +202,7 @@ def read(folder: str | os.PathLike[str]) -> Bundle:
         card=card,
         captioner=str(manifest.get("captioner", "")),
         confidence=notes[1],
+        expectation=folder / EXPECTATION if (folder / EXPECTATION).is_file() else None,
     )
 
 
@@ -220,7 +229,7 @@ def _refuse(folder: Path, overwrite: bool) -> None:
             )
         _manifest(folder, newer=True)
         return
-    for name in (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE):
+    for name in _OURS:
         if (folder / name).exists():
             raise BundleError(
                 f"{folder} holds a {name} that belongs to no model: move it away or choose another folder"
@@ -235,7 +244,7 @@ def _publish(aside: Path, folder: Path) -> None:
         os.rename(aside, folder)
     else:
         # Other things may live in the folder, a server's versions among them: replace file by file.
-        for name in (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, MANIFEST):
+        for name in (*_OURS, MANIFEST):
             if (aside / name).exists():
                 os.replace(aside / name, folder / name)
             else:

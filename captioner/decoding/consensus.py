@@ -1,4 +1,4 @@
-"""Consensus: of the captions that a beam search finds, the one that most resembles the others."""
+"""Consensus: of the captions that a beam search finds, the one that most resembles the others, or those to expect."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ import numpy as np
 
 from captioner.decoding.arrays import tf
 from captioner.decoding.beam import check_size, check_width, extend
+from captioner.decoding.ngrams import ORDERS, ngrams
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Task, possible
 from captioner.decoding.strategy import Choice, Step, Strategy
 from captioner.errors import SpecError
+from captioner.registry import unknown
 from captioner.types import END, PAD, Hypotheses
 
-_ORDERS = 4
-# Runs of words become numbers by a polynomial in this, modulo 2 ** 32: two that differ almost never meet.
-_BASE = 1_000_003
+_EVIDENCE = ("beam", "picture")
 
 
 class Consensus(Strategy):
-    """Minimum Bayes risk over a beam: the caption that is likest all captions found, by shared runs of words.
+    """Minimum Bayes risk over a beam: the caption whose expected gain is highest.
 
-    Kumar & Byrne 2004, "Minimum Bayes-Risk Decoding for Statistical Machine Translation", with the
-    captions of a beam search for evidence and candidates alike. The gain of caption a, were b the right one, is the
-    F1 of their n-grams, averaged over n = 1 ... 4; b counts by its probability to the power of `sharpness`. A
-    caption's `score` is its expected gain, from 0 to 1.
+    Kumar & Byrne 2004, "Minimum Bayes-Risk Decoding for Statistical Machine Translation". The captions of a beam
+    search are the candidates, and by default the evidence as well: the gain of caption a, were b the right one, is
+    the F1 of their n-grams, averaged over n = 1 ... 4; b counts by its probability to the power of `sharpness`, and
+    a caption's `score` is its expected gain, from 0 to 1.
+
+    With `evidence="picture"` the gain is the CIDEr-D (not x100) that people's captions of such a picture would give,
+    which the model has learnt to expect (`captioner.decoding.expectation`), plus `fluency` times the mean
+    log-probability of the caption's ids, the end included; that sum is the `score`.
 
     Args:
         width: int. K, the beams an image, all of which vote. Defaults to `10`.
         sharpness: float, 0 or more. At 0 all captions count alike, at 1 by their probabilities. Defaults to `0.2`.
+            Without a meaning where the picture is the evidence.
+        evidence: "beam" or "picture", see above. Defaults to `"beam"`.
+        fluency: float, 0 or more. What a nat a word is worth beside the picture's evidence. Defaults to `0.3`.
         n_best: int. Captions returned, best first. Defaults to `1`.
         **rules: options of every strategy, see `RULES`.
 
@@ -47,15 +54,16 @@ class Consensus(Strategy):
         width: int = 10,
         sharpness: float = 0.2,
         n_best: int = 1,
+        evidence: str = "beam",
+        fluency: float = 0.3,
         **rules: Any,
     ):
         width, n_best = check_width(width, n_best)
-        number = isinstance(sharpness, int | float) and not isinstance(sharpness, bool)
-        if not number or not 0 <= sharpness < math.inf:
-            raise SpecError(f"sharpness expects a number of at least 0, got {sharpness!r}")
-        self.sharpness = float(sharpness)
+        if evidence not in _EVIDENCE:
+            raise SpecError(unknown("evidence", str(evidence), _EVIDENCE))
+        self.sharpness, self.fluency = _number(sharpness, "sharpness"), _number(fluency, "fluency")
         super().__init__(LengthPenalty(), width, n_best, **rules)
-        self.candidates = width
+        self.candidates, self.looks = width, evidence == "picture"
 
     def fit(self, size: int) -> None:
         """Refuses more beams than words."""
@@ -65,15 +73,39 @@ class Consensus(Strategy):
         """The K likeliest continuations of the K beams."""
         return extend(step)
 
-    def finish(self, found: Hypotheses) -> Hypotheses:
+    def look(self, model: Any, features: tf.Tensor) -> Any:
+        """What the model expects of the pictures, where they are the evidence."""
+        if not self.looks:
+            return None
+        expectation = getattr(model, "expectation", None)
+        if expectation is None:
+            raise SpecError(
+                "consensus(evidence='picture') expects a model that has learnt what people say of such pictures, got "
+                "one that has not, or a .tflite file, which cannot hold it: run training/expect.py on the model "
+                "folder, or choose evidence='beam'"
+            )
+        return expectation, expectation.seen(features)
+
+    def finish(self, found: Hypotheses, looked: Any) -> Hypotheses:
         """The captions of the highest expected gain."""
         real = possible(found.logp)
-        weight = tf.where(real, self.sharpness * found.logp, FORBIDDEN)
-        gain = tf.reduce_sum(alike(found.ids) * tf.nn.softmax(weight)[:, tf.newaxis], axis=-1)
+        if looked is None:
+            weight = tf.where(real, self.sharpness * found.logp, FORBIDDEN)
+            gain = tf.reduce_sum(alike(found.ids) * tf.nn.softmax(weight)[:, tf.newaxis], axis=-1)
+        else:
+            expectation, seen = looked
+            words = tf.cast(tf.maximum(found.lengths, 1), tf.float32)
+            gain = expectation.gain(seen, found.ids) + self.fluency * found.logp / words
         gain = tf.where(real, gain, FORBIDDEN)
         score, best = tf.math.top_k(gain, self.n_best)
         chosen = Hypotheses(*(tf.gather(leaf, best, batch_dims=1) for leaf in found))
         return chosen._replace(score=score)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise SpecError(f"{name} expects a number of at least 0, got {value!r}")
+    return float(value)
 
 
 def alike(ids: tf.Tensor) -> tf.Tensor:
@@ -92,14 +124,9 @@ def alike(ids: tf.Tensor) -> tf.Tensor:
         array([1.        , 0.36666667], dtype=float32)
     """
     k, length = ids.shape[1:]
-    said = (ids != PAD) & (ids != END)
-    lengths = tf.reduce_sum(tf.cast(said, tf.int32), axis=-1)
+    lengths = tf.reduce_sum(tf.cast((ids != PAD) & (ids != END), tf.int32), axis=-1)
     total = 0.0
-    grams, whole = ids, said
-    for n in range(1, min(_ORDERS, length) + 1):
-        if n > 1:
-            grams = grams[:, :, :-1] * _BASE + ids[:, :, n - 1 :]
-            whole = said[:, :, n - 1 :]  # a caption's words have no gaps
+    for n, grams, whole in ngrams(ids):
         places = length - n + 1
         flat = tf.reshape(grams, [-1, k * places])
         real = tf.cast(tf.reshape(whole, [-1, k * places]), tf.float32)
@@ -113,4 +140,4 @@ def alike(ids: tf.Tensor) -> tf.Tensor:
         both = count[:, :, tf.newaxis] + count[:, tf.newaxis]
         total += 2.0 * shared / tf.maximum(both, 1.0)
     itself = np.eye(k, dtype=np.float32)
-    return tf.where(itself > 0, 1.0, total / _ORDERS)
+    return tf.where(itself > 0, 1.0, total / ORDERS)

@@ -45,6 +45,7 @@ def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> H
     """
     strategy = strategy.bind(task)
     rules = Rules(strategy.rules, task)
+    looked = strategy.look(model, features)
     beams, memory = _begin(model, features, strategy, rules, task)
 
     def unsettled(beams: _Beams) -> tf.Tensor:
@@ -54,7 +55,7 @@ def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> H
         return (_advance(model, memory, beams, strategy, rules, task),)
 
     (beams,) = tf.while_loop(unsettled, advance, (beams,))
-    return strategy.finish(_read_back(beams, strategy, task))
+    return strategy.finish(_read_back(beams, strategy, task), looked)
 
 
 def _begin(

@@ -62,6 +62,7 @@ class Strategy:
 
     Attributes:
         candidates: int, `n_best` unless a strategy says otherwise. The captions that `finish` is given.
+        looks: bool, False unless a strategy says otherwise. Whether `look` asks the model about the pictures.
 
     Raises:
         SpecError: for an option that is not known or out of range.
@@ -80,7 +81,7 @@ class Strategy:
 
     def __init__(self, ranker: LengthPenalty, rows: int = 1, n_best: int = 1, **rules: Any):
         self.ranker, self.rows, self.n_best = ranker, rows, n_best
-        self.candidates = n_best
+        self.candidates, self.looks = n_best, False
         for name in rules:
             if name not in RULES.names():
                 raise SpecError(unknown("option", name, type(self).__signature__.parameters))
@@ -123,8 +124,16 @@ class Strategy:
         """What the n best are chosen by, [B, K]; the score itself unless something matters more."""
         return score
 
-    def finish(self, found: Hypotheses) -> Hypotheses:
-        """The n best of the candidates; these themselves unless a strategy compares whole captions."""
+    def look(self, model: Any, features: tf.Tensor) -> Any:
+        """What `finish` is to know of the pictures [B, L, C]; nothing, unless a strategy judges whole captions by them.
+
+        Raises:
+            SpecError: if the model cannot tell.
+        """
+        return None
+
+    def finish(self, found: Hypotheses, looked: Any) -> Hypotheses:
+        """The n best of the candidates; these themselves unless a strategy judges whole captions."""
         return found
 
 

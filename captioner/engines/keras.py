@@ -56,11 +56,16 @@ class KerasEngine(Engine):
         """
         found = bundle.read(source)
         import_tensorflow("running a model")
+        from captioner.decoding.expectation import Expectation
         from captioner.models import CaptionModel
 
         model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
         load_weights(model, found)
         model.calibration = found.confidence or None
+        if found.expectation is not None:
+            model.expectation = Expectation.load(
+                found.expectation, found.tokenizer.fingerprint, model.encoder.channels
+            )
         return cls(model, source)
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:

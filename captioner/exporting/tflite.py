@@ -88,6 +88,10 @@ def write(
     runtime()
     finite(model)
     lite = _Lite(model, strategy, length(model, max_length))
+    if lite.strategy.looks:
+        raise SpecError(
+            f"a .tflite file cannot hold what {strategy} needs to know: choose another strategy for it"
+        )
     beside = Path(folder).absolute().parent / "calibration"
     if quantize == "int8" and calibration is None and beside.is_dir():
         calibration = str(beside)

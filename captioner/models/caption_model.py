@@ -88,6 +88,8 @@ class CaptionModel(keras.Model):
         self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
         # What `captioner.confidence.Confidence` takes, where the model was calibrated; it travels with the weights.
         self.calibration: dict[str, Any] | None = None
+        # And a `captioner.decoding.expectation.Expectation`, where it learnt one.
+        self.expectation: Any = None
         self.built = True
 
     def encode(self, images: Any, training: bool = False) -> Any:

@@ -139,6 +139,8 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
     }
     found = CaptionModel.from_config(config, first.tokenizer)
     found.encoder.network.set_weights(first.encoder.network.get_weights())
+    # It depends on what all of them share.
+    found.expectation = next((m.expectation for m in models if m.expectation is not None), None)
     for member, model in zip(found.decoder.members, models, strict=True):
         for mine, theirs in zip(member.weights, model.decoder.weights, strict=True):
             mine.assign(theirs)
