@@ -36,7 +36,7 @@ def said(photo):
 
 def test_it_is_whole_and_small_enough_for_git():
     names = {path.relative_to(DEFAULT).as_posix() for path in FILES}
-    assert {bundle.WEIGHTS, bundle.CARD, bundle.METRICS, bundle.CONFIDENCE, "reliability.png"} <= names
+    assert {bundle.WEIGHTS, bundle.CARD, bundle.METRICS, bundle.CONFIDENCE, bundle.EXPECTATION, "reliability.png"} <= names
     assert {"1/saved_model.pb", "model_float16.tflite", "model_int8.tflite"} <= names
     assert sum(path.stat().st_size for path in FILES) < 60e6
     assert bundle.read(DEFAULT).card
@@ -64,6 +64,14 @@ def test_every_form_says_a_sentence_and_how_sure_it_is(said):
     for caption, sure in said.values():
         assert caption.ok and len(caption.words) > 3 and 0 < sure < 1
     assert said["."][0].text == said["1"][0].text == said["model_float16.tflite"][0].text
+
+
+def test_it_can_choose_by_the_picture(photo, said):
+    with captioner.load(DEFAULT) as model:
+        caption = model.caption(photo, "consensus(width=20, evidence='picture', n_best=20)")
+        every = {alternative.text for alternative in caption.alternatives} | {caption.text}
+        assert said["."][0].text in every
+        assert caption.score >= max(alternative.score for alternative in caption.alternatives)
 
 
 def test_load_takes_the_one_here_or_the_one_beside_the_package(tmp_path, monkeypatch, photo, said):
