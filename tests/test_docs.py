@@ -27,6 +27,7 @@ from captioner.metrics import METRICS
 from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
 from captioner.registry import parse_spec
 from captioner.types import END
+from training import expect
 from training.config import keys, with_changes
 from training.datasets import DATASETS
 from training.recipes import RECIPES
@@ -120,6 +121,11 @@ def world(tmp_path_factory, pictures):
     bias = model.decoder.logits.bias
     # Random weights may well say nothing at all.
     bias.assign(bias - 3.0 * np.eye(bias.shape[0])[END])
+    # The real default model has learnt what to expect of pictures, too.
+    seen = np.random.default_rng(0).normal(size=(1, 9, 12)).astype(np.float32)
+    model.expectation = expect.fit(
+        seen, [["a dog runs"], ["the cat sits"], ["a red cat"]] * 3, model.tokenizer
+    )
     for place in ("saved_models/default", "runs/photos/model"):
         captioner.save(model, folder / place)
     for path, picture in zip(("photos/beach.jpg", "photos/dog.jpg"), pictures, strict=False):
