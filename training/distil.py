@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from captioner import bundle
-from captioner.engines.keras import load_weights
+from captioner.engines.keras import network
 from captioner.errors import DataError, ModelError
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
@@ -70,8 +70,7 @@ def open_teacher(folder: str, student: CaptionModel, weight: float, temperature:
             f"expected the teacher {folder} to look at pictures of {student.image_size}, the student's size, it looks "
             f"at {tuple(found.config['image_size'])}"
         )
-    model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
-    load_weights(model, found)
+    model = network(found)
     if not student.encoder.trainable and not _alike(student.encoder, model.encoder):
         raise ModelError(
             f"expected the teacher {folder} to have the student's encoder, as both see the same kept features, it has "

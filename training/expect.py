@@ -196,14 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from captioner.engines.start import import_tensorflow
 
         import_tensorflow("encoding pictures")
-        from captioner.engines.keras import load_weights
-        from captioner.models import CaptionModel
+        from captioner.engines.keras import network
         from training.datasets import DATASETS
 
-        model = CaptionModel.from_config(read.config, tokenizer=read.tokenizer)
-        load_weights(model, read)
         found = learn(
-            model,
+            network(read),
             DATASETS.build(given.dataset),
             given.features,
             given.views,

@@ -57,10 +57,8 @@ class KerasEngine(Engine):
         found = bundle.read(source)
         import_tensorflow("running a model")
         from captioner.decoding.expectation import Expectation
-        from captioner.models import CaptionModel
 
-        model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
-        load_weights(model, found)
+        model = network(found)
         model.calibration = found.confidence or None
         if found.expectation is not None:
             model.expectation = Expectation.load(
@@ -118,6 +116,19 @@ class KerasEngine(Engine):
             return self._read(image)
         except ImageError as error:
             return error
+
+
+def network(found: bundle.Bundle) -> Any:
+    """The `CaptionModel` of a bundle with its weights, and nothing of what was learnt about it afterwards.
+
+    Raises:
+        ModelError: if the weights do not fit.
+    """
+    from captioner.models import CaptionModel
+
+    model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
+    load_weights(model, found)
+    return model
 
 
 def load_weights(model: Any, found: bundle.Bundle) -> None:
