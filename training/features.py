@@ -81,7 +81,7 @@ def encode_split(
     dataset: Dataset,
     split: str,
     folder: str | Path = "cache/features",
-    batch_size: int = 32,
+    batch_size: int = 4,
     max_bad: float = 0.01,
 ) -> Features | Joined:
     """Features of all pictures of a split, from the cache or computed now.
@@ -94,7 +94,7 @@ def encode_split(
         dataset: Dataset.
         split: str.
         folder: path, default "cache/features". Holds one folder a fingerprint.
-        batch_size: int, default 32.
+        batch_size: int, default 4. On a CPU more would only push what a layer gives out of its cache.
         max_bad: float, default 0.01. Share of pictures that may be unreadable; those are listed and left out.
 
     Returns:

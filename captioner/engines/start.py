@@ -18,8 +18,9 @@ _CHATTER = re.compile(rb"WARNING: All log messages before absl::|[IW]\d{4} \d\d:
 def import_tensorflow(purpose: str) -> None:
     """Imports TensorFlow, and Keras on top of it, quietly.
 
-    Sets `KERAS_BACKEND=tensorflow` and `TF_CPP_MIN_LOG_LEVEL=3` (errors that matter are raised, too), unless
-    the environment has values already; with a log level of the user's own, nothing is held back.
+    Sets `KERAS_BACKEND=tensorflow`, `TF_CPP_MIN_LOG_LEVEL=3` (errors that matter are raised, too) and
+    `TF_ENABLE_ONEDNN_OPTS=1` (faster on processors with AVX2 alone, where it is off by default), unless the
+    environment has values already; with a log level of the user's own, nothing is held back.
 
     Args:
         purpose: str. What it is for, to begin a message with.
@@ -31,6 +32,7 @@ def import_tensorflow(purpose: str) -> None:
     quiet = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _without_chatter() if quiet else contextlib.nullcontext():
         try:
             import keras

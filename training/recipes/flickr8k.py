@@ -115,6 +115,18 @@ def fine() -> Run:
     )
 
 
+def brisk() -> Run:
+    """What the finest one sees and the decoder of the small one, in steps of 12 pictures, each step a lesson."""
+    run = replace(small(), name="flickr8k_brisk")
+    return replace(
+        run,
+        data=replace(run.data, views=1),
+        model=replace(run.model, encoder=best().model.encoder, image_size=288),
+        xe=replace(run.xe, epochs=7, batch_images=12),
+        scst=SelfCritical(epochs=5, batch_images=12, samples=4, references=1),
+    )
+
+
 def compact() -> Run:
     """The small one with narrower attention and half the epochs: cells to compare."""
     run = replace(small(), name="flickr8k_compact")
