@@ -190,3 +190,12 @@ def test_import_captioner_is_instant_and_light():
 def test_what_needs_no_model_needs_no_tensorflow(code):
     said = run(f"{code}\nimport sys\nprint([m for m in ('tensorflow', 'keras') if m in sys.modules])")
     assert said.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    asked = "import os; from captioner.engines.start import import_tensorflow; import_tensorflow('a test')"
+    assert run(f"{asked}; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])") == found
