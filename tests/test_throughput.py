@@ -49,11 +49,15 @@ def test_captions_are_as_long_as_those_of_flickr8k():
     assert (lengths.min(), lengths.max()) == (4, 22)
 
 
-def test_a_tiny_benchmark(capsys, monkeypatch):
+BESIDE = "side_by_side(encoders=['small_cnn(stages=5)', \"mobilenet(alpha=0.25, weights='absent.h5')\"])"
+
+
+@pytest.mark.parametrize("encoder", ["small_cnn(width=4)", BESIDE])
+def test_a_tiny_benchmark_reads_no_weights(encoder, capsys, monkeypatch):
     monkeypatch.setattr(throughput, "WORDS", 30)
     monkeypatch.setattr(throughput, "IMAGES", 40)
     monkeypatch.setattr(throughput, "PRODUCT", 64)
-    small = ["model.encoder=small_cnn(width=4)", "model.image_size=16", "xe.batch_images=4"]
+    small = [f"model.encoder={encoder}", "model.image_size=32", "xe.batch_images=4"]
     small = [part for change in small for part in ("--set", change)]
     name = "show_and_tell(units=8, embedding=8, depth=8)"
     assert throughput.main([name, *small, "--rounds", "2", "--json"]) == 0

@@ -162,7 +162,7 @@ def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
     import keras
 
     from captioner.models import CaptionModel
-    from captioner.registry import Spec, parse_spec
+    from captioner.models.encoders import without_weights
     from training.trainer import Trainer
 
     if not run.xe.epochs:
@@ -173,8 +173,7 @@ def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
         )
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if run.xe.mixed_precision else "float32")
     source: Any = Captions(run, real)  # what a Trainer asks of a Source
-    encoder = parse_spec(run.model.encoder)
-    bare = Spec(encoder.name, {key: value for key, value in encoder.args.items() if key != "weights"})
+    bare = without_weights(run.model.encoder)
     side = (run.model.image_size, run.model.image_size)
     model = CaptionModel(bare, run.model.decoder, source.tokenizer, run.model.max_length, side)
     with tempfile.TemporaryDirectory() as folder:
