@@ -78,7 +78,8 @@ def test_the_decoder_of_a_recipe_starts_near_chance_and_speaks(name, tokenizer):
 
 def test_flickr8k_recipes_differ_in_their_decoder_alone():
     others = [
-        f"flickr8k_{name}" for name in ("device", "small", "default", "best", "fine", "brisk", "compact")
+        f"flickr8k_{name}"
+        for name in ("device", "small", "default", "best", "fine", "brisk", "sharp", "compact")
     ]
     runs = [RECIPES.build(name) for name in NAMES if name.startswith("flickr8k_") and name not in others]
     assert len({run.model.decoder for run in runs}) == len(runs) >= 6

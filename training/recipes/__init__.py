@@ -18,6 +18,7 @@ RECIPES = Table(
         "flickr8k_best": "training.recipes.flickr8k:best",
         "flickr8k_fine": "training.recipes.flickr8k:fine",
         "flickr8k_brisk": "training.recipes.flickr8k:brisk",
+        "flickr8k_sharp": "training.recipes.flickr8k:sharp",
         "flickr8k_compact": "training.recipes.flickr8k:compact",
         "coco_lstm": "training.recipes.coco:lstm",
     },

@@ -127,6 +127,17 @@ def brisk() -> Run:
     )
 
 
+def sharp() -> Run:
+    """The best one with a GRU, on pictures of 288 pixels from the first step, in four views, in bfloat16."""
+    run = replace(best(), name="flickr8k_sharp")
+    return replace(
+        run,
+        data=replace(run.data, views=3),
+        model=replace(run.model, decoder=gru().model.decoder, image_size=288),
+        xe=replace(run.xe, mixed_precision=True),
+    )
+
+
 def compact() -> Run:
     """The small one with narrower attention and half the epochs: cells to compare."""
     run = replace(small(), name="flickr8k_compact")
