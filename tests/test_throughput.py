@@ -12,6 +12,7 @@ from training import throughput
 
 CAPTIONS = [[5, 6, 7, 8, 2], [8, 9, 4, 4, 2], [19, 18, 17, 16, 2], [3, 3, 11, 5, 2]]
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum")
+BESIDE = "side_by_side(encoders=['small_cnn(stages=5)', \"mobilenet(alpha=0.25, weights='absent.h5')\"])"
 
 
 def products_in_graph(model):
@@ -47,9 +48,6 @@ def test_captions_are_as_long_as_those_of_flickr8k():
     lengths = np.array([len(c) for visit in throughput.captions_like_flickr8k(4000, 5, 100) for c in visit])
     assert abs(lengths.mean() - 11.8) < 0.15 and abs(lengths.std() - 3.8) < 0.2
     assert (lengths.min(), lengths.max()) == (4, 22)
-
-
-BESIDE = "side_by_side(encoders=['small_cnn(stages=5)', \"mobilenet(alpha=0.25, weights='absent.h5')\"])"
 
 
 @pytest.mark.parametrize("encoder", ["small_cnn(width=4)", BESIDE])
