@@ -167,41 +167,63 @@ class Bidirectional(LSTM):
             width, use_bias=False, kernel_initializer="orthogonal", name="back_recur"
         )
 
+    def build(self, *shapes: Any) -> None:
+        """Makes the one matrix that the first word of all does not need."""
+        self.back_recur.build((None, self.backward_units))
+
     def read(self, words: Any) -> Any:  # noqa: D102
         return ops.concatenate([self.reader(words), self.back_reader(words)], axis=-1)
 
     def history(self, like: Any, length: int | None = None) -> list[Any]:
-        """An empty buffer [R, length, 4 * backward_units] and how much of it is filled [R, 1]."""
-        rows, length = ops.shape(like)[0], self.max_length if length is None else length
+        """An empty buffer [R, max_length, 4 * backward_units] and how much of it is filled [R, 1].
+
+        Training, which asks for a `length` of 0, gets a list in the buffer's place, which grows by a [R, 4 *
+        backward_units] a word: the gradient of a slice would be as large as the whole buffer.
+        """
+        if length == 0:
+            return [[]]
+        rows = ops.shape(like)[0]
         return [
-            ops.zeros((rows, length, 4 * self.backward_units), like.dtype),
+            ops.zeros((rows, self.max_length, 4 * self.backward_units), like.dtype),
             ops.zeros((rows, 1), "int32"),
         ]
 
     def call(self, gates: Any, seen: Any, states: list[Any]) -> tuple[Any, list[Any]]:  # noqa: D102
-        h, c, buffer, filled = states
         split = 4 * self.units
-        output, (h, c) = super().call(gates[:, :split], seen, [h, c])
+        output, forward = super().call(gates[:, :split], seen, states[:2])
         newest = gates[:, split:] if seen is None else gates[:, split:] + self.back_seen(seen)
-        # Training starts with an empty buffer that grows, all of it filled; a search needs one of fixed size.
-        growing = buffer.shape[1] < self.max_length
-        kept = buffer if growing else buffer[:, : self.max_length - 1]
-        buffer, filled = ops.concatenate([ops.expand_dims(newest, 1), kept], axis=1), filled + 1
-        back = self._reread(buffer, None if growing else filled)
-        return ops.concatenate([output, back], axis=-1), [h, c, buffer, filled]
+        if isinstance(states[2], list):
+            words = [newest, *states[2]][: self.max_length]
+            return ops.concatenate([output, self._reread(words)], axis=-1), [*forward, words]
+        buffer, filled = states[2:]
+        buffer = ops.concatenate([newest[:, None], buffer[:, : self.max_length - 1]], axis=1)
+        back = self._reread_first(buffer, ops.minimum(filled[0, 0] + 1, self.max_length))
+        return ops.concatenate([output, back], axis=-1), [*forward, buffer, filled + 1]
 
-    def _reread(self, buffer: Any, filled: Any) -> Any:
-        """Last output of an LSTM over the first `filled` places of the buffer (all of them when None)."""
-        c = ops.zeros_like(buffer[:, 0, : self.backward_units])
-        h, c = _lstm(buffer[:, 0], c)
-        for place in range(1, buffer.shape[1]):
-            next_h, next_c = _lstm(buffer[:, place] + self.back_recur(h), c)
-            if filled is None:
-                h, c = next_h, next_c
-            else:
-                live = filled > place
-                h, c = ops.where(live, next_h, h), ops.where(live, next_c, c)
+    def _further(self, inputs: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        return _lstm(inputs + self.back_recur(h), c)
+
+    def _first(self, inputs: Any) -> tuple[Any, Any]:
+        return _lstm(inputs, ops.zeros_like(inputs[:, : self.backward_units]))
+
+    def _reread(self, words: list[Any]) -> Any:
+        """Last output of an LSTM over inputs [R, 4 * backward_units]."""
+        h, c = self._first(words[0])
+        for inputs in words[1:]:
+            h, c = self._further(inputs, h, c)
         return h
+
+    def _reread_first(self, buffer: Any, count: Any) -> Any:
+        """The same over the first `count` places of a buffer, as many for all rows, which search in step."""
+
+        def further(place: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
+            inputs = ops.take(buffer, place, axis=1)
+            return place + 1, *self._further(inputs, h, c)
+
+        place = ops.ones((), "int32")
+        return ops.while_loop(
+            lambda place, h, c: place < count, further, (place, *self._first(buffer[:, 0]))
+        )[1]
 
 
 CELLS = Table(
