@@ -2,6 +2,7 @@
 
 import csv
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,18 +162,24 @@ def test_tables_say_what_the_kept_runs_say(page):
         assert f"\n{line}\n" in text
 
 
-def test_cells_compared_are_those_of_the_kept_runs():
+@pytest.mark.parametrize("recipe", ["sharp", "compact"])
+def test_cells_compared_are_those_of_the_kept_runs(recipe):
     text = (ROOT / "training" / "README.md").read_text(encoding="utf-8").partition("### Cells compared")[2]
-    kept = sorted((ROOT / "training" / "measured").glob("compact_*"))
-    for name in {run.name.rpartition("_")[0].removeprefix("compact_") for run in kept}:
+    rows = text.partition(f"\n`flickr8k_{recipe}`")[2].splitlines()
+    kept = sorted((ROOT / "training" / "measured").glob(f"{recipe}_*"))
+    names = {run.name.rpartition("_")[0].removeprefix(f"{recipe}_") for run in kept}
+    assert names == {"simple_rnn", "gru", "lstm", "bidirectional"}
+    for name in names:
         called = f"| {name.replace('_', ' ')} |".lower()
-        line = next(line for line in text.splitlines() if line.lower().startswith(called))
+        line = next(line for line in rows if line.lower().startswith(called))
         shown: list[list[float]] = [[], [], []]
-        for run in (run for run in kept if run.name.startswith(f"compact_{name}_")):
+        for run in (run for run in kept if run.name.startswith(f"{recipe}_{name}_")):
             config, metrics, figures = results.read(run)
             with open(run / "history.csv", newline="") as file:
                 scored = [row["CIDEr-D"] for row in csv.DictReader(file)][: config["xe"]["epochs"]]
             shown[0].append(max(float(value) for value in scored if value))
             shown[1].append(metrics["validation"]["CIDEr-D"])
             shown[2].append(figures["official CIDEr-D"])
+        assert all(len(values) == 3 for values in shown)
         assert cells(line)[1:4] == [", ".join(f"{value:.1f}" for value in values) for values in shown]
+        assert cells(line)[4].split()[0] == f"{statistics.mean(shown[2]):.1f}"
