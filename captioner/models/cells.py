@@ -196,34 +196,26 @@ class Bidirectional(LSTM):
             words = [newest, *states[2]][: self.max_length]
             return ops.concatenate([output, self._reread(words)], axis=-1), [*forward, words]
         buffer, filled = states[2:]
-        buffer = ops.concatenate([newest[:, None], buffer[:, : self.max_length - 1]], axis=1)
-        back = self._reread_first(buffer, ops.minimum(filled[0, 0] + 1, self.max_length))
-        return ops.concatenate([output, back], axis=-1), [*forward, buffer, filled + 1]
+        buffer, filled = (
+            ops.concatenate([newest[:, None], buffer[:, : self.max_length - 1]], axis=1),
+            filled + 1,
+        )
+        back = self._reread([buffer[:, place] for place in range(self.max_length)], filled)
+        return ops.concatenate([output, back], axis=-1), [*forward, buffer, filled]
 
-    def _further(self, inputs: Any, h: Any, c: Any) -> tuple[Any, Any]:
-        return _lstm(inputs + self.back_recur(h), c)
+    def _reread(self, words: list[Any], filled: Any = None) -> Any:
+        """Last output of an LSTM over inputs [R, 4 * backward_units], the first `filled` [R, 1] or all of them.
 
-    def _first(self, inputs: Any) -> tuple[Any, Any]:
-        return _lstm(inputs, ops.zeros_like(inputs[:, : self.backward_units]))
-
-    def _reread(self, words: list[Any]) -> Any:
-        """Last output of an LSTM over inputs [R, 4 * backward_units]."""
-        h, c = self._first(words[0])
-        for inputs in words[1:]:
-            h, c = self._further(inputs, h, c)
+        Places that hold nothing yet are stepped over too: in 8 bits, TFLite does not calibrate a loop in a loop.
+        """
+        h, c = _lstm(words[0], ops.zeros_like(words[0][:, : self.backward_units]))
+        for place, inputs in enumerate(words[1:], start=1):
+            next_h, next_c = _lstm(inputs + self.back_recur(h), c)
+            if filled is not None:
+                live = filled > place
+                next_h, next_c = ops.where(live, next_h, h), ops.where(live, next_c, c)
+            h, c = next_h, next_c
         return h
-
-    def _reread_first(self, buffer: Any, count: Any) -> Any:
-        """The same over the first `count` places of a buffer, as many for all rows, which search in step."""
-
-        def further(place: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
-            inputs = ops.take(buffer, place, axis=1)
-            return place + 1, *self._further(inputs, h, c)
-
-        place = ops.ones((), "int32")
-        return ops.while_loop(
-            lambda place, h, c: place < count, further, (place, *self._first(buffer[:, 0]))
-        )[1]
 
 
 CELLS = Table(
