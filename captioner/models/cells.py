@@ -196,12 +196,9 @@ class Bidirectional(LSTM):
             words = [newest, *states[2]][: self.max_length]
             return ops.concatenate([output, self._reread(words)], axis=-1), [*forward, words]
         buffer, filled = states[2:]
-        buffer, filled = (
-            ops.concatenate([newest[:, None], buffer[:, : self.max_length - 1]], axis=1),
-            filled + 1,
-        )
-        back = self._reread([buffer[:, place] for place in range(self.max_length)], filled)
-        return ops.concatenate([output, back], axis=-1), [*forward, buffer, filled]
+        buffer = ops.concatenate([newest[:, None], buffer[:, : self.max_length - 1]], axis=1)
+        back = self._reread(ops.unstack(buffer, axis=1), filled + 1)
+        return ops.concatenate([output, back], axis=-1), [*forward, buffer, filled + 1]
 
     def _reread(self, words: list[Any], filled: Any = None) -> Any:
         """Last output of an LSTM over inputs [R, 4 * backward_units], the first `filled` [R, 1] or all of them.
