@@ -64,7 +64,9 @@ def test_the_card_says_what_was_measured_and_where_it_fails():
 def test_nothing_in_it_tells_of_the_machine_it_was_made_on():
     for path in FILES:
         content = path.read_bytes()
-        assert not any(word in content for word in (b"flickr8k/images", b"_notop", b"/tmp/", b"/home/")), path
+        assert not any(
+            word in content for word in (b"flickr8k/images", b"_notop", b"/tmp/", b"/home/", b"/root/")
+        ), path
 
 
 def test_every_form_says_a_sentence_and_how_sure_it_is(said):
