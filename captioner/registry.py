@@ -1,7 +1,9 @@
 """One spec grammar and one kind of table for every family of parts.
 
 A spec is a name, or a name with keyword arguments: `"lstm"`, `"beam(width=5)"`, `"pkg.mod:Name(k='v')"`.
-Arguments are Python literals and nothing else, so a spec from a file or a stranger cannot run code.
+Arguments are Python literals and nothing else. `"pkg.mod:Name"` imports code of the caller's own, which is for those
+who write Python, the command line and recipes: a spec from a file, a server or a visitor is built inside
+`table_specs_only()`, where it may name rows of the tables and nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import ast
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +56,11 @@ def parse_spec(text: str | Spec) -> Spec:
     """
     if isinstance(text, Spec):
         return text
+    received = repr(text)
+    if len(received) > 200:
+        received = f"{received[:200]} ... ({len(received)} characters)"
     wrong = SpecError(
-        f"expected a spec such as 'name' or 'name(key=value)' with literal values, got {text!r}"
+        f"expected a spec such as 'name' or 'name(key=value)' with literal values, got {received}"
     )
     if not isinstance(text, str):
         raise wrong
@@ -65,11 +72,56 @@ def parse_spec(text: str | Spec) -> Spec:
         return Spec(name)
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        # One call and no more: "beam(width=5)(n_best=2)" is a call of what a call returned.
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise wrong
+        names = [k.arg for k in call.keywords]
+        if None in names or len(set(names)) < len(names):
             raise wrong
         return Spec(name, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords})
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise wrong from None
+
+
+# None where the specs come from the program's own user; else the packages that may be imported all the same.
+_trusted: ContextVar[tuple[str, ...] | None] = ContextVar("trusted", default=None)
+
+
+@contextmanager
+def table_specs_only(trust: Sequence[str] = ()) -> Iterator[None]:
+    """Within the block specs come from a file, a server or a visitor: `"pkg.mod:Name"` imports nothing.
+
+    Holds for this thread (or task), and for specs inside specs. Blocks nest; an inner one never allows more than the
+    outer one does.
+
+    Args:
+        trust: sequence of str, default none. Packages whose parts may be imported all the same, because the user said
+            so: "my_pkg" stands for my_pkg and all its modules.
+
+    Raises:
+        SpecError: for `trust` that is no list of package names; inside the block, for a spec of code that is not
+            trusted.
+
+    Example:
+        >>> with table_specs_only():
+        ...     Table("number", {}).build("fractions:Fraction")
+        Traceback (most recent call last):
+        captioner.errors.SpecError: number 'fractions:Fraction' names Python code, and comes from a file or a \
+stranger: nothing was imported; if you trust it, pass trust=("fractions",)
+    """
+    if isinstance(trust, str) or not all(isinstance(name, str) and name for name in trust):
+        raise SpecError(f"trust expects a list of package names such as ('my_pkg',), got {trust!r}")
+    outer = _trusted.get()
+    allowed = tuple(trust) if outer is None else tuple(n for n in trust if _is_trusted(n, outer))
+    token = _trusted.set(allowed)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def _is_trusted(module: str, trusted: Sequence[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in trusted)
 
 
 class Table(Mapping[str, Any]):
@@ -113,6 +165,13 @@ class Table(Mapping[str, Any]):
         if not isinstance(path, str):
             return path
         module, _, attribute = path.partition(":")
+        trusted = _trusted.get()
+        if path == name and trusted is not None and not _is_trusted(module, trusted):
+            package = module.partition(".")[0]
+            raise SpecError(
+                f"{self.kind} {name!r} names Python code, and comes from a file or a stranger: nothing was imported; "
+                f'if you trust it, pass trust=("{package}",)'
+            )
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ModuleNotFoundError, AttributeError) as error:

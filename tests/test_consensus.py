@@ -98,5 +98,5 @@ def test_where_there_are_fewer_captions_than_beams_the_rest_have_no_vote():
 
 @pytest.mark.parametrize("value", [-0.1, "much", True, float("inf"), float("nan")])
 def test_a_wrong_sharpness_is_one_line(value):
-    with pytest.raises(SpecError, match="sharpness expects a number of at least 0"):
+    with pytest.raises(SpecError, match="sharpness expects a number from 0 to 1000"):
         STRATEGIES["consensus"](sharpness=value)

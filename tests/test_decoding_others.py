@@ -6,6 +6,7 @@ import tensorflow as tf
 from worlds import captions, decode, random_world, same
 
 from captioner.decoding import STRATEGIES, generate
+from captioner.errors import SpecError
 from captioner.text import Tokenizer
 from captioner.types import END, PAD, START, UNK
 
@@ -69,7 +70,7 @@ def test_samples_come_as_often_as_they_should(options):
 def test_cold_or_narrow_samples_are_greedy(world):
     greedy = decode(world, "greedy")
     same(greedy, decode(world, "sample(top_k=1)"))
-    same(greedy, decode(world, "sample(temperature=0.0001)"))
+    same(greedy, decode(world, "sample(temperature=0.001)"))
     same(greedy, decode(world, "sample(top_p=0.0001)"))
 
 
@@ -169,3 +170,27 @@ def test_a_phrase_that_a_rule_forbids_is_said_as_far_as_it_may(world):
     for image in range(KINDS):
         (caption,) = captions(found, image)
         assert len(caption) == 3 and caption.count(IDS["dog"]) == 1 and END not in caption
+
+
+@pytest.mark.parametrize(
+    "temperature", [1e-40, 1e-9, 0.0009, 1001, 1e9, 1e12, 0, -1, float("nan"), float("inf")]
+)
+def test_temperatures_that_float32_cannot_divide_by_are_refused(temperature):
+    with pytest.raises(SpecError, match="temperature expects a number from 0.001 to 1000"):
+        STRATEGIES["sample"](temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.001, 1000.0])
+def test_no_temperature_draws_what_is_forbidden(world, temperature):
+    hypotheses = decode(world, STRATEGIES["sample"](n=400, seed=1, temperature=temperature, banned=["ant"]))
+    ids = np.asarray(hypotheses.ids)
+    assert not np.isin(ids, [START, UNK, IDS["ant"]]).any()
+    assert (np.asarray(hypotheses.logp) > -1e6).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"length_penalty": 1e30}, {"length_penalty": float("inf")}, {"length_penalty": -1}]
+)
+def test_a_length_penalty_beyond_float32_is_refused(options):
+    with pytest.raises(SpecError, match="length_penalty expects a number from 0 to 10"):
+        STRATEGIES["beam"](**options)

@@ -160,7 +160,7 @@ def test_a_model_that_expects_nothing_says_what_to_do(tiny_model):
     ("option", "value", "message"),
     [
         ("evidence", "pictures", "did you mean 'picture'"),
-        ("fluency", -1, "fluency expects a number of at least 0"),
+        ("fluency", -1, "fluency expects a number from 0 to 1000"),
     ],
 )
 def test_wrong_options_are_one_line(option, value, message):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (ROOT / folder).rglob("*.py"))
 
 # Lowest first. A module is known by the longest name here that its own starts with.
-GROUND = {"captioner.types", "captioner.errors", "captioner.registry"}
+GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
 WORDS = GROUND | {"captioner.text", "captioner.inputs"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
@@ -26,6 +26,8 @@ ALLOWED = {
     "captioner.types": GROUND,
     "captioner.errors": GROUND,
     "captioner.registry": GROUND,
+    "captioner.checks": GROUND,
+    "captioner.atomic": GROUND,
     "captioner.text": WORDS,
     "captioner.inputs": WORDS,
     "captioner.bundle": DATA,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from captioner import checks
 from captioner.decoding.arrays import tf
 from captioner.decoding.ranking import LengthPenalty
-from captioner.decoding.rules import FORBIDDEN, Task, whole
+from captioner.decoding.rules import FORBIDDEN, Task
 from captioner.decoding.strategy import Choice, Step, Strategy, frozen
 from captioner.errors import SpecError
 
@@ -50,7 +51,7 @@ class Beam(Strategy):
 
 def check_width(width: int, n_best: int) -> tuple[int, int]:
     """Checks the two options that all beams have."""
-    width, n_best = whole(width, "width", 1), whole(n_best, "n_best", 1)
+    width, n_best = checks.integer(width, "width", 1), checks.integer(n_best, "n_best", 1)
     if n_best > width:
         raise SpecError(f"n_best expects at most width={width}, got {n_best}: raise width or lower n_best")
     return width, n_best

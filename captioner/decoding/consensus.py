@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
+from captioner import checks
 from captioner.decoding.arrays import tf
 from captioner.decoding.beam import check_size, check_width, extend
 from captioner.decoding.ngrams import ORDERS, ngrams
@@ -61,7 +61,8 @@ class Consensus(Strategy):
         width, n_best = check_width(width, n_best)
         if evidence not in _EVIDENCE:
             raise SpecError(unknown("evidence", str(evidence), _EVIDENCE))
-        self.sharpness, self.fluency = _number(sharpness, "sharpness"), _number(fluency, "fluency")
+        self.sharpness = checks.number(sharpness, "sharpness", 0.0, 1e3)
+        self.fluency = checks.number(fluency, "fluency", 0.0, 1e3)
         super().__init__(LengthPenalty(), width, n_best, **rules)
         self.candidates, self.looks = width, evidence == "picture"
 
@@ -100,12 +101,6 @@ class Consensus(Strategy):
         score, best = tf.math.top_k(gain, self.n_best)
         chosen = Hypotheses(*(tf.gather(leaf, best, batch_dims=1) for leaf in found))
         return chosen._replace(score=score)
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise SpecError(f"{name} expects a number of at least 0, got {value!r}")
-    return float(value)
 
 
 def alike(ids: tf.Tensor) -> tf.Tensor:

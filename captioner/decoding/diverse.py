@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
+from captioner import checks
 from captioner.decoding.arrays import tf
 from captioner.decoding.beam import check_size, check_width, extend
 from captioner.decoding.ranking import LengthPenalty
-from captioner.decoding.rules import FORBIDDEN, Task, whole
+from captioner.decoding.rules import FORBIDDEN, Task
 from captioner.decoding.strategy import Choice, Step, Strategy
 from captioner.errors import SpecError
 
@@ -49,12 +49,10 @@ class Diverse(Strategy):
         **rules: Any,
     ):
         width, n_best = check_width(width, width if n_best is None else n_best)
-        self.groups = whole(groups, "groups", 1)
+        self.groups = checks.integer(groups, "groups", 1)
         if width % self.groups:
             raise SpecError(f"groups expects a divisor of width={width}, got {groups}")
-        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not 0 <= penalty < math.inf:
-            raise SpecError(f"penalty expects a number of at least 0, got {penalty!r}")
-        self.penalty = float(penalty)
+        self.penalty = checks.number(penalty, "penalty", 0.0, 1e3)
         super().__init__(LengthPenalty(length_penalty), width, n_best, **rules)
 
     def fit(self, size: int) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from captioner import checks
 from captioner.decoding.arrays import tf, without_autograph
-from captioner.decoding.rules import Task, whole
+from captioner.decoding.rules import Task
 from captioner.decoding.search import search
 from captioner.decoding.strategy import Strategy
 from captioner.decoding.tables import STRATEGIES
@@ -65,7 +66,7 @@ def generate(
     if not isinstance(strategy, Strategy):
         got = type(strategy).__name__
         raise SpecError(f"expected a Strategy of captioner.decoding, got {got}: derive it from Strategy")
-    task = Task(whole(max_length, "max_length", 1), tokenizer, _seed(seed))
+    task = Task(checks.integer(max_length, "max_length", 1), tokenizer, _seed(seed))
     return search(model, tf.convert_to_tensor(features), strategy, task)
 
 

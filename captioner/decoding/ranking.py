@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from captioner import checks
 from captioner.decoding.arrays import tf
 from captioner.decoding.rules import FORBIDDEN, possible
-from captioner.errors import SpecError
 
 
 class LengthPenalty:
@@ -26,9 +25,8 @@ class LengthPenalty:
     """
 
     def __init__(self, alpha: float = 0.0):
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < math.inf:
-            raise SpecError(f"length_penalty expects a number of at least 0, got {alpha!r}")
-        self.alpha = float(alpha)
+        # Beyond 10 the power of a long caption leaves the range of float32.
+        self.alpha = checks.number(alpha, "length_penalty", 0.0, 10.0)
 
     def score(self, logp: tf.Tensor, lengths: Any) -> tf.Tensor:
         """Scores of any shape."""

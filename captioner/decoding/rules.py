@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from captioner import checks
 from captioner.decoding.arrays import tf
 from captioner.errors import DataError, ModelError, SpecError
 from captioner.types import END, PAD, START, UNK
@@ -72,13 +73,6 @@ def words_option(value: Any, option: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def whole(value: Any, option: str, least: int) -> int:
-    """Checks that an option is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise SpecError(f"{option} expects a whole number of at least {least}, got {value!r}")
-    return int(value)
-
-
 class Rule:
     """One rule. Subclasses say what they forbid for good (`fixed`) or for a step (`forbid`).
 
@@ -125,7 +119,7 @@ class MinLength(Rule):
     default = 0
 
     def __init__(self, value: int = 0):
-        self.value = whole(value, "min_length", 0)
+        self.value = checks.integer(value, "min_length", 0)
         self.forbids_end = self.value > 0
 
     def check(self, task: Task) -> None:
@@ -150,7 +144,7 @@ class NoRepeatNgram(Rule):
     default = 0
 
     def __init__(self, value: int = 0):
-        self.value = whole(value, "no_repeat_ngram", 0)
+        self.value = checks.integer(value, "no_repeat_ngram", 0)
 
     def start(self, rows: tf.Tensor, task: Task) -> Any:
         """The words so far, last word last, -1 where there is none yet: int32 [R, T]."""

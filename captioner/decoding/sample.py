@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from captioner import checks
 from captioner.decoding.arrays import tf
 from captioner.decoding.ranking import LengthPenalty
-from captioner.decoding.rules import FORBIDDEN, Task, whole
+from captioner.decoding.rules import FORBIDDEN, Task, possible
 from captioner.decoding.strategy import Choice, Step, Strategy, frozen
-from captioner.errors import SpecError
+
+# Outside this range the quotients of float32 logits are all alike, or infinite.
+TEMPERATURES = (1e-3, 1e3)
+MOST_DRAWS = 10_000  # captions an image: each is a row of the search
 
 
 class Sample(Strategy):
@@ -22,10 +25,10 @@ class Sample(Strategy):
     The same seed and the same batch give the same captions; a batch is not the same as its images one by one.
 
     Args:
-        temperature: float above 0. Below 1 is more cautious, above 1 bolder. Defaults to `1.0`.
+        temperature: float from 0.001 to 1000. Below 1 is more cautious, above 1 bolder. Defaults to `1.0`.
         top_k: int. Only the `top_k` likeliest words; 0 for all. Defaults to `0`.
         top_p: float in (0, 1]. Defaults to `1.0`: all words.
-        n: int. Captions an image. Defaults to `1`.
+        n: int, at most 10,000. Captions an image. Defaults to `1`.
         seed: int or None. Without one, here or in `generate`, each run draws anew. Defaults to `None`.
         **rules: options of every strategy, see `RULES`.
 
@@ -46,12 +49,12 @@ class Sample(Strategy):
         seed: int | None = None,
         **rules: Any,
     ):
-        n = whole(n, "n", 1)
+        n = checks.integer(n, "n", 1, MOST_DRAWS)
         super().__init__(LengthPenalty(0.0), n, n, **rules)
-        self.temperature = number(temperature, "temperature", math.inf)
-        self.top_k = whole(top_k, "top_k", 0)
-        self.top_p = number(top_p, "top_p", 1.0)
-        self.seed = None if seed is None else whole(seed, "seed", 0)
+        self.temperature = checks.number(temperature, "temperature", *TEMPERATURES)
+        self.top_k = checks.integer(top_k, "top_k", 0)
+        self.top_p = checks.number(top_p, "top_p", 0.0, 1.0, above=True)
+        self.seed = None if seed is None else checks.integer(seed, "seed", 0)
 
     def fresh_logp(self) -> list[float]:
         """All n live from the start: they part by chance."""
@@ -67,7 +70,9 @@ class Sample(Strategy):
 
     def choose(self, step: Step, own: Any, task: Task) -> Choice:
         """Draws one word a beam, by the largest of logits plus Gumbel noise (Gumbel 1954)."""
-        logits = clip(step.allowed / self.temperature, self.top_k, self.top_p)
+        # What is forbidden stays so whatever the temperature: the logits are divided first, then closed again.
+        warmed = tf.where(possible(step.allowed), step.allowed / self.temperature, FORBIDDEN)
+        logits = clip(warmed, self.top_k, self.top_p)
         seed = tf.random.experimental.stateless_fold_in(own, step.t)
         noise = tf.random.stateless_uniform(tf.shape(logits), seed, minval=1e-30)
         ids = tf.argmax(logits - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)
@@ -87,12 +92,3 @@ def clip(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
         least = tf.reduce_min(tf.where(before < top_p, ordered, -FORBIDDEN), axis=-1, keepdims=True)
         logits = tf.where(logits < least, FORBIDDEN, logits)
     return logits
-
-
-def number(value: Any, option: str, most: float) -> float:
-    """Checks that an option is a number above 0, finite, and at most `most`."""
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not (0 < value <= most and math.isfinite(value)):
-        limit = "" if math.isinf(most) else f" and at most {most:g}"
-        raise SpecError(f"{option} expects a number above 0{limit}, got {value!r}")
-    return float(value)

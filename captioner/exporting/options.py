@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner import bundle
+from captioner import bundle, checks
 from captioner.errors import ModelError, SpecError
 
 
@@ -36,13 +36,6 @@ def length(model: Any, max_length: int | None) -> int:
     """The most ids of a caption: `max_length`, or the model's own."""
     if max_length is None:
         return model.max_length
-    if whole(max_length, "max_length", 2) > model.max_length:
+    if checks.integer(max_length, "max_length", 2) > model.max_length:
         raise SpecError(f"max_length expects at most the model's own {model.max_length}, got {max_length}")
     return max_length
-
-
-def whole(value: Any, name: str, least: int) -> int:
-    """The value, if it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SpecError(f"{name} expects a whole number of at least {least}, got {value!r}")
-    return value

@@ -12,14 +12,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from captioner import images, pixels
+from captioner import checks, images, pixels
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.rules import FORBIDDEN
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.versions import FACTS
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import warmup
-from captioner.exporting.options import facts, finite, length, whole
+from captioner.exporting.options import facts, finite, length
 from captioner.exporting.publish import publish, record, write_json
 from captioner.exporting.sentences import Sentences
 from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
@@ -129,7 +129,7 @@ def write(
     folder = Path(folder)
     strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
     most = length(model, max_length)
-    sizes, most_pixels = _sizes(batch_sizes), whole(max_pixels, "max_pixels", 1)
+    sizes, most_pixels = _sizes(batch_sizes), checks.integer(max_pixels, "max_pixels", 1)
     finite(model)
     served = Served(model, strategy, most, most_pixels)
     noted = {**facts(model, strategy, most, served.n_best), "max_pixels": most_pixels, "batch_sizes": sizes}
@@ -194,7 +194,7 @@ def _sizes(batch_sizes: Any) -> list[int]:
         batch_sizes = [batch_sizes]
     if not isinstance(batch_sizes, list | tuple) or not batch_sizes:
         raise SpecError(f"batch_sizes expects numbers such as (1, 8), got {batch_sizes!r}")
-    sizes = sorted({whole(size, "batch_sizes", 1) for size in batch_sizes})
+    sizes = sorted({checks.integer(size, "batch_sizes", 1) for size in batch_sizes})
     if len(sizes) * len(SIGNATURES) > warmup.MOST:
         raise SpecError(
             f"batch_sizes expects at most {warmup.MOST // len(SIGNATURES)} numbers, got {len(sizes)}"

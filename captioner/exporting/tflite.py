@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from captioner import inputs, pixels
+from captioner import checks, inputs, pixels
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.sample import Sample
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.lite import LiteEngine, runtime
 from captioner.engines.lite_file import CAPTION, ENCODE, STEP, pack
 from captioner.errors import BundleError, DataError, ImageError, ModelError, SpecError
-from captioner.exporting.options import facts, finite, length, whole
+from captioner.exporting.options import facts, finite, length
 from captioner.registry import parse_spec, unknown
 from captioner.types import END, START
 
@@ -84,7 +84,7 @@ def write(
         raise BundleError(f"{path} is there already: move it away, or say tflite(overwrite=True)")
     strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
     # What is wrong or missing is told before minutes are spent on converting.
-    most_pixels = whole(max_pixels, "max_pixels", 1)
+    most_pixels = checks.integer(max_pixels, "max_pixels", 1)
     runtime()
     finite(model)
     lite = _Lite(model, strategy, length(model, max_length))

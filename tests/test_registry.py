@@ -1,0 +1,87 @@
+"""Specs: one grammar, and code named by a stranger is never imported."""
+
+import threading
+
+import pytest
+
+from captioner.errors import SpecError
+from captioner.registry import Table, parse_spec, table_specs_only
+
+NUMBERS = Table("number", {"half": "fractions:Fraction"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "beam(width=5)(n_best=2)",
+        "beam(width=5).rows",
+        "beam(width=5)[0]",
+        "beam(width=1, width=2)",
+        "beam(**{'width': 1})",
+        "beam(5)",
+        "beam(width={[]: 1})",
+        "beam(width=print())",
+        "beam(width=1",
+        "beam(width=1);",
+        "beam(" * 500,
+        "beam(width=" + "(" * 50_000,
+        "",
+        "(width=1)",
+        None,
+    ],
+)
+def test_what_is_no_spec_is_refused_in_one_short_line(text):
+    with pytest.raises(SpecError, match="^expected a spec such as") as refusal:
+        parse_spec(text)
+    assert len(str(refusal.value)) < 350
+    assert "\n" not in str(refusal.value)
+
+
+def test_code_is_imported_for_those_who_call_from_python():
+    assert NUMBERS.build("fractions:Fraction(numerator=3)") == 3
+
+
+def test_code_named_by_a_file_is_not_imported():
+    with table_specs_only():
+        assert NUMBERS.build("half(numerator=3)") == 3
+        for spec in ("fractions:Fraction(numerator=3)", "os:system(command='true')", "fractions:Fraction"):
+            with pytest.raises(SpecError, match="names Python code.*nothing was imported.*trust="):
+                NUMBERS.build(spec)
+        with pytest.raises(SpecError, match="names Python code"):
+            NUMBERS["os:system"]
+    assert NUMBERS.build("fractions:Fraction(numerator=3)") == 3
+
+
+def test_a_trusted_package_stands_for_its_modules_and_no_other_package():
+    with table_specs_only(trust=("fractions", "xml")):
+        assert NUMBERS.build("fractions:Fraction(numerator=3)") == 3
+        assert NUMBERS["xml.dom:Node"]
+        for other in ("fractionsx:F", "xmlrpc.client:Fault", "os:system"):
+            with pytest.raises(SpecError, match="nothing was imported"):
+                NUMBERS[other]
+
+
+def test_an_inner_block_never_allows_more():
+    with table_specs_only(trust=("fractions",)):
+        with table_specs_only(trust=("os", "fractions")):
+            assert NUMBERS["fractions:Fraction"]
+            with pytest.raises(SpecError):
+                NUMBERS["os:system"]
+        with table_specs_only(), pytest.raises(SpecError):
+            NUMBERS["fractions:Fraction"]
+        assert NUMBERS["fractions:Fraction"]
+
+
+def test_the_block_is_the_threads_own():
+    results = []
+    with table_specs_only():
+        thread = threading.Thread(target=lambda: results.append(NUMBERS["fractions:Fraction"]))
+        thread.start()
+        thread.join()
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("trust", ["my_pkg", [""], [None], ("a", 3)])
+def test_trust_is_a_list_of_names(trust):
+    with pytest.raises(SpecError, match="trust expects a list of package names"), table_specs_only(trust):
+        pass
