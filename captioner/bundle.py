@@ -33,6 +33,7 @@ FORMAT = 1
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
 CARD, METRICS, CONFIDENCE, EXPECTATION = "card.md", "metrics.json", "confidence.json", "expectation.npz"
 _OURS = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, EXPECTATION)
+FILES = (MANIFEST, *_OURS)  # all that makes up a bundle
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,8 @@ def _refuse(folder: Path, overwrite: bool) -> None:
     if (folder / MANIFEST).exists():
         if not overwrite:
             raise BundleError(
-                f"{folder} already holds a model: pass overwrite=True (--overwrite) to replace it"
+                f"{folder} already holds a model: pass overwrite=True (--overwrite) to replace it",
+                command_line=f"{folder} already holds a model: add --overwrite to replace it",
             )
         _manifest(folder, newer=True)
         return
