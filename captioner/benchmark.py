@@ -160,7 +160,8 @@ def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     if (path / bundle.MANIFEST).is_file():
-        return sum((path / name).stat().st_size for name in bundle.FILES if (path / name).is_file())
+        files = (bundle.MANIFEST, *bundle.FILES)
+        return sum((path / name).stat().st_size for name in files if (path / name).is_file())
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
