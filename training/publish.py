@@ -252,12 +252,12 @@ def parser() -> argparse.ArgumentParser:
 def publish(given: argparse.Namespace) -> None:
     """Does what the command line says."""
     import_tensorflow("publishing a model")
+    from captioner.caption_files import read_text
     from training.biases import biases
     from training.biases import table as table_of_biases
     from training.calibrate import main as calibrate
     from training.checkpoint import write_text
     from training.datasets import DATASETS
-    from training.datasets.flickr import read_text
 
     if given.official:
         ptb_words(["a dog"])  # so that missing Java is told now
