@@ -464,7 +464,11 @@ def test_splits_by_hash_are_stable_and_near_their_shares(tmp_path):
             "captions.csv: expected UTF-8 text, got UTF-16 text: save it as UTF-8",
         ),
         ("captions.csv", b"", "captions.csv:1: expected the columns .* got: none"),
-        ("captions.csv", b'image,caption\na.png,"dog\nc.png,cat\n', "captions.csv:2: expected CSV.* is not closed"),
+        (
+            "captions.csv",
+            b'image,caption\na.png,"dog\nc.png,cat\n',
+            "captions.csv:2: expected CSV.* is not closed",
+        ),
         ("captions.csv", b"image,caption\n", "found none"),
         ("captions.jsonl", b'{"image": "a.png"}\n', "captions.jsonl:1: expected the columns .* got: image"),
         ("captions.jsonl", b'[{"image": "a.png", "caption": "dog"}]\n', "no object"),
