@@ -17,9 +17,9 @@ from pages import Page, charts, check_alone, check_figures
 
 import captioner
 from captioner import api, atomic
+from captioner.caption_files import read_predictions
 from captioner.cli import caption as caption_command
 from captioner.cli import main
-from captioner.cli.caption_files import read_predictions
 from captioner.engines.fake import FakeEngine
 from captioner.errors import DataError, MissingDependency, SpecError
 from captioner.metrics import METRICS, Scores, scored
