@@ -11,8 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
-from captioner.cli.caption import pictures
-from captioner.errors import CaptionerError
+from captioner.cli.image_files import image_files
+from captioner.cli.parser import Parser
+from captioner.errors import CaptionerError, ImageError
 from captioner.types import Caption
 
 ABOUT = """\
@@ -91,8 +92,12 @@ def run(given: argparse.Namespace) -> list[Agreement]:
     Raises:
         CaptionerError: if a model cannot be opened or there is no picture.
     """
-    paths = [path for each in given.pictures for path in pictures(each)]
-    paths = paths[: given.limit] if given.limit else paths
+    files = image_files(given.pictures)
+    if files.errors:
+        raise ImageError(files.errors[0])
+    for line in files.notes():
+        print(f"agreement.py: {line}", file=sys.stderr)
+    paths = files.paths[: given.limit] if given.limit else files.paths
     captions = []
     for source in (given.model, *given.others):
         captions.append(list(captioner.load(source).caption_many(paths)))

@@ -249,7 +249,7 @@ def test_evaluate_prints_a_table(tmp_path, capsys):
     out, err = capsys.readouterr()
     figures = dict(line.rsplit(maxsplit=1) for line in out.splitlines())
     assert figures["BLEU-1"] == "100.00" and "CIDEr-D" in figures
-    assert err == "2 pictures\n"
+    assert err.endswith("\n2 images\n")
 
 
 def test_what_caption_prints_can_be_evaluated(fake, folder, tmp_path, capsys):
