@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner import api
 from captioner.engines.start import import_tensorflow
-from captioner.errors import CaptionerError
+from captioner.signals import run_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model folders")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the new model folder goes")
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         import_tensorflow("joining models")
         from captioner.engines.keras import KerasEngine
         from captioner.models.ensemble import joined
@@ -37,10 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = joined([KerasEngine.open(folder).model for folder in given.models])
         lines = [f"# Ensemble of {len(given.models)}", "", *(f"- `{folder}`" for folder in given.models), ""]
         print(api.save(model, given.out, overwrite=given.overwrite, card="\n".join(lines)))
-    except CaptionerError as error:
-        print(f"ensemble.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_program("ensemble.py", work)
 
 
 if __name__ == "__main__":

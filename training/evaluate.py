@@ -191,8 +191,8 @@ def run(given: argparse.Namespace) -> None:
     if given.predictions and len(set(strategies)) > 1:
         raise SpecError("--predictions takes the captions of one --strategy, got several")
     import_tensorflow("scoring a model")
+    from captioner.atomic import write_text
     from captioner.engines.keras import KerasEngine
-    from training.checkpoint import write_text
     from training.datasets import DATASETS
 
     if given.official:

@@ -18,8 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import DataError
 from captioner.metrics import METRICS
+from captioner.signals import run_program
 from captioner.text import words
 from training.datasets.flickr import karpathy, read_text
 
@@ -90,8 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--captions", type=Path, required=True, help="Karpathy JSON, plain or .gz")
     parser.add_argument("--ratings", type=Path, required=True, help="ExpertAnnotations.txt, plain or .gz")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         captions, ratings = read_captions(given.captions), read_ratings(given.ratings)
         candidates, references, rated = pairs(captions, ratings)
         count = sum(map(len, rated))
@@ -99,10 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for metric, figure in FIGURES.items():
             scores: Any = METRICS.build(metric).score(candidates, references).per_image[figure]
             print(f"{figure:8} {100 * agreement(scores, rated):5.1f}", flush=True)
-    except CaptionerError as error:
-        print(f"human_agreement: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_program("human_agreement", work)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from PIL import Image
 
 import captioner
 from captioner.api import DEFAULT_MODEL
-from captioner.errors import CaptionerError, MissingDependency
+from captioner.errors import MissingDependency
 from captioner.pixels import upright_rgb
+from captioner.signals import run_program
 from training.sheet import sheet
 
 # All photographs in scikit-image's own package that show a scene: none is left out because it is captioned badly.
@@ -88,21 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="(default: %(default)s)")
     parser.add_argument("--to", type=Path, default=Path("demo"), help="the pictures (default: %(default)s)")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         with captioner.load(given.model) as model:
             place = show(model, given.photos or carried(), given.to)
-    except CaptionerError as error:
-        print(f"photos.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(
-            f"photos.py: cannot read or write {error.filename or ''}: {error.strerror or error}",
-            file=sys.stderr,
-        )
-        return 2
-    print(f"look at {place}")
-    return 0
+        print(f"look at {place}")
+
+    return run_program("photos.py", work)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,11 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.bundle import version
 from captioner.errors import CaptionerError, DataError
-from captioner.registry import parse_spec
+from captioner.registry import parse_spec, table_specs_only
 from captioner.reports import charts, page
 from captioner.reports.pictures import Pictures, Shown
+from captioner.signals import run_program
 from training.datasets import DATASETS
 from training.gradients import curves_of
+from training.run_folder import CONFIG, METRICS, read_config, read_metrics
 
 KIND = "captioner training"
 # What tells runs apart at first sight; the other settings are folded away.
@@ -111,19 +112,12 @@ def figures(runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _config(run: Path) -> dict[str, Any]:
-    return _read(run / "run.json")
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError):
+        return read_config(run)
+    except DataError as error:
         raise DataError(
-            f"expected the folder of a run, whose {path.name} can be read, got {path.parent}"
+            f"expected the folder of a run, whose {CONFIG} can be read, got {run}: {error}"
         ) from None
-    return found
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -163,8 +157,7 @@ def _number(text: str | None) -> float | None:
 
 def _metrics(run: Path) -> dict[str, Any]:
     """What a finished run scored; empty before."""
-    path = run / "metrics.json"
-    return _read(path) if path.is_file() else {}
+    return read_metrics(run) if (run / METRICS).is_file() else {}
 
 
 def _tests(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -229,7 +222,8 @@ def _pictures(config: dict[str, Any], names: Sequence[str]) -> list[Shown]:
         source = parse_spec(config["data"]["source"])
         known: Any = source.args.get("folder") or source.args.get("path")
         if source.name == "synthetic_scenes":
-            examples = DATASETS.build(source).examples("validation")
+            with table_specs_only():  # the run may be a stranger's
+                examples = DATASETS.build(source).examples("validation")
             known = {e.id: e.read() for e in examples if e.id in names}
         if known:
             pictures = Pictures(known)
@@ -282,13 +276,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="the page, ending in .html (default: report.html of a single run)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is there")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         print(f"report: {write(given.runs, given.out, given.overwrite)}")
-    except CaptionerError as error:
-        print(f"report.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_program("report.py", work)
 
 
 if __name__ == "__main__":

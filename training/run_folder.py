@@ -1,0 +1,132 @@
+"""What the folder of a run holds, read strictly: files that anybody may have written, or half written."""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import DataError
+from training.config import Run, as_dict
+
+CONFIG, METRICS = "run.json", "metrics.json"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        path: Path.
+
+    Returns:
+        dict.
+
+    Raises:
+        DataError: if the file is missing or holds anything else: no JSON, NaN, lists nested a thousand deep.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DataError(f"expected JSON in {path}: {reason[:200]}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"expected a JSON object in {path}, got {type(value).__name__}")
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The settings of a run, as its `run.json` says; texts in them are a stranger's, see `table_specs_only`.
+
+    Args:
+        run: Path of the run's folder.
+
+    Returns:
+        dict, such as `training.config.as_dict` makes. Keys that this version does not know may be there, and later
+        ones lack, but what is there is of the type that this version has.
+
+    Raises:
+        DataError: if the file is missing or none of ours.
+    """
+    config = read_object(run / CONFIG)
+    wrong = _misfit(config, Run, "")
+    if wrong:
+        raise DataError(f"expected the settings of a run in {run / CONFIG}, {wrong}")
+    return config
+
+
+def _misfit(part: dict[str, Any], kind: Any, prefix: str) -> str | None:
+    """What is wrong with one part of a config, or None."""
+    for name, wanted in typing.get_type_hints(kind).items():
+        if name not in part:
+            if not prefix:  # the parts tell a run from other JSON
+                return f"it lacks {name}"
+            continue
+        value = part[name]
+        if is_dataclass(wanted):
+            good = isinstance(value, dict)
+        elif wanted is float:
+            good = isinstance(value, int | float) and not isinstance(value, bool)
+        elif wanted in (str, bool, int):
+            good = type(value) is wanted
+        else:  # names of splits
+            good = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        if not good:
+            return f"{prefix}{name} is {_short(value)}"
+        wrong = _misfit(value, wanted, f"{prefix}{name}.") if is_dataclass(wanted) else None
+        if wrong:
+            return wrong
+    return None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """What a finished run scored, as its `metrics.json` says.
+
+    Args:
+        run: Path of the run's folder.
+
+    Returns:
+        dict of split to dict of figure to number, or None for a figure that was none; and of "epoch", "seconds" and
+        "memory" to a number.
+
+    Raises:
+        DataError: if the file is missing or holds anything else.
+    """
+    metrics = read_object(run / METRICS)
+    for name, value in metrics.items():
+        numbers = value.values() if isinstance(value, dict) else [value]
+        if not all(each is None or type(each) in (int, float) for each in numbers):
+            raise DataError(f"expected figures in {run / METRICS}, {name} is {_short(value)}")
+    return metrics
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """A run's settings as they come back from `run.json`, to compare them with."""
+    return json.loads(json.dumps(as_dict(run)))
+
+
+def finite(value: Any) -> Any:
+    """Plain JSON with null for figures that are no number: JSON has no NaN.
+
+    Example:
+        >>> finite({"test": {"CIDEr-D": float("nan"), "BLEU-4": 1.0}})
+        {'test': {'CIDEr-D': None, 'BLEU-4': 1.0}}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
