@@ -20,10 +20,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from captioner import atomic
+from captioner import atomic, metadata
 from captioner.errors import DataError
 from captioner.signals import defer_signals
-from training.run_folder import read_object
 
 _ELSEWHERE = "set another folder with --set data.features=PATH"
 _FEATURES, _SUMS, _STATE = "features.npy", "sums.npy", "state.json"
@@ -151,7 +150,7 @@ def existing(
     if not ((place / _STATE).is_file() and (place / _FEATURES).is_file()):
         return None
     try:
-        content = read_object(place / _STATE)
+        content = metadata.load(place / _STATE, DataError)
         lost = content.get("lost")
         if lost is None:  # of an older version
             names = {row[1] for row in content["bad"]}

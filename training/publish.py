@@ -23,14 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 import captioner
-from captioner import atomic, benchmark, bundle
+from captioner import atomic, benchmark, bundle, metadata
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, ModelError
+from captioner.errors import BundleError, ModelError, SpecError
 from captioner.metrics.official import ptb_words
-from captioner.registry import parse_spec
+from captioner.registry import parse_spec, table_specs_only
 from captioner.signals import run_program
-from training.run_folder import finite, read_config, read_object
+from training.run_folder import finite, read_config
 
 _FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _BUNDLE = "weights, run by Keras"
@@ -77,8 +77,9 @@ def moved(run: Path, encoder: Any) -> str | None:
     if without_weights(spec) == parse_spec(spec):
         return None
     try:
-        began, _ = build_encoder(spec, encoder.image_size)
-    except ModelError as error:
+        with table_specs_only():  # run.json may be anybody's
+            began, _ = build_encoder(spec, encoder.image_size)
+    except (ModelError, SpecError) as error:
         print(f"not compared with the weights at the start: {error}", flush=True)
         return None
     # The one that was loaded may be frozen; which weights are trained, the new one tells.
@@ -194,7 +195,7 @@ def card(
     notes: str,
 ) -> str:
     """Markdown for `card.md`: settings, figures, what `biases` counts, and the notes."""
-    config, about = read_config(run), read_object(folder / bundle.MANIFEST)
+    config, about = read_config(run), metadata.load(folder / bundle.MANIFEST)
     parameters = about["parameters"]
     lines = [
         f"# {folder.name}",
@@ -215,7 +216,7 @@ def card(
         "",
     ]
     if (folder / bundle.CONFIDENCE).is_file():
-        noted = read_object(folder / bundle.CONFIDENCE)
+        noted = metadata.load(folder / bundle.CONFIDENCE)
         lines += [
             "## How sure it is",
             "",
@@ -252,11 +253,11 @@ def parser() -> argparse.ArgumentParser:
 def publish(given: argparse.Namespace) -> None:
     """Does what the command line says."""
     import_tensorflow("publishing a model")
+    from captioner.caption_files import read_text
     from training.biases import biases
     from training.biases import table as table_of_biases
     from training.calibrate import run as calibrate
     from training.datasets import DATASETS
-    from training.datasets.flickr import read_text
 
     if given.official:
         ptb_words(["a dog"])  # so that missing Java is told now

@@ -222,7 +222,7 @@ def _pictures(config: dict[str, Any], names: Sequence[str]) -> list[Shown]:
         source = parse_spec(config["data"]["source"])
         known: Any = source.args.get("folder") or source.args.get("path")
         if source.name == "synthetic_scenes":
-            with table_specs_only():  # the run may be a stranger's
+            with table_specs_only():  # run.json may be anybody's
                 examples = DATASETS.build(source).examples("validation")
             known = {e.id: e.read() for e in examples if e.id in names}
         if known:

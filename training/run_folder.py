@@ -9,38 +9,11 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
+from captioner import metadata
 from captioner.errors import DataError
 from training.config import Run, as_dict
 
 CONFIG, METRICS = "run.json", "metrics.json"
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Args:
-        path: Path.
-
-    Returns:
-        dict.
-
-    Raises:
-        DataError: if the file is missing or holds anything else: no JSON, NaN, lists nested a thousand deep.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise DataError(f"expected JSON in {path}: {reason[:200]}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"expected a JSON object in {path}, got {type(value).__name__}")
-    return value
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -56,7 +29,7 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises:
         DataError: if the file is missing or none of ours.
     """
-    config = read_object(run / CONFIG)
+    config = metadata.load(run / CONFIG, DataError)
     wrong = _misfit(config, Run, "")
     if wrong:
         raise DataError(f"expected the settings of a run in {run / CONFIG}, {wrong}")
@@ -105,7 +78,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
     Raises:
         DataError: if the file is missing or holds anything else.
     """
-    metrics = read_object(run / METRICS)
+    metrics = metadata.load(run / METRICS, DataError)
     for name, value in metrics.items():
         numbers = value.values() if isinstance(value, dict) else [value]
         if not all(each is None or type(each) in (int, float) for each in numbers):
