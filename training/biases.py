@@ -9,7 +9,6 @@ any reference at all. People do not name everything, so that the second tells of
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.caption_files import read_predictions, read_references
+from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.signals import run_program
 from captioner.text import words
@@ -172,7 +172,7 @@ def table(shown: Sequence[Shown], said: Sequence[Said]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="biases.py", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="biases.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("predictions", type=Path, help="captions, as `captioner evaluate` takes them")
     parser.add_argument("references", type=Path, help="references, as `captioner evaluate` takes them")
 

@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from captioner import atomic, bundle
 from captioner.api import Captioner, load
+from captioner.cli.parser import Parser
 from captioner.confidence import FEATURES, Confidence, features
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import BundleError, DataError
@@ -218,9 +219,7 @@ def calibrate(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="calibrate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="calibrate.py", description=__doc__)
     build.add_argument("model", metavar="MODEL", help="a model folder")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
     build.add_argument("--ratings", type=Path, required=True, help="ExpertAnnotations.txt, plain or .gz")

@@ -8,7 +8,6 @@ A model that is trained already is used as it is; training that was stopped goes
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 import captioner
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
 from captioner.errors import BundleError
 from captioner.signals import run_program
@@ -122,7 +122,7 @@ def show(figures: dict[str, dict[str, float]], splits: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="demo.py", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="demo.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--retrain", action="store_true", help="start over")
     parser.add_argument("--seed", type=int, help="which new pictures (default: others each time)")
     parser.add_argument(

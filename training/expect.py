@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from captioner import atomic, bundle, checks
+from captioner.cli.parser import Parser
 from captioner.decoding.arrays import numpy_arrays
 from captioner.decoding.expectation import Expectation, keyed, unit
 from captioner.decoding.ngrams import ngrams
@@ -159,9 +160,7 @@ def learn(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="expect.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="expect.py", description=__doc__)
     build.add_argument("model", metavar="MODEL", help="a model folder")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
     build.add_argument(

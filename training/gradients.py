@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from captioner import atomic, checks
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
 from captioner.errors import DataError, MissingDependency
 from captioner.signals import run_program
@@ -230,7 +231,7 @@ def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     first = (__doc__ or "").split("\n")[0]
-    build = argparse.ArgumentParser(prog="gradients.py", description=first)
+    build = Parser(prog="gradients.py", description=first)
     build.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders that train.py has written")
     cells = f"cells to build and measure instead, as CELL or CELL*SCALE (default {' '.join(DEFAULT)})"
     build.add_argument("--compare", nargs="*", metavar="CELL", help=cells)

@@ -10,7 +10,6 @@ usual (Hessel et al. 2021, "CLIPScore", where CIDEr gets 43.9).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.caption_files import read_text
+from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.signals import run_program
@@ -90,9 +90,7 @@ def agreement(scores: Sequence[float], rated: Sequence[Sequence[int]]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--captions", type=Path, required=True, help="Karpathy JSON, plain or .gz")
     parser.add_argument("--ratings", type=Path, required=True, help="ExpertAnnotations.txt, plain or .gz")
 

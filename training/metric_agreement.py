@@ -15,7 +15,6 @@ METEOR has no second implementation here: ours is theirs. Needs the extra `offic
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.metrics.base import Candidates, References
@@ -122,7 +122,7 @@ def show(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = Parser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--captions", type=Path, required=True, help="Karpathy JSON, plain or .gz")
     parser.add_argument("--split", default="test", help="which split (default: test)")
 

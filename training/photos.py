@@ -8,7 +8,6 @@ Without photos of your own, those that scikit-image carries. `photos.png` shows 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image
 
 import captioner
 from captioner.api import DEFAULT_MODEL
+from captioner.cli.parser import Parser
 from captioner.errors import MissingDependency
 from captioner.pixels import upright_rgb
 from captioner.signals import run_program
@@ -83,7 +83,7 @@ def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> Pa
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="photos.py", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="photos.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "photos", nargs="*", type=Path, metavar="PHOTO", help="(default: some of scikit-image)"
     )

@@ -24,6 +24,7 @@ import numpy as np
 
 import captioner
 from captioner import atomic, benchmark, bundle, metadata
+from captioner.cli.parser import Parser
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
 from captioner.errors import BundleError, ModelError, SpecError
@@ -73,7 +74,7 @@ def moved(run: Path, encoder: Any) -> str | None:
     from captioner import images
     from captioner.models.encoders import build_encoder, without_weights
 
-    spec = read_config(run)["model"]["encoder"]
+    spec = read_config(run, "model.encoder")["model"]["encoder"]
     if without_weights(spec) == parse_spec(spec):
         return None
     try:
@@ -195,7 +196,7 @@ def card(
     notes: str,
 ) -> str:
     """Markdown for `card.md`: settings, figures, what `biases` counts, and the notes."""
-    config, about = read_config(run), metadata.load(folder / bundle.MANIFEST)
+    config, about = read_config(run, "model.image_size"), metadata.load(folder / bundle.MANIFEST)
     parameters = about["parameters"]
     lines = [
         f"# {folder.name}",
@@ -234,9 +235,7 @@ def card(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="publish.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="publish.py", description=__doc__)
     build.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     build.add_argument("folder", metavar="FOLDER", type=Path, help="the model folder to make")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')

@@ -9,17 +9,17 @@ it. Training itself writes `report.html` into the run's folder after every scori
 
 from __future__ import annotations
 
-import argparse
 import csv
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.bundle import version
+from captioner.cli.parser import Parser
 from captioner.errors import CaptionerError, DataError
 from captioner.registry import parse_spec, table_specs_only
 from captioner.reports import charts, page
@@ -112,11 +112,15 @@ def figures(runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _config(run: Path) -> dict[str, Any]:
+    return _read(run, CONFIG, read_config)
+
+
+def _read(run: Path, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return read_config(run)
+        return read(run)
     except DataError as error:
         raise DataError(
-            f"expected the folder of a run, whose {CONFIG} can be read, got {run}: {error}"
+            f"expected the folder of a run, whose {name} can be read, got {run}: {error}"
         ) from None
 
 
@@ -157,7 +161,7 @@ def _number(text: str | None) -> float | None:
 
 def _metrics(run: Path) -> dict[str, Any]:
     """What a finished run scored; empty before."""
-    return read_metrics(run) if (run / METRICS).is_file() else {}
+    return _read(run, METRICS, read_metrics) if (run / METRICS).is_file() else {}
 
 
 def _tests(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -267,7 +271,7 @@ def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     first = (__doc__ or "").split("\n")[0]
-    parser = argparse.ArgumentParser(prog="report.py", description=first)
+    parser = Parser(prog="report.py", description=first)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that train.py has written")
     parser.add_argument(
         "--out",

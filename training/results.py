@@ -10,7 +10,6 @@ others stay, as the folders of their runs may be gone. `--keep` puts aside what 
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner import atomic
+from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.registry import parse_spec
 from captioner.signals import run_program
@@ -44,11 +44,11 @@ def read(run: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """
     wrong = f"expected {run} to hold a finished run (run.json, metrics.json), it does not"
     try:
-        config, metrics = read_config(run), read_metrics(run)
+        config, metrics = read_config(run, "name", "model.decoder", "evaluation.tests"), read_metrics(run)
     except DataError as error:
         raise DataError(f"{wrong}: {error}") from None
-    tests = config["evaluation"].get("tests") or []
-    if not tests or not isinstance(metrics.get(tests[0]), dict) or "unique captions" not in metrics[tests[0]]:
+    tests = config["evaluation"]["tests"]
+    if not tests or not isinstance(metrics.get(tests[0]), dict):
         raise DataError(f"{wrong}: no figures of its test split")
     return config, metrics, metrics[tests[0]]
 
@@ -92,8 +92,10 @@ def row(runs: Sequence[Path]) -> str:
     for name in _COLUMNS:
         values = [figures.get(f"official {name}", figures.get(name)) for _, _, figures in found]
         cells.append(_mean(values))
-    cells.append(f"{statistics.mean(figures['unique captions'] for _, _, figures in found):.0f} %")
-    cells.append(f"{statistics.mean(metrics['seconds'] for _, metrics, _ in found) / 60:.0f}")
+    unique: list[Any] = [figures.get("unique captions") for _, _, figures in found]
+    cells.append("-" if None in unique else f"{statistics.mean(unique):.0f} %")
+    seconds: list[Any] = [metrics.get("seconds") for _, metrics, _ in found]
+    cells.append("-" if None in seconds else f"{statistics.mean(seconds) / 60:.0f}")
     known = [metrics["memory"] for _, metrics, _ in found if metrics.get("memory")]
     cells.append(f"{max(known) / 1000:.1f}" if len(known) == len(runs) else "-")
     cells.append(f"`{command(config)}`")
@@ -193,9 +195,7 @@ def keep(run: Path, folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="results.py", description="Table of measured models, from their runs."
-    )
+    parser = Parser(prog="results.py", description="Table of measured models, from their runs.")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     parser.add_argument("--write", type=Path, metavar="FILE", help="bring the table in this file up to date")
     parser.add_argument(

@@ -16,21 +16,28 @@ from training.config import Run, as_dict
 CONFIG, METRICS = "run.json", "metrics.json"
 
 
-def read_config(run: Path) -> dict[str, Any]:
+def read_config(run: Path, *needed: str) -> dict[str, Any]:
     """The settings of a run, as its `run.json` says; texts in them are a stranger's, see `table_specs_only`.
 
     Args:
         run: Path of the run's folder.
+        *needed: names such as "model.encoder", default none. Settings that must be there.
 
     Returns:
-        dict, such as `training.config.as_dict` makes. Keys that this version does not know may be there, and later
-        ones lack, but what is there is of the type that this version has.
+        dict, such as `training.config.as_dict` makes. Other versions know more settings or fewer, but what is there is
+        of the type that this version has.
 
     Raises:
         DataError: if the file is missing or none of ours.
     """
     config = metadata.load(run / CONFIG, DataError)
     wrong = _misfit(config, Run, "")
+    for name in () if wrong else needed:
+        part: Any = config
+        for key in name.split("."):
+            part = part.get(key) if isinstance(part, dict) else None
+        if part is None:
+            wrong = f"it lacks {name}"
     if wrong:
         raise DataError(f"expected the settings of a run in {run / CONFIG}, {wrong}")
     return config
@@ -40,8 +47,6 @@ def _misfit(part: dict[str, Any], kind: Any, prefix: str) -> str | None:
     """What is wrong with one part of a config, or None."""
     for name, wanted in typing.get_type_hints(kind).items():
         if name not in part:
-            if not prefix:  # the parts tell a run from other JSON
-                return f"it lacks {name}"
             continue
         value = part[name]
         if is_dataclass(wanted):

@@ -14,7 +14,6 @@ and large products take turns, so that whatever else the machine does slows both
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import statistics
@@ -30,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from captioner import checks
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
 from captioner.errors import SpecError
 from captioner.signals import run_program
@@ -233,7 +233,7 @@ def product_rates(size: int, tries: int = 6) -> tuple[float, float]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    build = argparse.ArgumentParser(prog="throughput.py", description=(__doc__ or "").split("\n")[0])
+    build = Parser(prog="throughput.py", description=(__doc__ or "").split("\n")[0])
     build.add_argument("names", nargs="+", metavar="NAME", help="a recipe, or the spec of a decoder")
     build.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
                        help="change one key of the recipe, as for train.py")  # fmt: skip

@@ -6,11 +6,13 @@ import argparse
 import shutil
 import sys
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
 from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
@@ -27,12 +29,11 @@ def parser() -> argparse.ArgumentParser:
     recipes = "\n".join(f"  {name:24} {line}" for name, line in RECIPES.describe().items())
     first = RECIPES.build(RECIPES.names()[0])
     settable = "\n".join(f"  {key}" for key in keys(first))
-    build = argparse.ArgumentParser(
+    build = Parser(
         prog="train.py",
         description="Trains a captioning model and writes it, its figures and its history into a folder.\n"
         "Run the same command again to go on after Ctrl-C or a crash.",
         epilog=f"recipes:\n{recipes}\n\nkeys of --set (see training/config.py):\n{settable}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     build.add_argument("recipe", help="one of the recipes below, or package.module:function")
     build.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
@@ -72,7 +73,7 @@ def open_run(out: Path, run: Run, overwrite: bool) -> bool:
 def _config(out: Path) -> dict | None:
     """What a folder's run.json says, or None where there is none of ours."""
     try:
-        return read_config(out)
+        return read_config(out, *(each.name for each in fields(Run)))
     except DataError:
         return None
 
