@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,10 +18,11 @@ from captioner.confidence import Confidence
 from captioner.engines import ENGINES, Engine, import_tensorflow, versions
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import EngineError, ImageError, ModelError, SpecError
-from captioner.registry import parse_spec, unknown
+from captioner.registry import Spec, parse_spec, unknown
 from captioner.types import Caption
 
 DEFAULT_MODEL = "saved_models/default"
+_LOG = logging.getLogger(__name__)
 
 
 class Captioner:
@@ -309,26 +311,41 @@ def export(
         trust: sequence of str, default none; see `load`.
 
     Returns:
-        dict of target's name to the Path of what was written.
+        dict of target's name to the Path of what was written; where several targets have one name, of their specs
+        as str.
 
     Raises:
-        BundleError: if the folder is no whole model, or the disk refuses.
-        SpecError: if a target, strategy or option is not known.
+        BundleError: if the folder is no whole model, a `.tflite` file is there already, or the disk refuses.
+        SpecError: if a target, strategy or option is not known, or two targets would write one file.
         ModelError: if the weights do not fit the network, or are not finite.
         MissingDependency: if TensorFlow is not installed.
     """
+    from captioner.exporting import TARGETS, lite_path
+
+    # What is wrong is told before the work starts.
+    targets = [parse_spec(target) for target in ([to] if isinstance(to, str) else to)]
+    into = Path(into or folder)
+    makes: dict[Path, Spec] = {}
+    for target in targets:
+        if target.name == "tflite":
+            path = lite_path(into, **target.args)
+            if path in makes:
+                raise SpecError(f"{makes[path]} and {target} would both write {path}: leave one out")
+            makes[path] = target
+    _LOG.info("starting TensorFlow")
     import_tensorflow("exporting a model")
     from captioner.decoding import STRATEGIES
-    from captioner.exporting import TARGETS
 
-    targets = [parse_spec(target) for target in ([to] if isinstance(to, str) else to)]
     for target in targets:
         TARGETS[target.name]
-    # A wrong word is told before the work starts.
     STRATEGIES.build(strategy or DEFAULT_STRATEGY)
+    _LOG.info("loading %s", os.fspath(folder))
     model = ENGINES["keras"].open(os.fspath(folder), trust=trust).model
-    given = {"model": model, "folder": Path(into or folder), "strategy": strategy, "max_length": max_length}
-    return {target.name: TARGETS.build(target, **given) for target in targets}
+    options = {"model": model, "folder": into, "strategy": strategy, "max_length": max_length}
+    names = [target.name for target in targets]
+    written = [TARGETS.build(target, **options) for target in targets]
+    keys = [target.name if names.count(target.name) == 1 else str(target) for target in targets]
+    return dict(zip(keys, written, strict=True))
 
 
 def _read(image: Any, name: str) -> bytes | Caption:

@@ -80,6 +80,7 @@ def cost(
     rounds: int = 30,
     starts: int = 3,
     threads: int | None = None,
+    trust: Sequence[str] = (),
 ) -> Cost:
     """Measures one model.
 
@@ -90,6 +91,7 @@ def cost(
         rounds: int, default 30. Pictures captioned in each process once it is warm.
         starts: int, default 3. Processes.
         threads: int, default None, which is one a core. Threads for arithmetic.
+        trust: sequence of str, default none; see `captioner.load`. For engines that take it.
 
     Returns:
         `Cost`.
@@ -109,7 +111,8 @@ def cost(
     ):
         checks.integer(value, name, 1)
     asked = {"source": source, "pictures": list(pictures), "strategy": strategy, "rounds": rounds}
-    runs = [_process({**asked, "threads": threads}, threads) for _ in range(starts)]
+    asked |= {"threads": threads, "trust": list(trust)}
+    runs = [_process(asked, threads) for _ in range(starts)]
     return Cost(
         source=source,
         engine=runs[0]["engine"],
@@ -186,8 +189,11 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
     from captioner.api import engine_for, load
 
     pictures = [Path(path).read_bytes() for path in asked["pictures"]]
-    lite = engine_for(asked["source"]) == "lite"
-    with load(asked["source"], **({"threads": asked["threads"]} if lite else {})) as model:
+    engine = engine_for(asked["source"])
+    options = {"threads": asked["threads"]} if engine == "lite" else {}
+    if asked["trust"] and engine in ("keras", "lite"):  # the others run a graph, and import nothing
+        options["trust"] = asked["trust"]
+    with load(asked["source"], **options) as model:
         caption = model.caption(pictures[0], asked["strategy"])
         told = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}
         for picture in pictures[:WARM_UP]:

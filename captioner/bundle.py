@@ -284,8 +284,7 @@ def _refuse(folder: Path, overwrite: bool) -> None:
     if (folder / MANIFEST).exists():
         if not overwrite:
             raise BundleError(
-                f"{folder} already holds a model: pass overwrite=True (--overwrite) to replace it",
-                command_line=f"{folder} already holds a model: add --overwrite to replace it",
+                f"{folder} already holds a model: pass overwrite=True (--overwrite) to replace it"
             )
         _manifest(folder, newer=True)
         return

@@ -10,37 +10,26 @@
     └── MissingDependency     an optional package is not installed (also an ImportError)
 
 Every message is one line: what was expected, what came, what to do. Programs print it and exit with
-`CaptionerError.exit_code`; they never show a traceback for one of these. What to do may be called otherwise on the
-command line (`--overwrite`) than in Python (`overwrite=True`): such an error carries both, and
-`captioner.signals.run_program` prints the former.
+`CaptionerError.exit_code`; they never show a traceback for one of these. What to do is told in words of Python, as
+"pass NAME=VALUE"; programs print it `in_command_line_words`.
 """
 
 from __future__ import annotations
 
+import re
+
+# What messages tell users of Python to do, and what that is on the command line.
+_REMEDIES = (
+    (r"\bpass overwrite=True(?: \(--overwrite\))?", "add --overwrite"),
+    (r"\bsay \w+\(overwrite=True\)", "add --overwrite"),
+    (r"\bpass trust=\([\"']([\w.]+)[\"'],\)", r"add --trust \1"),
+)
+
 
 class CaptionerError(Exception):
-    """Base of every error that captioner raises on purpose.
-
-    Args:
-        *args: the message, in words of Python.
-        command_line: str, default None, which is the same message. It in words of the command line.
-
-    Example:
-        >>> error = CaptionerError("pass overwrite=True", command_line="add --overwrite")
-        >>> str(error), error.command_line
-        ('pass overwrite=True', 'add --overwrite')
-    """
+    """Base of every error that captioner raises on purpose."""
 
     exit_code = 2
-
-    def __init__(self, *args: object, command_line: str | None = None):
-        super().__init__(*args)
-        self._command_line = command_line
-
-    @property
-    def command_line(self) -> str:
-        """The message in words of the command line."""
-        return str(self) if self._command_line is None else self._command_line
 
 
 class ImageError(CaptionerError):
@@ -81,3 +70,15 @@ class MissingDependency(CaptionerError, ImportError):
             f"{purpose} needs the package {package!r}, which is not installed: "
             f"run `pip install 'captioner[{extra}]'`"
         )
+
+
+def in_command_line_words(message: str) -> str:
+    """A message that says what to pass in Python, for somebody who typed a command.
+
+    Example:
+        >>> in_command_line_words("dogs holds a model: pass overwrite=True to replace it")
+        'dogs holds a model: add --overwrite to replace it'
+    """
+    for python, command in _REMEDIES:
+        message = re.sub(python, command, message)
+    return message

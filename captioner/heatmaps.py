@@ -106,10 +106,7 @@ class Heatmap:
         if path.suffix.lower() not in FORMATS:
             raise SpecError(f"expected a heatmap's file to end in {' or '.join(FORMATS)}, got {path}")
         if path.exists() and not overwrite:
-            raise DataError(
-                f"{path} is there already: name another file, or pass overwrite=True",
-                command_line=f"{path} is there already: name another file, or add --overwrite",
-            )
+            raise DataError(f"{path} is there already: name another file, or pass overwrite=True")
         with atomic.replacing(path, suffix=path.suffix.lower()) as aside:
             if path.suffix.lower() == ".png":
                 self.sheet().save(aside)

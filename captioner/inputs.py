@@ -44,7 +44,10 @@ MAX_PIXELS = 50_000_000
 
 def _installed(module: str) -> bool:
     """Whether a module is there, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
 
 
 # Kinds that Pillow reads only with some of its builds, or with a plugin of its own: endings to (module, name).

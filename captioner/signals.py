@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, in_command_line_words
 
 # SIGHUP is POSIX alone; SIGBREAK (Ctrl-Break, a console window that is closed) is Windows alone.
 _NUMBERS = [
@@ -144,7 +144,7 @@ def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopp
             sys.stdout.flush()
             return code or 0
     except CaptionerError as error:
-        _tell(f"{name}: {' '.join(error.command_line.split())}")
+        _tell(f"{name}: {' '.join(in_command_line_words(str(error)).split())}")
         return error.exit_code
     except KeyboardInterrupt as stop:
         # The terminal shows ^C, or half a progress bar, on the line so far.

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,8 @@ from pathlib import Path
 from captioner import benchmark, checks, inputs
 from captioner.api import DEFAULT_MODEL, located
 from captioner.cli.image_files import image_files
+from captioner.cli.messages import note, tell
+from captioner.cli.parser import add_trust
 from captioner.errors import CaptionerError, EngineError, ImageError
 
 
@@ -58,6 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="for arithmetic (default: one a core)")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each model")
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,10 +81,16 @@ def run(options: argparse.Namespace) -> int:
         for source in sources:
             try:
                 cost = benchmark.cost(
-                    source, pictures, options.strategy, options.rounds, options.starts, options.threads
+                    source,
+                    pictures,
+                    options.strategy,
+                    options.rounds,
+                    options.starts,
+                    options.threads,
+                    options.trust,
                 )
             except CaptionerError as error:
-                _tell(error.command_line)
+                tell(str(error))
                 missing.append(source)
                 continue
             first = first or cost.latency()
@@ -90,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     if len(missing) == len(sources):
         raise EngineError("none of these models could be measured; see above")
     if missing:
-        _tell(f"{len(sources) - len(missing)} of {len(sources)} models measured, {len(missing)} failed")
+        tell(f"{len(sources) - len(missing)} of {len(sources)} models measured, {len(missing)} failed")
     return 1 if missing or failed else 0
 
 
@@ -103,9 +111,8 @@ def _pictures(options: argparse.Namespace, place: Path, failed: list[CaptionerEr
         path.write_bytes(drawn((480, 640)))
         return [str(path)]
     files = image_files(options.pictures, options.recursive)
-    if not options.quiet:
-        for note in files.notes():
-            _tell(note)
+    for line in files.notes():
+        note(options, line)
     failed += [ImageError(error) for error in files.errors]
     paths: list[str] = []
     for path in files.paths:
@@ -117,14 +124,10 @@ def _pictures(options: argparse.Namespace, place: Path, failed: list[CaptionerEr
         if len(paths) == max(options.rounds, benchmark.WARM_UP):
             break
     for error in failed:
-        _tell(str(error))
+        tell(str(error))
     if not paths:
         raise ImageError("none of these images can be read; see above")
     return paths
-
-
-def _tell(text: str) -> None:
-    print(f"captioner: {' '.join(text.split())}", file=sys.stderr)
 
 
 def _row(cost: benchmark.Cost, first: float) -> str:

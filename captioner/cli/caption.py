@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -34,6 +33,8 @@ from captioner.alt_texts import LONGEST, SHORTEST, AltText, alt_text
 from captioner.api import DEFAULT_MODEL, Captioner, load
 from captioner.cli.heatmap_files import heatmap_files
 from captioner.cli.image_files import image_files
+from captioner.cli.messages import note, one_line, tell
+from captioner.cli.parser import add_trust
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.heatmaps import heatmap
 from captioner.types import Caption
@@ -85,6 +86,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)"
     )
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -92,17 +94,16 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     files = image_files(options.images, options.recursive)
     alone = files.paths == options.images and len(files.paths) == 1
-    if not options.quiet:
-        for note in files.notes():
-            _tell(note)
+    for line in files.notes():
+        note(options, line)
     if not files.paths and len(files.errors) == 1:
         raise ImageError(files.errors[0])
     for error in files.errors:
-        _tell(error)
+        tell(str(error))
     if not files.paths:
         raise ImageError("nothing to caption; see above")
     targets = heatmap_files(files.paths, options.heatmap, alone, options.overwrite) if options.heatmap else {}
-    with load(options.model) as model:
+    with load(options.model, **({"trust": options.trust} if options.trust else {})) as model:
         outcome = _Outcome(len(files.paths) + len(files.errors), failed=len(files.errors))
         progress = Progress(0 if options.quiet else len(files.paths), sys.stderr)
         captions = model.caption_many(files.paths, options.strategy, options.batch_size)
@@ -158,7 +159,7 @@ def _one(
         try:
             heatmap(path, caption).save(targets[path], overwrite=True)
         except CaptionerError as error:
-            _tell(f"{path}: no heatmap: {error.command_line}")
+            tell(f"{path}: no heatmap: {error}")
             return False
     return True
 
@@ -176,7 +177,7 @@ class _Outcome:
     def close(self, stopped: bool = False) -> None:
         """The last line, where there is something to say."""
         if self.total > 1 and (self.failed or stopped):
-            _tell(f"{self.done - self.failed} of {self.total} images captioned, {self.failed} failed")
+            tell(f"{self.done - self.failed} of {self.total} images captioned, {self.failed} failed")
 
 
 class Progress:
@@ -223,21 +224,12 @@ def _print(
             row |= _of(alt or AltText(""))
         print(json.dumps(row, ensure_ascii=False), flush=True)
     if not caption.ok:
-        _tell(str(caption.error))
+        tell(str(caption.error))
     elif not options.json:
         text = caption.text if alt is None else alt.text
-        print(_line(text if alone else f"{path}: {text}"), flush=True)
+        print(one_line(text if alone else f"{path}: {text}"), flush=True)
         for other in () if alt else caption.alternatives:
-            print(_line(f"    {other.text}"), flush=True)
-
-
-def _tell(text: str) -> None:
-    print(_line(f"captioner: {text}"), file=sys.stderr, flush=True)
-
-
-def _line(text: str) -> str:
-    """A text as one line that no terminal takes for a command: names of files may hold anything."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+            print(one_line(f"    {other.text}"), flush=True)
 
 
 def _of(alt: AltText) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioner.caption_files import References, aligned, read_predictions, read_references
+from captioner.cli.messages import note
 from captioner.errors import SpecError
 from captioner.metrics import DEFAULT_METRICS, METRICS, ROUGH_BELOW, evaluate, undefined
 from captioner.reports import report
@@ -72,8 +73,8 @@ def run(options: argparse.Namespace) -> int:
     predictions = read_predictions(options.predictions)
     references = read_references(options.references)
     matched = aligned(predictions, references, options.split)
-    for note in matched.notes:
-        print(f"captioner: {note}", file=sys.stderr)
+    for line in matched.notes:
+        note(options, line)
     metrics = options.metric or DEFAULT_METRICS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said below, in a line
@@ -81,12 +82,13 @@ def run(options: argparse.Namespace) -> int:
             figures = _report(options, predictions, references, metrics)
         else:
             figures = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
-    _say_what_cider_is_worth(figures, len(predictions))
+    _say_what_cider_is_worth(options, figures, len(predictions))
     if options.json:
         content = {name: None if _is_nan(value) else value for name, value in figures.items()}
         print(json.dumps(content, ensure_ascii=False, allow_nan=False))
         return 0
-    print(f"{len(predictions):,} image{'s' * (len(predictions) != 1)}", file=sys.stderr)
+    if not options.quiet:
+        print(f"{len(predictions):,} image{'s' * (len(predictions) != 1)}", file=sys.stderr)
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         if not _is_nan(value):
@@ -94,15 +96,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _say_what_cider_is_worth(figures: Mapping[str, float | None], images: int) -> None:
+def _say_what_cider_is_worth(
+    options: argparse.Namespace, figures: Mapping[str, float | None], images: int
+) -> None:
     ciders = [value for name, value in figures.items() if name.endswith("CIDEr-D")]
     if any(map(_is_nan, ciders)):
-        print(f"captioner: {undefined(images)}", file=sys.stderr)
+        note(options, undefined(images))
     elif ciders and images < ROUGH_BELOW:
-        print(
-            f"captioner: CIDEr-D of {images} images is rough: its document frequencies come from their references "
-            f"alone; score {ROUGH_BELOW} or more together",
-            file=sys.stderr,
+        note(
+            options,
+            f"CIDEr-D of {images} images is rough: its document frequencies come from their references alone; "
+            f"score {ROUGH_BELOW} or more together",
         )
 
 
@@ -141,8 +145,9 @@ def _report(
     data = json.loads(beside.read_text(encoding="utf-8"))
     if data["not_shown"]:
         missing = f"{data['not_shown']} of its {data['wanted']} pictures cannot be read (the page says why)"
-        print(f"captioner: {missing}; --images DIR says where they are", file=sys.stderr)
-    print(f"report: {page}, figures: {beside}", file=sys.stderr)
+        note(options, f"{missing}; --images DIR says where they are")
+    if not options.quiet:
+        print(f"report: {page}, figures: {beside}", file=sys.stderr)
     return {row["name"]: row["models"][0]["value"] for row in data["scores"]}
 
 

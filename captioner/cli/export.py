@@ -1,18 +1,28 @@
-"""Turns a model folder into what other programs run: pictures in, sentences out.
+"""Turns a model folder into what other programs run: images in, sentences out.
 
 saved_model gives a folder that TensorFlow Serving takes as it is. It goes into the model folder, or into --into,
 under the next number, so that a server which watches the folder picks it up by itself. How words are chosen is
 fixed from then on.
 
 tflite gives one file for devices without TensorFlow, vocabulary and all: model.tflite, or smaller with
---to "tflite(quantize='int8', calibration='FOLDER')", FOLDER holding a few dozen pictures like those to come.
+--to "tflite(quantize='int8', calibration='FOLDER')", FOLDER holding a few dozen images like those to come.
+
+The paths of what was written are printed; how far it is, on standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from captioner import checks
 from captioner.api import DEFAULT_MODEL, export, located
+from captioner.cli.messages import tell
+from captioner.cli.parser import add_trust
+from captioner.registry import Spec, parse_spec
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,17 +48,58 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="most words of a caption, counting its end (default: the model's)",
     )
     parser.add_argument("--into", metavar="FOLDER", help="where the versions stand (default: MODEL)")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a .tflite file that is there (versions are never replaced)",
+    )
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the path of everything written."""
-    made = export(
-        located(options.model),
-        to=options.to or ["saved_model"],
-        strategy=options.strategy,
-        max_length=options.max_length,
-        into=options.into,
-    )
-    for path in made.values():
+    if options.max_length is not None:
+        checks.integer(options.max_length, "--max-length", 2)
+    targets = [parse_spec(target) for target in options.to or ["saved_model"]]
+    if options.overwrite:
+        targets = [_replacing(target) for target in targets]
+    with _stages(quiet=options.quiet):
+        paths = export(
+            located(options.model),
+            to=targets,
+            strategy=options.strategy,
+            max_length=options.max_length,
+            into=options.into,
+            trust=options.trust,
+        )
+    for path in paths.values():
         print(path)
     return 0
+
+
+def _replacing(target: Spec) -> Spec:
+    """A target that may replace what is there; a SavedModel never does, and takes no such option."""
+    return Spec(target.name, {**target.args, "overwrite": True}) if target.name == "tflite" else target
+
+
+@contextmanager
+def _stages(quiet: bool) -> Iterator[None]:
+    """Within the block what the library logs of its stages is said on standard error, with the seconds so far."""
+    logger, start = logging.getLogger("captioner"), time.monotonic()
+
+    class Stage(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            is_stage = record.levelno < logging.WARNING
+            seconds = f"{time.monotonic() - start:.0f} s: " if is_stage else ""
+            tell(f"{seconds}{record.getMessage()}")
+
+    handler, level, propagate = Stage(), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate

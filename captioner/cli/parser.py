@@ -77,6 +77,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog.split()[0]}: {message}; {usage}; see {self.prog} --help\n")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Declares `--trust`, for commands that open a model."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PKG",
+        help="a package of your own that the model's file may name parts of; they are imported, and run: only for "
+        "models from people whom you trust; may be repeated",
+    )
+
+
 def ready_output(encoding: str | None = None) -> None:
     r"""Makes standard output and error take any text: characters that their encoding lacks are written as \u1234.
 

@@ -13,6 +13,7 @@ import numpy as np
 from captioner import checks, inputs, pixels
 from captioner.engines.base import Engine, captions_of
 from captioner.engines.lite_file import ENCODE, STEP, LiteFile, read
+from captioner.engines.start import starting_tflite
 from captioner.errors import EngineError, ImageError, MissingDependency
 from captioner.registry import table_specs_only
 from captioner.types import Caption, Hypotheses
@@ -133,7 +134,9 @@ class LiteDecoder:
 
     def __init__(self, path: Path, facts: Mapping[str, Any], threads: int):
         try:
-            self._interpreter = runtime()(model_path=str(path), num_threads=threads)
+            with starting_tflite():
+                self._interpreter = runtime()(model_path=str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
             self._encode = self._interpreter.get_signature_runner(ENCODE)
             self._step = self._interpreter.get_signature_runner(STEP)
         except (ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Starting TensorFlow: late, once, and without its chatter."""
+"""Starting TensorFlow and TensorFlow Lite: late, and without their chatter."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 from captioner.errors import EngineError, MissingDependency
 
-# What TensorFlow's libraries say while they load, before any setting of theirs is heard.
-_CHATTER = re.compile(rb"WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:")
+# What these libraries say while they load, before any setting of theirs is heard; TensorFlow Lite has no such setting.
+_CHATTER = re.compile(
+    rb"WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:|INFO: Created TensorFlow Lite XNNPACK delegate"
+)
 _starting = threading.Lock()
 
 
@@ -47,6 +49,18 @@ def import_tensorflow(purpose: str) -> None:
             f"{purpose} needs Keras on the tensorflow backend, got {keras.backend.backend()}: "
             f"set KERAS_BACKEND=tensorflow"
         )
+
+
+@contextlib.contextmanager
+def starting_tflite() -> Iterator[None]:
+    """Within the block an interpreter may be made and allocated: what it says of itself is held back.
+
+    With a log level of the user's own (`TF_CPP_MIN_LOG_LEVEL` below 3) nothing is.
+    """
+    with _starting:
+        quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3"
+        with _without_chatter() if quiet else contextlib.nullcontext():
+            yield
 
 
 @contextlib.contextmanager

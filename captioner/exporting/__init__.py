@@ -1,5 +1,8 @@
 """What a model folder can be turned into. `TARGETS` has a row for each; `captioner.export` writes them."""
 
+from pathlib import Path
+
+from captioner.errors import BundleError
 from captioner.registry import Table
 
 # A row is called with `model` (a `CaptionModel`), `folder` (Path), `strategy` (str or None), `max_length` (int or
@@ -9,4 +12,25 @@ TARGETS = Table(
     {"saved_model": "captioner.exporting.saved_model:write", "tflite": "captioner.exporting.tflite:write"},
 )
 
-__all__ = ["TARGETS"]
+
+def lite_path(folder: Path, quantize: str = "none", overwrite: bool = False, **_: object) -> Path:
+    """The file that a `tflite` target with such options makes.
+
+    Args:
+        folder: Path.
+        quantize: str, default "none".
+        overwrite: bool, default False. Whether a file that is there may be replaced.
+
+    Returns:
+        Path.
+
+    Raises:
+        BundleError: if there is such a file already.
+    """
+    path = folder / ("model.tflite" if quantize == "none" else f"model_{quantize}.tflite")
+    if path.exists() and not overwrite:
+        raise BundleError(f"{path} is there already: move it away, or say tflite(overwrite=True)")
+    return path
+
+
+__all__ = ["TARGETS", "lite_path"]

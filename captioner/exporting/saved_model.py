@@ -26,6 +26,8 @@ from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
 from captioner.registry import parse_spec
 from captioner.types import Hypotheses
 
+_LOG = logging.getLogger(__name__)
+
 
 class Served:
     """The functions behind the signatures.
@@ -137,10 +139,12 @@ def write(
     def fill(aside: Path) -> None:
         picture = pixels.drawn(tuple(model.image_size))
         try:
+            _LOG.info("tracing the SavedModel")
             _write_graph(served, aside)
             (aside / FACTS).parent.mkdir()
             atomic.write_json(aside / FACTS, noted, BundleError)
             warmup.write((aside / FACTS).parent, folder.resolve().name, sizes, picture)
+            _LOG.info("checking the SavedModel")
             _try_out(aside, served, picture)
         except tf.errors.OpError as error:
             raise BundleError(f"cannot export to {folder}: {' '.join(error.message.split())[:300]}") from None

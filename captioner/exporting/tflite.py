@@ -21,6 +21,7 @@ from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.lite import LiteEngine, runtime
 from captioner.engines.lite_file import CAPTION, ENCODE, STEP, pack
 from captioner.errors import BundleError, DataError, ImageError, ModelError, SpecError
+from captioner.exporting import lite_path
 from captioner.exporting.options import facts, finite, length
 from captioner.registry import parse_spec, unknown
 from captioner.types import END, START
@@ -78,9 +79,7 @@ def write(
     """
     if quantize not in KINDS:
         raise SpecError(unknown("quantize", str(quantize), KINDS))
-    path = Path(folder) / ("model.tflite" if quantize == "none" else f"model_{quantize}.tflite")
-    if path.exists() and not overwrite:
-        raise BundleError(f"{path} is there already: move it away, or say tflite(overwrite=True)")
+    path = lite_path(Path(folder), quantize, overwrite)
     strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
     # What is wrong or missing is told before minutes are spent on converting.
     most_pixels = checks.integer(max_pixels, "max_pixels", 1)
@@ -112,6 +111,7 @@ def write(
         "memory": lite.memory_names,
         "state": lite.state_names,
     }
+    _LOG.info("checking and writing %s", path.name)
     _put(path, pack(graph, noted, model.tokenizer), lambda aside: _try_out(aside, lite, quantize))
     return path
 
@@ -198,7 +198,12 @@ def _converted(lite: _Lite, names: Sequence[str], quantize: str, pictures: Seque
         # From a SavedModel read back: converted from live layers, a file can lack its weights.
         holder = tf.Module()
         holder.variables_kept = [variable.value for variable in lite.model.variables]
+        _LOG.info("tracing the signatures %s", ", ".join(names))
         tf.saved_model.save(holder, place, signatures=lite.functions(names))
+        how = {"none": "", "int8": f", calibrating with {len(pictures)} images"}.get(
+            quantize, f" as {quantize}"
+        )
+        _LOG.info("converting to TensorFlow Lite%s", how)
         converter = tf.lite.TFLiteConverter.from_saved_model(place, signature_keys=list(names))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantize != "none":

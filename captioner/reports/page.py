@@ -47,10 +47,7 @@ def files(out: str | os.PathLike[str], kind: str, overwrite: bool) -> tuple[Path
     data = page.with_suffix(".json")
     for path in (page, data):
         if path.exists() and not (overwrite and path.is_file()):
-            raise DataError(
-                f"{path} is there already: name another file, or pass overwrite=True",
-                command_line=f"{path} is there already: name another file, or add --overwrite",
-            )
+            raise DataError(f"{path} is there already: name another file, or pass overwrite=True")
     # Somebody's own captions may lie there under this name.
     if data.exists() and _kind(data) != kind:
         raise DataError(f"{data} is no JSON of a report, and would be lost: name another file than {page}")

@@ -1,0 +1,30 @@
+"""What commands say on standard error, a line at a time."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+
+from captioner.errors import in_command_line_words
+
+
+def tell(text: str) -> None:
+    """Prints a line about what went wrong."""
+    print(f"captioner: {one_line(in_command_line_words(text))}", file=sys.stderr, flush=True)
+
+
+def note(options: argparse.Namespace, text: str) -> None:
+    """Prints a line that is good to know, unless `--quiet` is among the options."""
+    if not getattr(options, "quiet", False):
+        tell(text)
+
+
+def one_line(text: str) -> str:
+    r"""A text as one line that no terminal takes for a command: names of files may hold anything.
+
+    Example:
+        >>> print(one_line("a\nb\x1b[2J.png"))
+        a\nb\x1b[2J.png
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
