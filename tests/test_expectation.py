@@ -241,5 +241,5 @@ def test_the_program_learns_for_a_folder(tiny_model, tmp_path, capsys):
     (folder / "expectation.npz").write_bytes(b"damaged")
     assert expect.main([*program, "--overwrite"]) == 0
     assert expect.main([*program, "--rank", "0"]) != 0
-    assert "--rank expects 1 or more, got 0" in capsys.readouterr().err
+    assert "--rank expects a whole number of at least 1, got 0" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir())[-2:] == ["model.weights.h5", "vocab.txt"]

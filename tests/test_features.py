@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner import images
+from captioner import atomic, images
 from captioner.errors import DataError, ImageError
 from captioner.models import ENCODERS
 from captioner.models.encoders import Encoder
@@ -213,24 +213,31 @@ def test_the_key_is_the_same_in_another_process(encoder):
     assert done.stdout.strip() == weights_fingerprint(nested()), done.stderr[-500:]
 
 
-def test_encoding_that_was_stopped_goes_on_where_it_was(encoder, tmp_path):
+class Crash(BaseException):
+    """Ends a program as a power cut does."""
+
+
+@pytest.mark.parametrize(("error", "again_from"), [(KeyboardInterrupt, 33), (Crash, 20)])
+def test_encoding_that_was_stopped_goes_on_where_it_was(encoder, tmp_path, error, again_from):
     files = [picture(i) for i in range(50)]
     files[7] = None
     dataset = Pictures(files)
 
     def stop(index):
         if index == 33:
-            raise KeyboardInterrupt
+            raise error
         return Pictures._read(dataset, index)
 
     dataset._read = stop
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         encode_split(encoder, dataset, "train", tmp_path, batch_size=1, max_bad=0.1)
     assert cached_split(encoder, dataset, "train", tmp_path) is None, "half a cache is none"
     del dataset._read
     dataset.reads.clear()
     found = encode_split(encoder, dataset, "train", tmp_path, batch_size=1, max_bad=0.1)
-    assert sorted(dataset.reads) == list(range(20, 50)), "the state is written every 20 batches"
+    assert sorted(dataset.reads) == list(range(again_from, 50)), (
+        "the state is written every 20 batches, and when it is asked to stop"
+    )
     expected = direct(encoder, [file for file in files if file])
     np.testing.assert_allclose(found[np.arange(49)], expected, rtol=2e-3, atol=1e-3)
     rows = [json.loads(line) for line in next(tmp_path.glob("*/bad_rows.jsonl")).read_text().splitlines()]
@@ -284,7 +291,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_next_try_works(
             patch.delattr(os, "posix_fallocate")
             patch.setattr(np.lib.format, "write_array_header_2_0", full)
         else:
-            patch.setattr(Path, "replace", full)
+            patch.setattr(os, "replace", full)
         with pytest.raises(DataError, match="No space left on device") as error:
             encode_split(encoder, dataset, "train", tmp_path)
         assert one_line(error) and str(tmp_path) in str(error.value)
@@ -305,7 +312,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(encoder, dataset, tmp_path):
     assert one_line(error)
 
 
-@pytest.mark.parametrize("damage", ["state", "key", "array", "header"])
+@pytest.mark.parametrize(
+    "damage", ["state", "deep", "done", "number", "bad", "lost", "key", "array", "header", "kind", "sums"]
+)
 def test_a_damaged_cache_is_never_used(encoder, dataset, tmp_path, damage):
     encode_split(encoder, dataset, "train", tmp_path)
     (place,) = tmp_path.iterdir()
@@ -314,6 +323,17 @@ def test_a_damaged_cache_is_never_used(encoder, dataset, tmp_path, damage):
         state.write_text("")
     elif damage == "key":
         state.write_text(json.dumps({**json.loads(state.read_text()), "key": "another"}))
+    elif damage == "deep":
+        state.write_text("[" * 100_000)
+    elif damage in ("done", "number", "bad", "lost"):
+        value = {"done": 8, "number": True, "bad": [["train", "3", "x"]], "lost": [0]}[damage]
+        state.write_text(
+            json.dumps({**json.loads(state.read_text()), "done" if damage == "number" else damage: value})
+        )
+    elif damage == "kind":
+        np.save(array, np.load(array).astype(np.float32))
+    elif damage == "sums":
+        np.save(place / "sums.npy", np.zeros(3, np.uint32))
     elif damage == "array":
         array.write_bytes(array.read_bytes()[:-100])
     else:
@@ -322,6 +342,43 @@ def test_a_damaged_cache_is_never_used(encoder, dataset, tmp_path, damage):
         with pytest.raises(DataError, match=r"ours and whole.*delete it") as error:
             look(encoder, dataset, "train", tmp_path)
         assert one_line(error)
+
+
+@pytest.mark.parametrize("where", ["a row", "two rows exchanged"])
+def test_a_row_that_is_not_what_was_written_is_never_used(encoder, dataset, tmp_path, where):
+    encode_split(encoder, dataset, "train", tmp_path)
+    (place,) = tmp_path.iterdir()
+    array = np.load(place / "features.npy", mmap_mode="r+")
+    if where == "a row":
+        array[3, 0, 0] += 1
+    else:
+        array[[3, 4]] = array[[4, 3]]
+    array.flush()
+    for look in (encode_split, cached_split):
+        found = look(encoder, dataset, "train", tmp_path)
+        assert found[np.array([0, 1, 2])].shape == (3, 16, 16)
+        with pytest.raises(DataError, match=r"damaged feature cache: row 3 of .*delete") as error:
+            found[np.array([1, 3])]
+        assert one_line(error)
+
+
+def test_a_cache_of_an_older_version_is_still_read(encoder, dataset, tmp_path):
+    first = encode_split(encoder, dataset, "train", tmp_path)[np.arange(7)]
+    (place,) = tmp_path.iterdir()
+    (place / "sums.npy").unlink()
+    state = json.loads((place / "state.json").read_text())
+    del state["lost"]
+    (place / "state.json").write_text(json.dumps(state))
+    assert np.array_equal(cached_split(encoder, dataset, "train", tmp_path)[np.arange(7)], first)
+
+
+def test_rows_are_on_disk_before_the_note_that_they_are_there(encoder, dataset, tmp_path, monkeypatch):
+    calls = []
+    flush, replace = atomic.flush, os.replace
+    monkeypatch.setattr(atomic, "flush", lambda path: (calls.append(Path(path).name), flush(path)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append(f"-> {Path(b).name}"), replace(a, b)))
+    encode_split(encoder, dataset, "train", tmp_path)
+    assert calls[:2] == ["features.npy", "sums.npy"] and calls[3] == "-> state.json", calls
 
 
 def test_two_programs_encode_a_split_once(encoder, dataset, tmp_path, capfd):

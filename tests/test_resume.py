@@ -5,19 +5,23 @@ import errno
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from captioner import signals
 from captioner.engines.keras import KerasEngine
 from captioner.errors import DataError
 from captioner.models import CaptionModel
-from training import checkpoint, train, trainer
+from training import checkpoint, lock, train, trainer
 from training.config import with_changes
 from training.recipes import RECIPES
 
@@ -395,7 +399,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(broken, how, tmp_path, mon
         raise how
 
     with monkeypatch.context() as patch:
-        place, name = {"fsync": (os, "fsync"), "replace": (Path, "replace"), "write": (np, "savez")}[broken]
+        place, name = {"fsync": (os, "fsync"), "replace": (os, "replace"), "write": (np, "savez")}[broken]
         patch.setattr(place, name, fail)
         with pytest.raises(Crash if isinstance(how, Crash) else DataError) as error:
             checkpoint.write(path, arrays(2), {"epoch": 2})
@@ -439,23 +443,201 @@ def test_a_damaged_checkpoint_of_a_run_is_one_line(tmp_path, capsys):
     assert "is damaged" in refused(capsys, out)
 
 
-def test_ctrl_c_waits_for_a_held_block_and_then_comes():
-    done = []
-    with pytest.raises(KeyboardInterrupt), checkpoint.held():
-        with checkpoint.held():
-            signal.raise_signal(signal.SIGINT)
-            done.append("inner")
-        done.append("outer")
-    assert done == ["inner", "outer"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with checkpoint.held():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_asked_to_stop_training_writes_where_it_is_and_says_how_to_go_on(
+    number, built, tmp_path, capsys, monkeypatch
+):
+    out, steps, real_step = tmp_path / "run", [], CaptionModel.train_on_batch
+
+    def step(self, *arguments, **more):
+        steps.append(1)
+        if len(steps) == 2:
+            signal.raise_signal(number)
+        return real_step(self, *arguments, **more)
+
+    monkeypatch.setattr(CaptionModel, "train_on_batch", step)
+    monkeypatch.setattr(train, "build", built)
+    arguments = [part for change in CHANGES for part in ("--set", change)]
+    assert train.main(["tiny", *arguments, "--out", str(out)]) == 128 + number
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "train.py: stopped; run the same command again to go on from here"
+    )
+    assert checkpoint.read(out / "checkpoint.npz")[1]["step"] == 2
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.npz", "run.json"]
+
+
+def test_asked_twice_in_the_middle_of_a_step_the_last_checkpoint_counts(built, tmp_path, capsys, monkeypatch):
+    out, steps, real_step = tmp_path / "run", [], CaptionModel.train_on_batch
+    monkeypatch.setattr(signals, "_ECHO_SECONDS", 0.0)
+
+    def step(self, *arguments, **more):
+        steps.append(1)
+        result = real_step(self, *arguments, **more)
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(CaptionModel, "train_on_batch", step)
+    monkeypatch.setattr(train, "build", built)
+    arguments = [part for change in [*CHANGES, "checkpoint_minutes=0"] for part in ("--set", change)]
+    assert train.main(["tiny", *arguments, "--out", str(out)]) == 143
+    assert checkpoint.read(out / "checkpoint.npz")[1]["step"] == 2, "the third step was half done"
+
+
+def test_a_reader_of_the_output_that_goes_away_costs_nothing(built, tmp_path, monkeypatch):
+    real_step = CaptionModel.train_on_batch
+
+    def step(self, *arguments, **more):
+        real_step(self, *arguments, **more)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(CaptionModel, "train_on_batch", step)
+    monkeypatch.setattr(train, "build", built)
+    run = with_changes(RECIPES.build("tiny"), CHANGES)
+    with pytest.raises(BrokenPipeError):
+        train.train_into(run, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint.npz").is_file()
+
+
+# Two trainings in one folder.
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from training import lock
+with lock.alone(Path(sys.argv[1]), "another training", "give another --out"):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A function that starts a program which has the lock of a folder."""
+    processes = []
+
+    def hold(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(folder)],
+            cwd=Path(train.__file__).parents[1],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield hold
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_second_training_in_a_folder_is_refused(more, whole, holder, tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    shutil.copy(whole(FROZEN) / "run.json", out)
+    process = holder(out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    said = refused(capsys, out, *more)
+    assert re.fullmatch(
+        rf"train.py: another training \(process {process.pid} on .+, since 20..-..-.. ..:..:..\) is writing to "
+        rf"{re.escape(str(out))}: wait for it, stop it, or give another --out\n",
+        said,
+    )
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_lock_ends_with_its_program_whatever_ends_it(holder, tmp_path):
+    out = tmp_path / "run"
+    process = holder(out)
+    with pytest.raises(DataError, match="another training"), lock.alone(out, "another training", "-"):
         pass
-    # Started with `nohup ... &`, a program ignores Ctrl-C, and goes on doing so.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with checkpoint.held():
-            signal.raise_signal(signal.SIGINT)
-            done.append("ignored")
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    assert done[-1] == "ignored"
+    process.kill()
+    process.wait()
+    assert (out / "lock").is_file(), "nobody tidied up"
+    with lock.alone(out, "another training", "-"):
+        about = json.loads((out / "lock").read_text())
+        assert about["process"] == os.getpid()
+    assert not (out / "lock").exists()
+
+
+def test_who_waits_for_a_lock_says_so_and_gets_it(holder, tmp_path, capsys):
+    process = holder(tmp_path / "cache")
+    threading.Timer(0.5, process.kill).start()
+    with lock.alone(tmp_path / "cache", "another program", "-", wait=True):
+        pass
+    out = capsys.readouterr().out
+    assert out.startswith("waiting for another program (process ") and out.count("\n") == 1
+
+
+def test_a_drive_without_locks_is_told_and_used(tmp_path, monkeypatch, capsys):
+    def unknown(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with lock.alone(tmp_path, "another training", "-"):
+        pass
+    assert "knows no locks" in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_start_leaves_no_folder_and_a_stranger_s_is_untouched(tmp_path, capsys):
+    out = tmp_path / "new" / "run"
+    assert "did you mean 'beam'" in refused_line(capsys, out, "--set", "evaluation.strategy=beem")
+    assert not (tmp_path / "new").exists()
+
+
+def refused_line(capsys, out, *more):
+    arguments = [part for change in CHANGES for part in ("--set", change)]
+    assert train.main(["tiny", *arguments, "--out", str(out), *more]) == 2
+    return capsys.readouterr().err
+
+
+# What comes back from a checkpoint or a run.json.
+
+
+WRONG = [
+    {"epoch": "3"}, {"epoch": -1}, {"figures": []}, {"finished": 1}, {"best": "high"}, {"loss": True}, {"data": 1},
+]  # fmt: skip
+
+
+def test_a_state_of_other_types_is_none_of_ours():
+    good = {**FRESH, "best": None, "data": "fingerprint"}
+    assert checkpoint.fits(good, FRESH)
+    assert [change for change in WRONG if checkpoint.fits({**good, **change}, FRESH)] == []
+    assert not any(checkpoint.fits(other, FRESH) for other in ({}, [], None, {"epoch": 1}))
+
+
+def test_a_run_whose_state_is_none_of_ours_is_refused(tmp_path):
+    made = train.build(with_changes(RECIPES.build("tiny"), CHANGES), tmp_path / "run", False)
+    made.save()
+    values, state = checkpoint.read(tmp_path / "run" / "checkpoint.npz")
+    for change, says in (({"epoch": "3"}, "damaged"), ({"phase": 7}, "another")):
+        checkpoint.write(tmp_path / "run" / "checkpoint.npz", values, {**state, **change})
+        with pytest.raises(DataError, match=says):
+            made.restore()
+
+
+def test_every_file_of_a_run_is_forced_to_disk_before_it_has_its_name(make, tmp_path, monkeypatch):
+    flushed, names = set(), {}
+    fsync, replace = os.fsync, os.replace
+
+    def force(handle):
+        flushed.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def rename(old, new):
+        name = Path(new).name
+        names.setdefault(name, []).append(os.stat(old).st_ino in flushed)
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", force)
+    monkeypatch.setattr(os, "replace", rename)
+    make(tmp_path / "run", "xe.epochs=1")
+    wanted = {"run.json", "checkpoint.npz", "best.npz", "history.csv", "samples.txt", "metrics.json"}
+    wanted |= {"predictions_test.json", "references_test.json"}
+    assert wanted <= set(names)
+    assert all(all(values) for name, values in names.items() if name in wanted)

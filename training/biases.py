@@ -9,7 +9,6 @@ any reference at all. People do not name everything, so that the second tells of
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.caption_files import read_predictions, read_references
-from captioner.errors import CaptionerError, DataError
+from captioner.cli.parser import Parser
+from captioner.errors import DataError
+from captioner.signals import run_program
 from captioner.text import words
 
 _WOMEN = frozenset({"woman", "women", "girl", "girls", "lady", "ladies", "female", "females"})
@@ -171,20 +172,19 @@ def table(shown: Sequence[Shown], said: Sequence[Said]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="biases.py", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="biases.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("predictions", type=Path, help="captions, as `captioner evaluate` takes them")
     parser.add_argument("references", type=Path, help="references, as `captioner evaluate` takes them")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         captions, references = read_predictions(given.predictions), read_references(given.references)
         texts = {key: caption.text for key, caption in captions.items()}
         print(
             "\n".join(table(*biases(texts, references)) or ["nothing to count: are these captions English?"])
         )
-    except CaptionerError as error:
-        print(f"biases.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_program("biases.py", work)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ model: the rated ones were written by people, most of them for another picture.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,12 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from tqdm import tqdm
 
-from captioner import bundle
+from captioner import atomic, bundle
 from captioner.api import Captioner, load
+from captioner.cli.parser import Parser
 from captioner.confidence import FEATURES, Confidence, features
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.errors import BundleError, CaptionerError, DataError
+from captioner.errors import BundleError, DataError
 from captioner.metrics import METRICS
+from captioner.signals import run_program
 from captioner.text import words
 from captioner.types import Caption
 from training.human_agreement import FIGURES, pairs, read_ratings
@@ -167,7 +168,8 @@ def draw(noted: Mapping[str, Any], path: Path) -> None:
              title=f"off by {100 * noted['reliability']['error']:.1f} points on average", aspect="equal")  # fmt: skip
     axes.legend(loc="upper left")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    with atomic.replacing(path, suffix=path.suffix) as aside:
+        figure.savefig(aside, dpi=110)
     pyplot.close(figure)
 
 
@@ -195,6 +197,10 @@ def calibrate(
         chances[name] = people.accept(given[name], [example.captions for example in every[name]])
     inputs = np.array([features(caption) for caption in given[split]])
     weights, bias = fit(inputs, chances[split])
+    if not np.isfinite([*weights, bias]).all():
+        raise DataError(
+            f"no confidence can be learnt from the {len(inputs)} captions of {split}: they are too alike"
+        )
     noted: dict[str, Any] = {
         "bias": bias,
         "weights": dict(zip(FEATURES, weights.tolist(), strict=True)),
@@ -213,9 +219,7 @@ def calibrate(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="calibrate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="calibrate.py", description=__doc__)
     build.add_argument("model", metavar="MODEL", help="a model folder")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
     build.add_argument("--ratings", type=Path, required=True, help="ExpertAnnotations.txt, plain or .gz")
@@ -228,33 +232,30 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        from training.checkpoint import write_text
-        from training.datasets import DATASETS
+    return run_program("calibrate.py", lambda: run(arguments))
 
-        folder = bundle.read(given.model).folder
-        target = folder / bundle.CONFIDENCE
-        if target.exists() and not given.overwrite:
-            raise BundleError(f"{target} is there already: pass --overwrite to replace it")
-        dataset = DATASETS.build(given.dataset)
-        with load(folder) as model:
-            noted = calibrate(model, dataset, given.ratings, given.split, given.check, given.strategy)
-        write_text(target, json.dumps(noted, indent=2) + "\n")
-        draw(noted, folder / "reliability.png")
-    except CaptionerError as error:
-        print(f"calibrate.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ncalibrate.py: stopped", file=sys.stderr)
-        return 130
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Does what the command line says."""
+    given = parser().parse_args(arguments)
+    from training.datasets import DATASETS
+
+    folder = bundle.read(given.model).folder
+    target, picture = folder / bundle.CONFIDENCE, folder / "reliability.png"
+    for path in (target, picture):
+        if path.exists() and not given.overwrite:
+            raise BundleError(f"{path} is there already: pass --overwrite to replace it")
+    dataset = DATASETS.build(given.dataset)
+    with load(folder) as model:
+        noted = calibrate(model, dataset, given.ratings, given.split, given.check, given.strategy)
+    draw(noted, picture)
+    atomic.write_json(target, noted)
     shown = noted["reliability"]
     print(
         f"{target}: experts would accept {100 * noted['accepted'][given.check]:.0f} % of the {given.check} captions; "
         f"confidence is off by {100 * shown['error']:.1f} points on average (Brier {shown['brier']:.3f}, "
         f"{shown['base']:.3f} for always the same); export again to carry it on"
     )
-    return 0
 
 
 if __name__ == "__main__":

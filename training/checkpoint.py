@@ -1,19 +1,15 @@
-"""Checkpoints that a crash cannot destroy: written aside, forced to disk, then renamed over the last one."""
+"""Checkpoints that a crash cannot destroy: arrays and a little JSON in one file that is always whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from captioner import atomic
 from captioner.errors import DataError
 
 
@@ -28,21 +24,10 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], state: dict[str, Any]
     Raises:
         DataError: if the disk is full or not writable; the old checkpoint stays.
     """
-    path = Path(path)
-    aside = path.with_suffix(".new")
     named: dict[str, Any] = {f"a{i}": value for i, value in enumerate(arrays.values())}
-    head = json.dumps({"names": list(arrays), "digest": _digest(arrays), "state": state})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as handle:
-            np.savez(handle, head=np.frombuffer(head.encode(), np.uint8), **named)
-            handle.flush()
-            os.fsync(handle.fileno())
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise DataError(f"cannot write the checkpoint {path}: {error.strerror or error}") from None
+    head = json.dumps({"names": list(arrays), "digest": _digest(arrays), "state": state}, allow_nan=False)
+    with atomic.replacing(path) as aside, open(aside, "wb") as handle:
+        np.savez(handle, head=np.frombuffer(head.encode(), np.uint8), **named)
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -66,43 +51,33 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | Non
         raise DataError(f"the checkpoint {path} is damaged ({reason}); delete it to start over") from None
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a small UTF-8 file so that it is always whole, the old one or the new.
+def fits(state: Any, fresh: dict[str, Any]) -> bool:
+    """Whether what a checkpoint holds may take the place of a trainer's state.
 
     Args:
-        path: str or Path.
-        text: str.
+        state: what `read` gave.
+        fresh: dict. The state of a trainer that has not begun; what older checkpoints lack stays as it is there.
 
-    Raises:
-        DataError: if the disk is full or not writable; the old file stays.
+    Example:
+        >>> fits({"epoch": 1, "step": 0, "best": None}, {"epoch": 0, "step": 0, "best": 0.0})
+        True
+        >>> fits({"epoch": "1", "step": 0, "best": None}, {"epoch": 0, "step": 0, "best": 0.0})
+        False
     """
-    path = Path(path)
-    aside = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8", newline="")
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-@contextmanager
-def held() -> Iterator[None]:
-    """Makes Ctrl-C wait until the block is done, so that a checkpoint never holds half of it."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    came: list[Any] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append(frame))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        before(signal.SIGINT, came[0])
+    if not isinstance(state, dict):
+        return False
+    for name, value in state.items():
+        usual = fresh.get(name, "")  # what is no part of the state is a text: the data's fingerprint
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(usual, bool | str | dict):
+            good = isinstance(value, type(usual))
+        elif isinstance(usual, int):
+            good = number and isinstance(value, int) and value >= 0
+        else:
+            good = number or (name == "best" and value is None)
+        if not good:
+            return False
+    return {"epoch", "step", "best"} <= set(state)
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

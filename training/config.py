@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from captioner import checks
 from captioner.errors import SpecError
 from captioner.registry import unknown
 
@@ -269,12 +270,14 @@ def keys(part: Any, prefix: str = "") -> list[str]:
 
 
 def _within(part: Any, prefix: str, **bounds: tuple[float, ...]) -> None:
-    """Raises a SpecError for a field below the first of its bounds, above the second, or not a number."""
+    """Raises a SpecError for a field below the first of its bounds, above the second, or not a number of its type."""
+    types = typing.get_type_hints(type(part))
     for name, (least, *most) in bounds.items():
-        value = getattr(part, name)
-        if not (least <= value <= (most[0] if most else math.inf)) or math.isinf(value):
-            wanted = f"from {least} to {most[0]}" if most else f"{least} or more"
-            raise SpecError(f"expected {prefix}{name} to be {wanted}, got {value}")
+        value, option = getattr(part, name), prefix + name
+        if types[name] is int:
+            checks.integer(value, option, int(least), int(most[0]) if most else None)
+        else:
+            checks.number(value, option, least, most[0] if most else math.inf)
 
 
 def _cast(key: str, kind: Any, text: str) -> Any:

@@ -8,8 +8,6 @@ A model that is trained already is used as it is; training that was stopped goes
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -20,13 +18,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 import captioner
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError
-from training.config import Run, as_dict, with_changes
+from captioner.errors import BundleError
+from captioner.signals import run_program
+from training.config import Run, with_changes
 from training.datasets import drawing, scenes
 from training.recipes import RECIPES
+from training.run_folder import read_config, read_metrics, settings
 from training.sheet import sheet
-from training.train import open_run, train
+from training.train import train_into
 
 _KINDS = ("one", "several", "two")
 _SPLITS = {"test": "combinations seen in training", "test_unseen": "combinations never seen"}
@@ -49,14 +50,14 @@ def trained(run: Run, out: Path, retrain: bool = False) -> dict[str, dict[str, f
     """
     config, figures = out / "run.json", out / "metrics.json"
     if config.is_file() and not retrain:
-        if json.loads(config.read_text()) != json.loads(json.dumps(as_dict(run))):
+        if read_config(out) != settings(run):
             raise BundleError(
                 f"{out} was trained with another recipe or another version of it: say --retrain"
             )
         if figures.is_file() and (out / "model").is_dir():
             print(f"{out} is trained already (--retrain starts over)")
-            return json.loads(figures.read_text())
-    return train(run, out, open_run(out, run, overwrite=retrain))
+            return read_metrics(out)
+    return train_into(run, out, overwrite=retrain)
 
 
 def new_scenes(count: int, seed: int) -> list[scenes.Scene]:
@@ -121,7 +122,7 @@ def show(figures: dict[str, dict[str, float]], splits: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="demo.py", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="demo.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--retrain", action="store_true", help="start over")
     parser.add_argument("--seed", type=int, help="which new pictures (default: others each time)")
     parser.add_argument(
@@ -135,27 +136,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = given.seed or random.SystemRandom().randrange(1, 10_000)
     if seed < 1 or given.pictures < 1:
         parser.error("expected --seed and --pictures of 1 or more")
-    try:
+
+    def work() -> None:
         import_tensorflow("the demo")
         run = with_changes(RECIPES.build("tiny"), given.changes)
         show(trained(run, given.out, given.retrain), run.evaluation.tests)
         print(f"\nnew pictures (--seed {seed} draws them again):")
         with captioner.load(given.out / "model") as model:
             place = caption_new(model, given.to, given.pictures, seed)
-    except CaptionerError as error:
-        print(f"demo.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(
-            f"demo.py: cannot read or write {error.filename or ''}: {error.strerror or error}",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("\ndemo.py: stopped; run the same command again to go on from here", file=sys.stderr)
-        return 130
-    print(f"\nlook at {place}; the model is {given.out / 'model'}")
-    return 0
+        print(f"\nlook at {place}; the model is {given.out / 'model'}")
+
+    return run_program("demo.py", work, "stopped; run the same command again to go on from here")
 
 
 if __name__ == "__main__":

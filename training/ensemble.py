@@ -8,7 +8,6 @@ any other: it is exported, scored and served like one, and costs as much as its 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,20 +15,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner import api
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
-from captioner.errors import CaptionerError
+from captioner.signals import run_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="ensemble.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="ensemble.py", description=__doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model folders")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the new model folder goes")
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         import_tensorflow("joining models")
         from captioner.engines.keras import KerasEngine
         from captioner.models.ensemble import joined
@@ -37,10 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = joined([KerasEngine.open(folder).model for folder in given.models])
         lines = [f"# Ensemble of {len(given.models)}", "", *(f"- `{folder}`" for folder in given.models), ""]
         print(api.save(model, given.out, overwrite=given.overwrite, card="\n".join(lines)))
-    except CaptionerError as error:
-        print(f"ensemble.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_program("ensemble.py", work)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from captioner import bundle
+from captioner import atomic, bundle, checks
+from captioner.cli.parser import Parser
 from captioner.decoding.arrays import numpy_arrays
 from captioner.decoding.expectation import Expectation, keyed, unit
 from captioner.decoding.ngrams import ngrams
-from captioner.errors import BundleError, CaptionerError, DataError
+from captioner.errors import BundleError, DataError
+from captioner.signals import run_program
 from captioner.text import Tokenizer, words
 
 RANK, LEAST, RIDGE = 256, 3, 1e-4
@@ -148,24 +150,17 @@ def learn(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> 
         **options: those of `fit`.
     """
     from training.datasets.otherwise import Viewed
-    from training.features import encode_split
+    from training.features import align, encode_split
 
     every = [dataset, *(Viewed(dataset, view) for view in range(1, views + 1))]
-    encoded = [encode_split(model.encoder, each, "train", folder) for each in every]
-    if len({len(each) for each in encoded}) > 1:
-        raise DataError(
-            "expected every view of the same pictures, some pictures could be read in some views alone: try again with "
-            "--views 0"
-        )
+    encoded = align([encode_split(model.encoder, each, "train", folder) for each in every], "train", folder)
     captions = [example.captions for example in encoded[0].examples]
     return fit(np.stack([pooled(each) for each in encoded]), captions, model.tokenizer, **options)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="expect.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="expect.py", description=__doc__)
     build.add_argument("model", metavar="MODEL", help="a model folder")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
     build.add_argument(
@@ -183,49 +178,39 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
+    return run_program("expect.py", lambda: _run(arguments), "stopped; run the same command again to go on")
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     given = parser().parse_args(arguments)
-    try:
-        least = {"views": 0, "rank": 1, "least": 1, "ridge": 1e-12}
-        for name, bound in least.items():
-            if not getattr(given, name) >= bound:
-                raise DataError(f"--{name} expects {bound} or more, got {getattr(given, name)}")
-        read = bundle.read(given.model)
-        target = read.folder / bundle.EXPECTATION
-        if target.exists() and not given.overwrite:
-            raise BundleError(f"{target} is there already: pass --overwrite to replace it")
-        from captioner.engines.start import import_tensorflow
+    for name, least in {"views": 0, "rank": 1, "least": 1}.items():
+        checks.integer(getattr(given, name), f"--{name}", least)
+    checks.number(given.ridge, "--ridge", 1e-12)
+    read = bundle.read(given.model)
+    target = read.folder / bundle.EXPECTATION
+    if target.exists() and not given.overwrite:
+        raise BundleError(f"{target} is there already: pass --overwrite to replace it")
+    from captioner.engines.start import import_tensorflow
 
-        import_tensorflow("encoding pictures")
-        from captioner.engines.keras import network
-        from training.datasets import DATASETS
+    import_tensorflow("encoding pictures")
+    from captioner.engines.keras import network
+    from training.datasets import DATASETS
 
-        found = learn(
-            network(read),
-            DATASETS.build(given.dataset),
-            given.features,
-            given.views,
-            rank=given.rank,
-            least=given.least,
-            ridge=given.ridge,
-        )
-        aside = target.with_name(f".{target.name}")
-        try:
-            found.save(aside)
-            aside.replace(target)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise BundleError(f"cannot write {target}: {error.strerror}") from None
-    except CaptionerError as error:
-        print(f"expect.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\nexpect.py: stopped; the same command goes on", file=sys.stderr)
-        return 130
+    found = learn(
+        network(read),
+        DATASETS.build(given.dataset),
+        given.features,
+        given.views,
+        rank=given.rank,
+        least=given.least,
+        ridge=given.ridge,
+    )
+    with atomic.replacing(target, BundleError) as aside:
+        found.save(aside)
     print(
         f"{target}: {len(found.keys):,} n-grams of {int(found.pictures):,} pictures, rank {found.project.shape[1]}, "
         f"{target.stat().st_size / 1e6:.1f} MB; choose with \"consensus(width=20, evidence='picture')\""
     )
-    return 0
 
 
 if __name__ == "__main__":

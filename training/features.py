@@ -7,16 +7,13 @@ Work stopped in the middle goes on where it was.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,55 +22,118 @@ from tqdm import tqdm
 from captioner import images
 from captioner.errors import DataError, ImageError
 from captioner.models.encoders import Encoder
-from training.checkpoint import write_text
+from training import feature_store, lock
 from training.datasets import BadRows, Dataset, Example
+from training.feature_store import Store
 from training.fingerprint import weights_fingerprint
-
-_ELSEWHERE = "set another folder with --set data.features=PATH"
 
 
 class Features:
-    """Features of the pictures of one split: `features[i]` is float16 [L, C], of `examples[i]`.
+    """Features of the images of one split: `features[i]` is float16 [L, C], of `examples[i]`.
 
     Args:
-        examples: the split's examples.
-        array: float16 [N, L, C], on disk.
-        lost: numbers of the examples whose picture could not be read.
+        store: Store, with a row for every image of the split.
+        every: the split's examples, in the dataset's order.
+        numbers: int array, default those of all images that could be read. Which of them these are, rising.
 
     Attributes:
-        examples: the examples whose picture could be read, in the dataset's order.
-        shape: (N, L, C), those alone.
+        examples: the examples of these images.
+        numbers: int array. Their places in the dataset's order, by which `align` brings several together.
+        bad: dict of the number of an image that could not be read to the reason.
+        total: int. Images of the split, with those that could not be read.
+        shape: (N, L, C).
     """
 
-    def __init__(self, examples: Sequence[Example], array: np.ndarray, lost: Collection[int] = ()):
-        self._rows = np.setdiff1d(np.arange(len(examples)), list(lost))
-        self._array, self.examples = array, [examples[i] for i in self._rows]
-        self.shape = (len(self._rows), *array.shape[1:])
+    def __init__(self, store: Store, every: Sequence[Example], numbers: np.ndarray | None = None):
+        self._store, self.every, self.total = store, every, len(every)
+        lost = store.state.lost
+        self.bad = {number: row[2] for number, row in zip(lost, store.state.bad, strict=True)}
+        self.numbers = np.setdiff1d(np.arange(len(every)), lost) if numbers is None else numbers
+        self.examples = [every[number] for number in self.numbers]
+        self.shape: tuple[int, ...] = (len(self.numbers), *store.array.shape[1:])
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        return np.asarray(self._array[self._rows[index]])
+        return self._store.rows(self.numbers[index])
+
+    def only(self, numbers: np.ndarray) -> Features:
+        """Those of the images with these numbers alone."""
+        return Features(self._store, self.every, numbers)
 
 
 class Joined:
-    """Features of the same pictures by several encoders, as `Features`: one after another along C.
+    """Features of the same images by several encoders, as `Features`: one after another along C.
 
     Args:
-        parts: sequence of Features.
+        parts: sequence of Features; images that one of them lacks are left out of all.
     """
 
     def __init__(self, parts: Sequence[Features | Joined]):
-        self._parts = parts
-        self.examples: list[Example] = parts[0].examples
-        self.shape: tuple[int, ...] = (*parts[0].shape[:2], sum(part.shape[2] for part in parts))
+        numbers = _common(parts)
+        self._parts = [part.only(numbers) for part in parts]
+        self.bad: dict[int, str] = {}
+        for part in parts:
+            self.bad |= part.bad
+        self.every: Sequence[Example] = parts[0].every
+        self.numbers, self.total = numbers, len(self.every)
+        self.examples: list[Example] = self._parts[0].examples
+        self.shape: tuple[int, ...] = (*self._parts[0].shape[:2], sum(part.shape[2] for part in parts))
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         return np.concatenate([part[index] for part in self._parts], axis=-1)
+
+    def only(self, numbers: np.ndarray) -> Joined:
+        """Those of the images with these numbers alone."""
+        return Joined([part.only(numbers) for part in self._parts])
+
+
+def _common(parts: Sequence[Features | Joined]) -> np.ndarray:
+    """Numbers of the images that all have.
+
+    Raises:
+        DataError: if they are not of the same images in the same order.
+    """
+    first = parts[0]
+    for other in parts[1:]:
+        same = other.total == first.total
+        if not same or any(a.captions != b.captions for a, b in zip(first.every, other.every, strict=True)):
+            raise DataError("expected features of the same images in the same order, got those of others")
+    return reduce(np.intersect1d, (part.numbers for part in parts))
+
+
+def align(
+    features: Sequence[Features | Joined], split: str, folder: str | Path, max_bad: float = 0.01
+) -> list[Features | Joined]:
+    """Brings features of the same images together: by encoders, or seen in several views.
+
+    An image that one of them lacks is left out of all, so that `result[k][i]` is of the same image for every k. It is
+    counted and told, once for all.
+
+    Args:
+        features: sequence of Features or Joined, of the same dataset and split.
+        split: str. For the message.
+        folder: path of the feature cache, where the list of these images goes.
+        max_bad: float, default 0.01. Share of images that may be left out.
+
+    Returns:
+        list, as long as `features`, of one length each.
+
+    Raises:
+        DataError: if too many images are left out, or they are not of the same images.
+    """
+    numbers = _common(features)
+    if any(len(part) > len(numbers) for part in features):
+        bad = BadRows(f"features_{split}", Path(folder, f"unreadable_{split}.jsonl"), max_bad)
+        reasons = {number: reason for part in features for number, reason in part.bad.items()}
+        for number in sorted(reasons):
+            bad.add(split, features[0].every[number].id, reasons[number])
+        bad.check(features[0].total)
+    return [part.only(numbers) for part in features]
 
 
 def encode_split(
@@ -87,7 +147,7 @@ def encode_split(
     """Features of all pictures of a split, from the cache or computed now.
 
     Encoders that are joined on the grid that each of them has are kept apart, so that what one of them has already
-    encoded is not encoded again.
+    encoded is not encoded again. Of two programs that need the same features, one computes them and the other waits.
 
     Args:
         encoder: Encoder.
@@ -101,27 +161,27 @@ def encode_split(
         `Features`, or what reads alike.
 
     Raises:
-        DataError: if too many pictures are unreadable or the disk is full.
+        DataError: if too many pictures are unreadable, the disk is full, or the cache is damaged.
     """
     if _apart(encoder):
-        return Joined(
-            [encode_split(each, dataset, split, folder, batch_size, max_bad) for each in encoder.parts]
-        )
+        parts = [encode_split(each, dataset, split, folder, batch_size, max_bad) for each in encoder.parts]
+        return Joined(align(parts, split, folder, max_bad))
     place, key, examples = _find(encoder, dataset, split, folder)
-    shape = (len(examples), encoder.grid[0] * encoder.grid[1], encoder.channels)
-    found = _existing(place, key, shape, "r")
-    if found is None or found[1]["done"] < len(examples):
-        _make(place)
-        with _alone(place):
-            found = _open(place, key, shape)
+    ids, row = [example.id for example in examples], (encoder.grid[0] * encoder.grid[1], encoder.channels)
+    store = feature_store.existing(place, key, ids, row)
+    if store is None or store.state.done < len(ids):
+        feature_store.make(place)
+        with lock.alone(
+            place, "another program", "set another folder with --set data.features=PATH", wait=True
+        ):
+            store = feature_store.opened(place, key, ids, row)
             together = batch_size or (32 if tf.config.list_physical_devices("GPU") else 4)
-            _encode(encoder, examples, found[0], found[1], place, together)
-    array, state = found
+            _encode(encoder, examples, store, split, together)
     bad = BadRows(f"features_{split}", place / "bad_rows.jsonl", max_bad)
-    for _, row, reason in state["bad"]:
-        bad.add(split, row, reason)
-    bad.check(len(examples))
-    return Features(examples, array, _lost(state, examples))
+    for _, name, reason in store.state.bad:
+        bad.add(split, name, reason)
+    bad.check(len(ids))
+    return Features(store, examples)
 
 
 def _apart(encoder: Encoder) -> bool:
@@ -129,31 +189,29 @@ def _apart(encoder: Encoder) -> bool:
     return bool(encoder.parts) and all(part.grid == encoder.grid for part in encoder.parts)
 
 
-def _encode(
-    encoder: Encoder, examples: Sequence[Example], array: Any, state: dict, place: Path, batch_size: int
-) -> None:
-    """Fills `array` from where `state` says it is, and brings `state` along, here and on disk."""
-    todo = range(state["done"], len(examples))
+def _encode(encoder: Encoder, examples: Sequence[Example], store: Store, split: str, batch_size: int) -> None:
+    """Fills a store from where its state says it is."""
+    todo = range(store.state.done, len(examples))
     if not todo:
         return
-    state["lost"] = _lost(state, examples)
     encode = tf.function(lambda pixels: encoder(pixels, training=False), autograph=False)
-    split = place.name.rpartition("-")[0]
     bar = tqdm(total=len(examples), initial=todo.start, desc=f"encode {split}", unit="pic", mininterval=1.0)
-    with bar, ThreadPoolExecutor(4) as pool:
-        for first, pixels, errors in _batches(examples, todo, encoder.image_size, batch_size, pool):
-            for index, reason in errors:
-                state["lost"].append(index)
-                state["bad"].append((split, examples[index].id, reason))
-            missing = np.zeros((batch_size - len(pixels), *pixels.shape[1:]), np.float32)
-            array[first : first + len(pixels)] = encode(np.concatenate([pixels, missing])).numpy()[
-                : len(pixels)
-            ]
-            bar.update(len(pixels))
-            state["done"] = first + len(pixels)
-            if ((first - todo.start) // batch_size) % 20 == 19 or state["done"] == len(examples):
-                array.flush()
-                write_text(place / "state.json", json.dumps(state))
+    try:
+        with bar, ThreadPoolExecutor(4) as pool:
+            batches = _batches(examples, todo, encoder.image_size, batch_size, pool)
+            for number, (first, pixels, errors) in enumerate(batches):
+                missing = np.zeros((batch_size - len(pixels), *pixels.shape[1:]), np.float32)
+                rows = encode(np.concatenate([pixels, missing])).numpy()[: len(pixels)]
+                store.write(first, rows, [(split, i, examples[i].id, reason) for i, reason in errors])
+                bar.update(len(pixels))
+                if number % 20 == 19:
+                    store.flush()
+    except KeyboardInterrupt as stop:
+        # What is encoded is kept; asked twice in the middle of a batch, what was last on disk counts.
+        if not getattr(stop, "at_once", False):
+            store.flush()
+        raise
+    store.flush()
 
 
 def cached_split(
@@ -180,11 +238,11 @@ def cached_split(
         there = [part for part in parts if part is not None]
         return Joined(there) if len(there) == len(parts) else None
     place, key, examples = _find(encoder, dataset, split, folder)
-    shape = (len(examples), encoder.grid[0] * encoder.grid[1], encoder.channels)
-    found = _existing(place, key, shape, "r")
-    if found is None or found[1]["done"] < len(examples):
+    row = (encoder.grid[0] * encoder.grid[1], encoder.channels)
+    store = feature_store.existing(place, key, [example.id for example in examples], row)
+    if store is None or store.state.done < len(examples):
         return None
-    return Features(examples, found[0], _lost(found[1], examples))
+    return Features(store, examples)
 
 
 def _find(
@@ -206,12 +264,6 @@ def _find(
     return Path(folder) / f"{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}", key, examples
 
 
-def _lost(state: dict, examples: Sequence[Example]) -> list[int]:
-    """Numbers of the pictures that could not be read."""
-    ids = {row[1] for row in state["bad"]}
-    return list(state.get("lost", [i for i, example in enumerate(examples) if example.id in ids]))
-
-
 def _batches(
     examples: Sequence[Example], todo: range, size: tuple[int, int], batch_size: int, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[int, np.ndarray, list[tuple[int, str]]]]:
@@ -221,7 +273,7 @@ def _batches(
     def read(index: int) -> np.ndarray | str:
         try:
             return examples[index].pixels(load)
-        except ImageError as error:
+        except (ImageError, OSError) as error:
             return str(error)
 
     starts = list(range(todo.start, todo.stop, batch_size))
@@ -233,73 +285,3 @@ def _batches(
         errors = [(start + i, r) for i, r in enumerate(results) if isinstance(r, str)]
         blank = np.zeros((*size, 3), np.float32)
         yield start, np.stack([blank if isinstance(r, str) else r for r in results]), errors
-
-
-def _make(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"cannot make the folder {place} for features: {error.strerror or error}; {_ELSEWHERE}"
-        ) from None
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Waits while another program encodes into the same folder: then there is nothing left to do."""
-    with open(place / "lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f"waiting for another program that encodes into {place}", flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _existing(
-    place: Path, key: str, shape: tuple[int, int, int], mode: Literal["r", "r+"]
-) -> tuple[Any, dict] | None:
-    """The cache's array and how far it is filled, or None where there is none."""
-    file, state_file = place / "features.npy", place / "state.json"
-    if not (state_file.is_file() and file.is_file()):
-        return None
-    try:
-        state = json.loads(state_file.read_text())
-        array = np.load(file, mmap_mode=mode)
-        if state["key"] == key and array.shape == shape:
-            return array, state
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise DataError(f"expected the feature cache {place} to be ours and whole, it is neither; delete it")
-
-
-def _open(place: Path, key: str, shape: tuple[int, int, int]) -> tuple[Any, dict]:
-    """The cache's array and how far it is filled; made when new."""
-    found = _existing(place, key, shape, "r+")
-    if found is not None:
-        return found
-    file, need = place / "features.npy", int(np.prod(shape)) * 2
-    free = shutil.disk_usage(place).free
-    if free < need * 1.02:
-        raise DataError(
-            f"expected {need / 1e9:.2f} GB free for features in {place}, found {free / 1e9:.2f} GB; "
-            f"free some space or {_ELSEWHERE}"
-        )
-    try:
-        with open(file, "wb") as handle:
-            np.lib.format.write_array_header_2_0(
-                handle, {"descr": "<f2", "fortran_order": False, "shape": shape}
-            )
-            # Blocks are really taken, so that a disk that fills up later cannot kill the run by SIGBUS.
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(handle.fileno(), 0, handle.tell() + need)
-            else:
-                for start in range(0, need, 1 << 24):
-                    handle.write(bytes(min(1 << 24, need - start)))
-    except OSError as error:
-        file.unlink(missing_ok=True)
-        raise DataError(
-            f"cannot write {need / 1e9:.2f} GB of features to {place}: {error.strerror or error}; "
-            f"free some space or {_ELSEWHERE}"
-        ) from None
-    return np.load(file, mmap_mode="r+"), {"key": key, "done": 0, "bad": []}

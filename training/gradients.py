@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from captioner import atomic, checks
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
-from captioner.errors import CaptionerError, DataError, MissingDependency, SpecError
+from captioner.errors import DataError, MissingDependency
+from captioner.signals import run_program
 from captioner.types import START
+from training.run_folder import read_metrics
 
 # epoch -> norms [T].
 Curves = dict[int, np.ndarray]
@@ -85,10 +89,15 @@ def record(model: Any, inputs: Any, captions: Sequence[Sequence[int]], path: Pat
     """Adds one epoch's norms to a CSV with the columns epoch, step, norm (an epoch done again replaces its rows)."""
     rows = [row for row in _rows(path) if int(row[0]) < epoch] if path.is_file() else []
     rows += [[str(epoch), str(t), f"{value:.6e}"] for t, value in enumerate(norms(model, inputs, captions))]
-    with path.open("w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["epoch", "step", "norm"])
-        writer.writerows(rows)
+    _write(path, ["epoch", "step", "norm"], rows)
+
+
+def _write(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows(rows)
+    atomic.write_text(path, text.getvalue())
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -111,7 +120,7 @@ def curves_of(run: Path) -> Curves:
         rows = [(int(epoch), float(norm)) for epoch, _, norm in _rows(path)]
         best = max(epoch for epoch, _ in rows)
         if (run / "metrics.json").is_file():
-            best = json.loads((run / "metrics.json").read_text()).get("epoch", best)
+            best = read_metrics(run).get("epoch", best)
         wanted = [min(epoch for epoch, _ in rows), best]
         found = {each: np.array([norm for epoch, norm in rows if epoch == each]) for each in wanted}
         if not all(len(norms) for norms in found.values()):
@@ -166,8 +175,12 @@ def draw(runs: dict[str, Curves], titles: Sequence[str], out: Path, note: str = 
     axes[0][0].set_ylabel("norm of d loss / d state")
     if note:
         figure.supxlabel(note, fontsize=8.5)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=130)
+    # Without an ending that says which, it is a PNG.
+    with atomic.replacing(out, suffix=out.suffix or ".png") as aside:
+        try:
+            figure.savefig(aside, dpi=130)
+        except ValueError as error:  # an ending that matplotlib does not know
+            raise DataError(f"cannot draw {out}: {error}") from None
     pyplot.close(figure)
 
 
@@ -189,7 +202,6 @@ def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, 
     probe = recall.captions_to_remember(length, seed=0)
     features = recall.nothing_to_see(len(probe))
     decoders = {text: recall.decoder_around(text, units, length) for text in cells}
-    out.mkdir(parents=True, exist_ok=True)
     runs: dict[str, Curves] = {}
     for text, decoder in decoders.items():
         runs[text] = {0: norms(decoder, features, probe)}
@@ -201,13 +213,13 @@ def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, 
             after = runs[text][steps][0] / runs[text][steps][-1]
             said += f", after {steps} steps {after:.2g} times; loss {loss:.2f} (guessing {np.log(recall.SYMBOLS):.2f})"
         print(said, flush=True)
-    with (out / "gradients.csv").open("w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["cell", "epoch", "step", "norm"])
-        for text, curves in runs.items():
-            writer.writerows(
-                [text, e, t, f"{v:.6e}"] for e, norm in curves.items() for t, v in enumerate(norm)
-            )
+    rows = [
+        [text, str(e), str(t), f"{v:.6e}"]
+        for text, curves in runs.items()
+        for e, norm in curves.items()
+        for t, v in enumerate(norm)
+    ]
+    _write(out / "gradients.csv", ["cell", "epoch", "step", "norm"], rows)
     titles = ["before training"] + ([f"after {steps} steps of training"] if steps else [])
     note = (
         f"{units} units each, the same random words; the task: say the first of {length} words again at the end. "
@@ -219,7 +231,7 @@ def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     first = (__doc__ or "").split("\n")[0]
-    build = argparse.ArgumentParser(prog="gradients.py", description=first)
+    build = Parser(prog="gradients.py", description=first)
     build.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders that train.py has written")
     cells = f"cells to build and measure instead, as CELL or CELL*SCALE (default {' '.join(DEFAULT)})"
     build.add_argument("--compare", nargs="*", metavar="CELL", help=cells)
@@ -233,29 +245,34 @@ def main(arguments: list[str] | None = None) -> int:
     build.add_argument(
         "--steps", type=int, default=1000, help="with --compare: training steps (default 1000)"
     )
-    given = build.parse_args(arguments)
-    try:
-        if given.compare is None:
-            if not given.runs:
-                raise DataError("expected folders of runs, or --compare with cells; got neither")
-            out = given.out if given.out.suffix else given.out.with_suffix(".png")
-            names = [run.resolve().name for run in given.runs]
-            labels = names if len(set(names)) == len(names) else [str(run) for run in given.runs]
-            runs = {label: curves_of(run) for label, run in zip(labels, given.runs, strict=True)}
-            draw(runs, ["first epoch", "best epoch"], out)
-        else:
-            if min(given.length - 1, given.units, given.steps + 1) < 1:
-                raise SpecError(
-                    "expected --length of 2 or more, --units of 1 or more and --steps of 0 or more"
-                )
-            import_tensorflow("measuring gradients")
-            out = given.out / "gradients.png"
-            compare(given.compare or DEFAULT, given.out, given.length, given.units, given.steps)
-    except (CaptionerError, OSError) as error:
-        print(f"gradients.py: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
+    build.add_argument("--overwrite", action="store_true", help="replace a picture that is there")
+    return run_program("gradients.py", lambda: _run(build.parse_args(arguments)))
+
+
+def _run(given: argparse.Namespace) -> None:
+    if given.compare is None:
+        if not given.runs:
+            raise DataError("expected folders of runs, or --compare with cells; got neither")
+        out = given.out if given.out.suffix else given.out.with_suffix(".png")
+        names = [run.resolve().name for run in given.runs]
+        labels = names if len(set(names)) == len(names) else [str(run) for run in given.runs]
+        runs = {label: curves_of(run) for label, run in zip(labels, given.runs, strict=True)}
+        _free([out], given.overwrite)
+        draw(runs, ["first epoch", "best epoch"], out)
+    else:
+        for name, least in {"length": 2, "units": 1, "steps": 0}.items():
+            checks.integer(getattr(given, name), f"--{name}", least)
+        out = given.out / "gradients.png"
+        _free([out, given.out / "gradients.csv"], given.overwrite)
+        import_tensorflow("measuring gradients")
+        compare(given.compare or DEFAULT, given.out, given.length, given.units, given.steps)
     print(f"picture: {out}")
-    return 0
+
+
+def _free(paths: Sequence[Path], overwrite: bool) -> None:
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise DataError(f"{path} is there already: give another --out, or --overwrite to replace it")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ usual (Hessel et al. 2021, "CLIPScore", where CIDEr gets 43.9).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.caption_files import read_text
-from captioner.errors import CaptionerError, DataError
+from captioner.cli.parser import Parser
+from captioner.errors import DataError
 from captioner.metrics import METRICS
+from captioner.signals import run_program
 from captioner.text import words
 from training.datasets.flickr import karpathy
 
@@ -89,13 +90,12 @@ def agreement(scores: Sequence[float], rated: Sequence[Sequence[int]]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--captions", type=Path, required=True, help="Karpathy JSON, plain or .gz")
     parser.add_argument("--ratings", type=Path, required=True, help="ExpertAnnotations.txt, plain or .gz")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         captions, ratings = read_captions(given.captions), read_ratings(given.ratings)
         candidates, references, rated = pairs(captions, ratings)
         count = sum(map(len, rated))
@@ -103,10 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for metric, figure in FIGURES.items():
             scores: Any = METRICS.build(metric).score(candidates, references).per_image[figure]
             print(f"{figure:8} {100 * agreement(scores, rated):5.1f}", flush=True)
-    except CaptionerError as error:
-        print(f"human_agreement: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_program("human_agreement", work)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from captioner.atomic import write_text
 from training import report
-from training.checkpoint import write_text
 from training.datasets import Example
 
 

@@ -15,7 +15,6 @@ METEOR has no second implementation here: ours is theirs. Needs the extra `offic
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +22,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioner.errors import CaptionerError, DataError
+from captioner.cli.parser import Parser
+from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.metrics.base import Candidates, References
 from captioner.metrics.official import official_scores, ptb_words
+from captioner.signals import run_program
 from captioner.text import words
 from training.datasets.flickr import karpathy
 
@@ -121,11 +122,12 @@ def show(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = Parser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--captions", type=Path, required=True, help="Karpathy JSON, plain or .gz")
     parser.add_argument("--split", default="test", help="which split (default: test)")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         texts = read_captions(given.captions, given.split)
         # The tokeniser first: without Java the program stops here, before any long work.
         by_ptb = ptb_images(texts)
@@ -136,14 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             candidates, references = leave_one_out(images)
             tables += [our_figures(candidates, references), official_figures(candidates, references)]
         tables.append(official_figures(leave_one_out(written)[0], leave_one_out(by_ptb)[1]))
-    except CaptionerError as error:
-        print(f"metric_agreement: {error}", file=sys.stderr)
-        return error.exit_code
-    print(
-        f"{sum(map(len, texts))} captions of {len(texts)} images ({given.split}), each against the others\n"
-    )
-    show(*tables)
-    return 0
+        print(
+            f"{sum(map(len, texts))} captions of {len(texts)} images ({given.split}), each against the others\n"
+        )
+        show(*tables)
+
+    return run_program("metric_agreement", work)
 
 
 if __name__ == "__main__":

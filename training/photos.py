@@ -8,7 +8,6 @@ Without photos of your own, those that scikit-image carries. `photos.png` shows 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,10 @@ from PIL import Image
 
 import captioner
 from captioner.api import DEFAULT_MODEL
-from captioner.errors import CaptionerError, MissingDependency
+from captioner.cli.parser import Parser
+from captioner.errors import MissingDependency
 from captioner.pixels import upright_rgb
+from captioner.signals import run_program
 from training.sheet import sheet
 
 # All photographs in scikit-image's own package that show a scene: none is left out because it is captioned badly.
@@ -82,27 +83,20 @@ def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> Pa
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="photos.py", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="photos.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "photos", nargs="*", type=Path, metavar="PHOTO", help="(default: some of scikit-image)"
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="(default: %(default)s)")
     parser.add_argument("--to", type=Path, default=Path("demo"), help="the pictures (default: %(default)s)")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         with captioner.load(given.model) as model:
             place = show(model, given.photos or carried(), given.to)
-    except CaptionerError as error:
-        print(f"photos.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(
-            f"photos.py: cannot read or write {error.filename or ''}: {error.strerror or error}",
-            file=sys.stderr,
-        )
-        return 2
-    print(f"look at {place}")
-    return 0
+        print(f"look at {place}")
+
+    return run_program("photos.py", work)
 
 
 if __name__ == "__main__":

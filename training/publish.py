@@ -12,7 +12,6 @@ model confuses (`training/biases.py`), and ends with the notes.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,12 +23,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 import captioner
-from captioner import benchmark, bundle
+from captioner import atomic, benchmark, bundle, metadata
+from captioner.cli.parser import Parser
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError, DataError, ModelError, SpecError
+from captioner.errors import BundleError, ModelError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.registry import parse_spec, table_specs_only
+from captioner.signals import run_program
+from training.run_folder import finite, read_config
 
 _FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _BUNDLE = "weights, run by Keras"
@@ -72,7 +74,7 @@ def moved(run: Path, encoder: Any) -> str | None:
     from captioner import images
     from captioner.models.encoders import build_encoder, without_weights
 
-    spec = json.loads((run / "run.json").read_text(encoding="utf-8"))["model"]["encoder"]
+    spec = read_config(run, "model.encoder")["model"]["encoder"]
     if without_weights(spec) == parse_spec(spec):
         return None
     try:
@@ -194,8 +196,7 @@ def card(
     notes: str,
 ) -> str:
     """Markdown for `card.md`: settings, figures, what `biases` counts, and the notes."""
-    config = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    about = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
+    config, about = read_config(run, "model.image_size"), metadata.load(folder / bundle.MANIFEST)
     parameters = about["parameters"]
     lines = [
         f"# {folder.name}",
@@ -216,7 +217,7 @@ def card(
         "",
     ]
     if (folder / bundle.CONFIDENCE).is_file():
-        noted = json.loads((folder / bundle.CONFIDENCE).read_text(encoding="utf-8"))
+        noted = metadata.load(folder / bundle.CONFIDENCE)
         lines += [
             "## How sure it is",
             "",
@@ -234,9 +235,7 @@ def card(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="publish.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="publish.py", description=__doc__)
     build.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     build.add_argument("folder", metavar="FOLDER", type=Path, help="the model folder to make")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
@@ -256,8 +255,7 @@ def publish(given: argparse.Namespace) -> None:
     from captioner.caption_files import read_text
     from training.biases import biases
     from training.biases import table as table_of_biases
-    from training.calibrate import main as calibrate
-    from training.checkpoint import write_text
+    from training.calibrate import run as calibrate
     from training.datasets import DATASETS
 
     if given.official:
@@ -266,33 +264,29 @@ def publish(given: argparse.Namespace) -> None:
     dataset = DATASETS.build(given.dataset)
     dataset.examples(given.split)
     trained = make(given.run, given.folder)
-    if given.ratings and calibrate(
-        [str(given.folder), given.dataset, "--ratings", str(given.ratings), "--strategy", given.strategy]
-    ):
-        raise DataError(f"{given.folder} could not be calibrated, see above")
+    if given.ratings:
+        calibrate(
+            [str(given.folder), given.dataset, f"--ratings={given.ratings}", f"--strategy={given.strategy}"]
+        )
     export(given.run, given.folder, given.strategy)
     measured, said = measure(given.folder, dataset, given.split, given.strategy, given.official)
-    write_text(given.folder / bundle.METRICS, json.dumps({given.split: measured}, indent=2) + "\n")
+    atomic.write_json(given.folder / bundle.METRICS, finite({given.split: measured}))
     people = {example.id: example.captions for example in dataset.examples(given.split)}
     learnt = [c for e in dataset.examples("train") for c in e.captions] if "train" in dataset.splits else None
     confused = table_of_biases(*biases(said, people, learnt))
     text = card(given.run, given.folder, measured, given.split, given.strategy, trained, confused, notes)
-    write_text(given.folder / bundle.CARD, text)
+    atomic.write_text(given.folder / bundle.CARD, text)
     size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file())
     print(f"{given.folder}: {size / 1e6:.1f} MB in all")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    try:
-        publish(parser().parse_args(arguments))
-    except CaptionerError as error:
-        print(f"publish.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\npublish.py: stopped; delete the folder to begin again", file=sys.stderr)
-        return 130
-    return 0
+    return run_program(
+        "publish.py",
+        lambda: publish(parser().parse_args(arguments)),
+        "stopped; delete the folder and run the same command again",
+    )
 
 
 if __name__ == "__main__":

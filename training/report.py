@@ -9,24 +9,25 @@ it. Training itself writes `report.html` into the run's folder after every scori
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.bundle import version
+from captioner.cli.parser import Parser
 from captioner.errors import CaptionerError, DataError
 from captioner.registry import parse_spec, table_specs_only
 from captioner.reports import charts, page
 from captioner.reports.pictures import Pictures, Shown
+from captioner.signals import run_program
 from training.datasets import DATASETS
 from training.gradients import curves_of
+from training.run_folder import CONFIG, METRICS, read_config, read_metrics
 
 KIND = "captioner training"
 # What tells runs apart at first sight; the other settings are folded away.
@@ -111,19 +112,16 @@ def figures(runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _config(run: Path) -> dict[str, Any]:
-    return _read(run / "run.json")
+    return _read(run, CONFIG, read_config)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(run: Path, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError):
+        return read(run)
+    except DataError as error:
         raise DataError(
-            f"expected the folder of a run, whose {path.name} can be read, got {path.parent}"
+            f"expected the folder of a run, whose {name} can be read, got {run}: {error}"
         ) from None
-    return found
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -163,8 +161,7 @@ def _number(text: str | None) -> float | None:
 
 def _metrics(run: Path) -> dict[str, Any]:
     """What a finished run scored; empty before."""
-    path = run / "metrics.json"
-    return _read(path) if path.is_file() else {}
+    return _read(run, METRICS, read_metrics) if (run / METRICS).is_file() else {}
 
 
 def _tests(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -274,7 +271,7 @@ def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     first = (__doc__ or "").split("\n")[0]
-    parser = argparse.ArgumentParser(prog="report.py", description=first)
+    parser = Parser(prog="report.py", description=first)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that train.py has written")
     parser.add_argument(
         "--out",
@@ -283,13 +280,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="the page, ending in .html (default: report.html of a single run)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is there")
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         print(f"report: {write(given.runs, given.out, given.overwrite)}")
-    except CaptionerError as error:
-        print(f"report.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_program("report.py", work)
 
 
 if __name__ == "__main__":

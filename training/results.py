@@ -10,7 +10,6 @@ others stay, as the folders of their runs may be gone. `--keep` puts aside what 
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -20,11 +19,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioner.errors import CaptionerError, DataError
+from captioner import atomic
+from captioner.cli.parser import Parser
+from captioner.errors import DataError
 from captioner.registry import parse_spec
-from training.checkpoint import write_text
+from captioner.signals import run_program
 from training.config import as_dict
 from training.recipes import RECIPES
+from training.run_folder import read_config, read_metrics
 
 _COLUMNS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _OPEN, _CLOSE = "<!-- results -->", "<!-- /results -->"
@@ -40,14 +42,15 @@ def read(run: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     Raises:
         DataError: if the folder holds no finished run.
     """
+    wrong = f"expected {run} to hold a finished run (run.json, metrics.json), it does not"
     try:
-        config = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        return config, metrics, metrics[config["evaluation"]["tests"][0]]
-    except (OSError, ValueError, KeyError, IndexError):
-        raise DataError(
-            f"expected {run} to hold a finished run (run.json, metrics.json), it does not"
-        ) from None
+        config, metrics = read_config(run, "name", "model.decoder", "evaluation.tests"), read_metrics(run)
+    except DataError as error:
+        raise DataError(f"{wrong}: {error}") from None
+    tests = config["evaluation"]["tests"]
+    if not tests or not isinstance(metrics.get(tests[0]), dict):
+        raise DataError(f"{wrong}: no figures of its test split")
+    return config, metrics, metrics[tests[0]]
 
 
 def command(config: dict[str, Any]) -> str:
@@ -89,8 +92,10 @@ def row(runs: Sequence[Path]) -> str:
     for name in _COLUMNS:
         values = [figures.get(f"official {name}", figures.get(name)) for _, _, figures in found]
         cells.append(_mean(values))
-    cells.append(f"{statistics.mean(figures['unique captions'] for _, _, figures in found):.0f} %")
-    cells.append(f"{statistics.mean(metrics['seconds'] for _, metrics, _ in found) / 60:.0f}")
+    unique: list[Any] = [figures.get("unique captions") for _, _, figures in found]
+    cells.append("-" if None in unique else f"{statistics.mean(unique):.0f} %")
+    seconds: list[Any] = [metrics.get("seconds") for _, metrics, _ in found]
+    cells.append("-" if None in seconds else f"{statistics.mean(seconds) / 60:.0f}")
     known = [metrics["memory"] for _, metrics, _ in found if metrics.get("memory")]
     cells.append(f"{max(known) / 1000:.1f}" if len(known) == len(runs) else "-")
     cells.append(f"`{command(config)}`")
@@ -138,13 +143,18 @@ def write(file: Path, text: str) -> None:
         DataError: if the file or its markers are missing, or the table there has other columns.
     """
     try:
-        before, opened, rest = file.read_text(encoding="utf-8").partition(_OPEN)
+        with file.open(encoding="utf-8", newline="") as handle:  # line ends stay as they are
+            before, opened, rest = handle.read().partition(_OPEN)
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError:
+        raise DataError(f"expected {file} to be UTF-8 text") from None
     old, closed, after = rest.partition(_CLOSE)
     if not opened or not closed:
         raise DataError(f"expected the lines {_OPEN} and {_CLOSE} in {file}, found neither or one")
-    file.write_text(f"{before}{_OPEN}\n{merged(old, text)}\n{_CLOSE}{after}", encoding="utf-8")
+    line = "\r\n" if "\r\n" in before else "\n"
+    lines = [_OPEN, *merged(old, text).splitlines(), _CLOSE]
+    atomic.write_text(file, f"{before}{line.join(lines)}{after}")
 
 
 def keep(run: Path, folder: Path) -> None:
@@ -166,6 +176,8 @@ def keep(run: Path, folder: Path) -> None:
         history = (run / "history.csv").read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot read {error.filename}: {error.strerror}") from None
+    except ValueError:
+        raise DataError(f"expected {run / 'history.csv'} to be UTF-8 text") from None
     texts = {
         "run.json": json.dumps(config, indent=2) + "\n",
         "metrics.json": json.dumps(metrics, indent=2) + "\n",
@@ -177,33 +189,29 @@ def keep(run: Path, folder: Path) -> None:
             raise DataError(
                 f"expected {place} to be free or this run, found another one; move it or rename {run}"
             )
-    place.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_text(place / name, text)
+        atomic.write_text(place / name, text)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="results.py", description="Table of measured models, from their runs."
-    )
+    parser = Parser(prog="results.py", description="Table of measured models, from their runs.")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     parser.add_argument("--write", type=Path, metavar="FILE", help="bring the table in this file up to date")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="also copy settings and figures of the runs here"
     )
-    given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
         text = table(given.runs)
         for run in given.runs if given.keep else []:
             keep(run, given.keep)
         if given.write:
             write(given.write, text)
-    except CaptionerError as error:
-        print(f"results.py: {error}", file=sys.stderr)
-        return error.exit_code
-    print(text)
-    return 0
+        print(text)
+
+    return run_program("results.py", work)
 
 
 if __name__ == "__main__":

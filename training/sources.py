@@ -20,7 +20,7 @@ from training.datasets import DATASETS, Example
 from training.datasets.bad_rows import BadRows
 from training.datasets.otherwise import Mirrored, Viewed
 from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
-from training.features import Features, Joined, encode_split
+from training.features import Features, Joined, align, encode_split
 from training.pipeline import Visit, visits
 
 
@@ -122,9 +122,13 @@ class Source:
         self._encoder = model.encoder
         for split in {"train": 0, "validation": 0, **dict.fromkeys(self.run.evaluation.tests)}:
             self._open(split)
-        self._views = [
-            self._encoded(Viewed(self.dataset, view), "train") for view in range(1, self.run.data.views + 1)
-        ]
+        if self.run.data.views:
+            views = [Viewed(self.dataset, view) for view in range(1, self.run.data.views + 1)]
+            seen = [self._open("train"), *(self._encoded(view, "train") for view in views)]
+            # The same image in all of them under one number.
+            self._splits["train"], *self._views = align(
+                seen, "train", self.run.data.features, self.run.data.max_bad
+            )
         self.visits: list[Visit] = visits(
             self.examples("train"),
             self.tokenizer,

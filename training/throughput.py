@@ -14,7 +14,6 @@ and large products take turns, so that whatever else the machine does slows both
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import statistics
@@ -29,10 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from captioner import checks
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
-from captioner.errors import CaptionerError, SpecError
+from captioner.errors import SpecError
+from captioner.signals import run_program
 from training.config import Run, SelfCritical, with_changes
 from training.recipes import RECIPES
+from training.run_folder import finite
 
 WORDS, IMAGES = 2538, 6000
 PRODUCT = 2048
@@ -230,17 +233,17 @@ def product_rates(size: int, tries: int = 6) -> tuple[float, float]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    build = argparse.ArgumentParser(prog="throughput.py", description=(__doc__ or "").split("\n")[0])
+    build = Parser(prog="throughput.py", description=(__doc__ or "").split("\n")[0])
     build.add_argument("names", nargs="+", metavar="NAME", help="a recipe, or the spec of a decoder")
     build.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
                        help="change one key of the recipe, as for train.py")  # fmt: skip
     build.add_argument("--rounds", type=int, default=8, help="steps measured (default 8)")
     build.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    given = build.parse_args(arguments)
-    real = any(change.partition("=")[0].strip() == "data.source" for change in given.changes)
-    try:
-        if given.rounds < 1:
-            raise SpecError(f"expected --rounds of 1 or more, got {given.rounds}")
+
+    def work() -> None:
+        given = build.parse_args(arguments)
+        real = any(change.partition("=")[0].strip() == "data.source" for change in given.changes)
+        checks.integer(given.rounds, "--rounds", 1)
         import_tensorflow("measuring throughput")
         found = []
         for name in given.names:
@@ -248,11 +251,9 @@ def main(arguments: list[str] | None = None) -> int:
             run = RECIPES.build(name) if recipe else RECIPES.build("flickr8k_lstm")
             changes = given.changes if recipe else [*given.changes, f"model.decoder={name}"]
             found.append(measure(with_changes(run, changes), real, given.rounds) | {"name": name})
-    except CaptionerError as error:
-        print(f"throughput.py: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(found, indent=2) if given.json else table(found))
-    return 0
+        print(json.dumps(finite(found), indent=2, allow_nan=False) if given.json else table(found))
+
+    return run_program("throughput.py", work)
 
 
 def is_recipe(name: str) -> bool:

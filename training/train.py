@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError, SpecError
+from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.registry import parse_spec
-from training.config import Run, as_dict, keys, with_changes
+from captioner.signals import run_program
+from training import lock
+from training.config import Run, keys, with_changes
 from training.recipes import RECIPES
+from training.run_folder import CONFIG, read_config, settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,12 +29,11 @@ def parser() -> argparse.ArgumentParser:
     recipes = "\n".join(f"  {name:24} {line}" for name, line in RECIPES.describe().items())
     first = RECIPES.build(RECIPES.names()[0])
     settable = "\n".join(f"  {key}" for key in keys(first))
-    build = argparse.ArgumentParser(
+    build = Parser(
         prog="train.py",
         description="Trains a captioning model and writes it, its figures and its history into a folder.\n"
         "Run the same command again to go on after Ctrl-C or a crash.",
         epilog=f"recipes:\n{recipes}\n\nkeys of --set (see training/config.py):\n{settable}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     build.add_argument("recipe", help="one of the recipes below, or package.module:function")
     build.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
@@ -48,14 +51,14 @@ def open_run(out: Path, run: Run, overwrite: bool) -> bool:
     """
     if out.exists() and not out.is_dir():
         raise BundleError(f"expected {out} to be a folder, it is a file; give another --out")
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or all(path.name == lock.NAME for path in out.iterdir()):
         return False
     found = _config(out)
     if found is None:
         raise BundleError(f"expected {out} to be empty or one of our runs, it is neither; give another --out")
     if overwrite:
         return False
-    if found != json.loads(json.dumps(as_dict(run))):
+    if found != settings(run):
         raise BundleError(
             f"{out} holds a run with other settings (see {out / 'run.json'}); give another --out, or --overwrite "
             "to delete it"
@@ -70,11 +73,9 @@ def open_run(out: Path, run: Run, overwrite: bool) -> bool:
 def _config(out: Path) -> dict | None:
     """What a folder's run.json says, or None where there is none of ours."""
     try:
-        found = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_config(out, *(each.name for each in fields(Run)))
+    except DataError:
         return None
-    ours = isinstance(found, dict) and {each.name for each in fields(Run)} <= set(found)
-    return found if ours else None
 
 
 def build(run: Run, out: Path, resume: bool) -> Any:
@@ -141,10 +142,21 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
     generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)
     if not resume and _config(out) is not None:
-        shutil.rmtree(out)
+        _clear(out)
     write_run(out, run)
     source.prepare(model)
     return Trainer(run, out, source, model)
+
+
+def _clear(out: Path) -> None:
+    """Deletes a run, all but its `run.json`, which is replaced later: half deleted, it is still known as a run."""
+    for path in out.iterdir():
+        if path.name in (CONFIG, lock.NAME):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _begin_with(model: Any, start: str) -> None:
@@ -177,9 +189,41 @@ def train(run: Run, out: Path, resume: bool) -> dict:
         print(f"going on at epoch {state['epoch'] + 1}, step {state['step']}", flush=True)
     try:
         return trainer.fit()
-    except KeyboardInterrupt:
-        trainer.save()
+    except (KeyboardInterrupt, BrokenPipeError) as stop:
+        # Asked twice in the middle of a step, it is half done: then the last checkpoint counts.
+        if not getattr(stop, "at_once", False):
+            trainer.save()
         raise
+
+
+def train_into(run: Run, out: Path, overwrite: bool = False) -> dict:
+    """Trains into a folder, or goes on there; no other training can write to it meanwhile.
+
+    Args:
+        run: Run.
+        out: path of the run's folder.
+        overwrite: bool, default False. Delete a run that is there and start over.
+
+    Returns:
+        The figures of `metrics.json`.
+
+    Raises:
+        BundleError: see `open_run`.
+        DataError: if another training is writing to the folder.
+    """
+    open_run(out, run, overwrite)  # refuses before anything is touched
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {out}: {error.strerror or error}") from None
+    try:
+        with lock.alone(out, "another training", "give another --out"):
+            return train(run, out, open_run(out, run, overwrite))
+    finally:
+        with suppress(OSError):  # a run that could not start leaves no folder
+            for folder in made:
+                folder.rmdir()
 
 
 def _about(trainer: Any) -> str:
@@ -195,31 +239,23 @@ def _about(trainer: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
+    return run_program(
+        "train.py", lambda: _main(arguments), "stopped; run the same command again to go on from here"
+    )
+
+
+def _main(arguments: list[str] | None) -> None:
     given = parser().parse_args(arguments)
-    try:
-        recipe = RECIPES.build(given.recipe)
-        if not isinstance(recipe, Run):
-            raise SpecError(
-                f"expected a recipe that returns a Run, {given.recipe} gives {type(recipe).__name__}"
-            )
-        run = with_changes(recipe, given.changes)
-        out = Path(given.out or Path("runs") / run.name)
-        metrics = train(run, out, open_run(out, run, given.overwrite))
-    except CaptionerError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"train.py: cannot read or write{where}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ntrain.py: stopped; run the same command again to go on from here", file=sys.stderr)
-        return 130
+    recipe = RECIPES.build(given.recipe)
+    if not isinstance(recipe, Run):
+        raise SpecError(f"expected a recipe that returns a Run, {given.recipe} gives {type(recipe).__name__}")
+    run = with_changes(recipe, given.changes)
+    out = Path(given.out or Path("runs") / run.name)
+    metrics = train_into(run, out, given.overwrite)
     for split in run.evaluation.tests:
         figures = ", ".join(f"{name} {value:.1f}" for name, value in metrics[split].items())
         print(f"{split}: {figures}")
     print(f"model: {out / 'model'}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections import deque
@@ -15,10 +14,11 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from captioner import api
+from captioner import api, atomic
 from captioner.benchmark import peak_memory
 from captioner.errors import DataError
 from captioner.models import CaptionModel
+from captioner.signals import defer_signals
 from training import checkpoint
 from training.calibration import set_aside
 from training.card import card
@@ -27,6 +27,7 @@ from training.gradients import record
 from training.journal import Journal
 from training.phases import phases
 from training.pipeline import Batch
+from training.run_folder import finite
 from training.scoring import Captioning, score
 from training.sources import Source
 
@@ -87,17 +88,25 @@ class Trainer:
         if found is None:
             return False
         arrays, state = found
+        if not checkpoint.fits(state, self.state):
+            raise DataError(
+                f"the checkpoint {self.out / 'checkpoint.npz'} is damaged (its state is none of ours); delete it to "
+                "start over"
+            )
         if state.get("data", self._data) != self._data:
             raise DataError(
                 f"expected the training captions that {self.out} began with, found others; use another --out"
             )
+        another = DataError(
+            f"expected a checkpoint of this model in {self.out}, got one of another; use another --out"
+        )
+        if state.get("phase", 0) >= len(self.phases):
+            raise another
         self.phase = self.phases[state.get("phase", 0)]
         self.phase.compile(self.model)
         variables = self._variables()
         if [a.shape for a in arrays.values()] != [tuple(v.shape) for v in variables]:
-            raise DataError(
-                f"expected a checkpoint of this model in {self.out}, got one of another; use another --out"
-            )
+            raise another
         for variable, value in zip(variables, arrays.values(), strict=True):
             variable.assign(value)
         self.state |= {**state, "best": -math.inf if state["best"] is None else state["best"]}
@@ -111,12 +120,12 @@ class Trainer:
             return
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
         swap.set_model(self.model)
-        with checkpoint.held():
+        with defer_signals():
             swap.on_test_begin()
         try:
             yield
         finally:
-            with checkpoint.held():
+            with defer_signals():
                 swap.on_test_end()
 
     # Training.
@@ -162,7 +171,7 @@ class Trainer:
             batches = phase.batches.epoch(epoch, self.source.training, self.source.key, skip=first)
             for batch in batches:
                 # A step is done and counted, or neither.
-                with checkpoint.held():
+                with defer_signals():
                     self._step(batch)
                 now = time.monotonic()
                 state["seconds"] = seconds + now - began
@@ -274,7 +283,7 @@ class Trainer:
             metrics[split] = figures | ({} if extra is None else {"exact match": extra})
             self.journal.predictions(split, captions, self.source.examples(split))
         text = card(self.run, self.model, metrics)
-        checkpoint.write_text(self.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        atomic.write_json(self.out / "metrics.json", finite(metrics))
         self.journal.report()
         set_aside(self.source.examples("train"), self.model.image_size, self.out)
         # Last, as its being there says that the run is finished.
@@ -290,4 +299,4 @@ def _clock(seconds: float) -> str:
 
 def write_run(out: Path, run: Run) -> None:
     """Writes the configuration beside what it makes."""
-    checkpoint.write_text(out / "run.json", json.dumps(as_dict(run), indent=2) + "\n")
+    atomic.write_json(out / "run.json", as_dict(run))

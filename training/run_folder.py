@@ -1,0 +1,110 @@
+"""What the folder of a run holds, read strictly: files that anybody may have written, or half written."""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+from captioner import metadata
+from captioner.errors import DataError
+from training.config import Run, as_dict
+
+CONFIG, METRICS = "run.json", "metrics.json"
+
+
+def read_config(run: Path, *needed: str) -> dict[str, Any]:
+    """The settings of a run, as its `run.json` says; texts in them are a stranger's, see `table_specs_only`.
+
+    Args:
+        run: Path of the run's folder.
+        *needed: names such as "model.encoder", default none. Settings that must be there.
+
+    Returns:
+        dict, such as `training.config.as_dict` makes. Other versions know more settings or fewer, but what is there is
+        of the type that this version has.
+
+    Raises:
+        DataError: if the file is missing or none of ours.
+    """
+    config = metadata.load(run / CONFIG, DataError)
+    wrong = _misfit(config, Run, "")
+    for name in () if wrong else needed:
+        part: Any = config
+        for key in name.split("."):
+            part = part.get(key) if isinstance(part, dict) else None
+        if part is None:
+            wrong = f"it lacks {name}"
+    if wrong:
+        raise DataError(f"expected the settings of a run in {run / CONFIG}, {wrong}")
+    return config
+
+
+def _misfit(part: dict[str, Any], kind: Any, prefix: str) -> str | None:
+    """What is wrong with one part of a config, or None."""
+    for name, wanted in typing.get_type_hints(kind).items():
+        if name not in part:
+            continue
+        value = part[name]
+        if is_dataclass(wanted):
+            good = isinstance(value, dict)
+        elif wanted is float:
+            good = isinstance(value, int | float) and not isinstance(value, bool)
+        elif wanted in (str, bool, int):
+            good = type(value) is wanted
+        else:  # names of splits
+            good = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        if not good:
+            return f"{prefix}{name} is {_short(value)}"
+        wrong = _misfit(value, wanted, f"{prefix}{name}.") if is_dataclass(wanted) else None
+        if wrong:
+            return wrong
+    return None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """What a finished run scored, as its `metrics.json` says.
+
+    Args:
+        run: Path of the run's folder.
+
+    Returns:
+        dict of split to dict of figure to number, or None for a figure that was none; and of "epoch", "seconds" and
+        "memory" to a number.
+
+    Raises:
+        DataError: if the file is missing or holds anything else.
+    """
+    metrics = metadata.load(run / METRICS, DataError)
+    for name, value in metrics.items():
+        numbers = value.values() if isinstance(value, dict) else [value]
+        if not all(each is None or type(each) in (int, float) for each in numbers):
+            raise DataError(f"expected figures in {run / METRICS}, {name} is {_short(value)}")
+    return metrics
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """A run's settings as they come back from `run.json`, to compare them with."""
+    return json.loads(json.dumps(as_dict(run)))
+
+
+def finite(value: Any) -> Any:
+    """Plain JSON with null for figures that are no number: JSON has no NaN.
+
+    Example:
+        >>> finite({"test": {"CIDEr-D": float("nan"), "BLEU-4": 1.0}})
+        {'test': {'CIDEr-D': None, 'BLEU-4': 1.0}}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
