@@ -84,7 +84,7 @@ def serve(given: argparse.Namespace) -> int:
     metrics = parts["Metrics"](gate, lambda: _available(models()) if state else {})
     size = int(given.max_body * (1 << 20))
     limits = parts["Limits"](size, given.client_timeout, given.run_timeout)
-    app = parts["RestApp"](models, gate, metrics, limits)
+    app = parts["RestApp"](models, gate, metrics, limits, given.allow_origin)
     # Ports first: loading takes long, and would be for nothing.
     http = parts["HttpServer"](app, metrics, limits, given.host, given.rest_port)
     host = f"[{given.host}]" if ":" in given.host else given.host

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import NoReturn
 
 ABOUT = """\
@@ -49,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     add("--also", action="append", default=[], metavar="MODEL",
         help="offers another model on the web page: a model folder, a .tflite file or the address of a server; "
         "may be given several times")  # fmt: skip
+    add("--allow-origin", type=_origin, action="append", default=[], metavar="ORIGIN",
+        help="lets web pages of another origin, such as https://example.org, read answers under /v1/ (CORS), or those "
+        "of all: '*'; may be given several times (default: none may)")  # fmt: skip
     add(
         "--poll",
         type=_positive,
@@ -106,6 +110,14 @@ def _positive(text: str) -> float:
 
 def _versions(text: str) -> int | None:
     return None if text == "all" else _count(text)
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"https?://[^\s/?#@,]+", text):
+        raise argparse.ArgumentTypeError(
+            f"expects an origin such as https://example.org, or '*', got {text!r}"
+        )
+    return text.lower()
 
 
 def _label(text: str) -> tuple[str, int]:
