@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from captioner.errors import DataError, SpecError
+from captioner import checks
+from captioner.errors import DataError
 from captioner.metrics.endings import FUNCTION_WORDS
 from captioner.types import Caption
 
 LONGEST = 125  # characters; what many screen readers read in one go
+SHORTEST = 20  # a bound below it leaves no sentence
 THRESHOLD = 0.5
 _HEDGE = "Perhaps: "
 # A screen reader has already said that there is a picture.
@@ -48,7 +50,7 @@ class AltText:
     """An alternative text.
 
     Attributes:
-        text: str. A sentence, hedged where it is flagged; `str()` gives it too.
+        text: str. A sentence, hedged where it is flagged unless that was not wanted; `str()` gives it too.
         confidence: float or None. The chance, from 0 to 1, that a person would accept the caption; None where the
             model was never calibrated.
         flagged: bool. Whether the confidence is known and too low to state the caption as a fact.
@@ -67,6 +69,7 @@ def alt_text(
     max_length: int = LONGEST,
     confidence: float | None = None,
     threshold: float = THRESHOLD,
+    hedge: bool = True,
 ) -> AltText:
     """Makes an alternative text of a caption: no "a picture of", a capital, a full stop, not too long.
 
@@ -79,6 +82,8 @@ def alt_text(
         confidence: float, default None. The chance that a person would accept the caption; see
             `Captioner.confidence`.
         threshold: float, default 0.5. A confidence below it is too low: the text then begins with "Perhaps: ".
+        hedge: bool, default True. False for a table or a page that shows `AltText.flagged` in a place of its own: the
+            text is then the sentence alone, whatever the confidence.
 
     Returns:
         `AltText`.
@@ -91,21 +96,21 @@ def alt_text(
         >>> said = Caption("a photo of a dog that runs", words=tuple("a photo of a dog that runs".split()))
         >>> alt_text(said).text, alt_text(said, confidence=0.2).text
         ('A dog that runs.', 'Perhaps: A dog that runs.')
+        >>> alt_text(said, confidence=0.2, hedge=False)
+        AltText(text='A dog that runs.', confidence=0.2, flagged=True)
         >>> alt_text(Caption("a dog runs through the snow near a tree"), max_length=24).text
         'A dog runs.'
     """
-    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 20:
-        raise SpecError(f"max_length expects a whole number of at least 20 characters, got {max_length!r}")
-    if not 0 <= threshold <= 1:
-        raise SpecError(f"threshold expects a number from 0 to 1, got {threshold!r}")
+    checks.integer(max_length, "max_length", SHORTEST, unit="characters")
+    checks.number(threshold, "threshold", 0, 1)
     if not caption.ok or not caption.text.strip():
         raise DataError(f"expected a caption to make a text of, got none: {caption.error or 'it is empty'}")
     flagged = confidence is not None and confidence < threshold
-    hedge = _HEDGE if flagged else ""
-    room = max_length - len(hedge)
+    opening = _HEDGE if flagged and hedge else ""
+    room = max_length - len(opening)
     sentences = [_sentence(each.text) for each in (caption, *caption.alternatives) if each.text.strip()]
     fitting = next((s for s in sentences if len(s) <= room), None) or _cut(sentences[0], room)
-    return AltText(hedge + fitting, confidence, flagged)
+    return AltText(opening + fitting, confidence, flagged)
 
 
 def _sentence(text: str) -> str:

@@ -69,6 +69,12 @@ def test_what_is_not_sure_is_flagged():
     assert known.flagged and str(known) == "Perhaps: A dog runs." and known.confidence == 0.49
     assert not alt_text(caption, confidence=0.5).flagged
     assert not alt_text(caption, confidence=0.49, threshold=0.4).flagged
+    # Where doubt is shown beside the text, the text is the sentence alone, and has all the room.
+    beside = alt_text(caption, confidence=0.49, hedge=False)
+    assert beside.flagged and beside.text == "A dog runs." and beside.confidence == 0.49
+    long = Caption("two dogs run fast today")
+    assert alt_text(long, 24, 0.1, hedge=False).text == "Two dogs run fast today."
+    assert len(alt_text(long, 24, 0.1).text) <= 24
     unknown = alt_text(caption)
     assert unknown.confidence is None and not unknown.flagged
 

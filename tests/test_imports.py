@@ -11,7 +11,14 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (ROOT / folder).rglob("*.py"))
 
 # Lowest first. A module is known by the longest name here that its own starts with.
-GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
+GROUND = {
+    "captioner.types",
+    "captioner.errors",
+    "captioner.registry",
+    "captioner.checks",
+    "captioner.atomic",
+    "captioner.signals",
+}
 WORDS = GROUND | {"captioner.text", "captioner.inputs"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
@@ -28,6 +35,7 @@ ALLOWED = {
     "captioner.registry": GROUND,
     "captioner.checks": GROUND,
     "captioner.atomic": GROUND,
+    "captioner.signals": GROUND,
     "captioner.text": WORDS,
     "captioner.inputs": WORDS,
     "captioner.bundle": DATA,

@@ -16,7 +16,7 @@ SIGNATURES = {
     "save": "model folder overwrite card metrics half_precision",
     "heatmap": "image caption",
     "export": "folder to strategy max_length into",
-    "alt_text": "caption max_length confidence threshold",
+    "alt_text": "caption max_length confidence threshold hedge",
     "evaluate": "predictions references official metrics training allow_empty",
     "report": "predictions references out against images names resamples overwrite metrics official",
     "Captioner": "engine",

@@ -1,0 +1,166 @@
+"""How programs end: Ctrl-C, SIGTERM and SIGHUP ask politely, errors are one line, and each has its exit code.
+
+SIGTERM is how `docker stop`, systemd, SLURM and a spot machine that is taken back ask; SIGHUP says that the terminal
+is gone. No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from captioner.errors import CaptionerError
+
+# SIGHUP is POSIX alone; SIGBREAK (Ctrl-Break, a console window that is closed) is Windows alone.
+_NUMBERS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+]
+# One request may come as several signals: systemd sends SIGHUP behind SIGTERM, a closed terminal sends SIGHUP twice.
+_ECHO_SECONDS = 1.0
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked the program to stop.
+
+    A `KeyboardInterrupt`, so that what is prepared for Ctrl-C is prepared for SIGTERM too.
+
+    Args:
+        number: int. The signal's.
+        at_once: bool, default False. See the attribute.
+
+    Attributes:
+        exit_code: int. What shells expect after this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+        at_once: bool. Asked a second time, in the middle of a block that `defer_signals` protects: what the block
+            changes in memory may be half done and must not be written.
+
+    Example:
+        >>> Stopped(signal.SIGTERM).exit_code
+        143
+    """
+
+    def __init__(self, number: int, at_once: bool = False):
+        super().__init__(f"signal {number}")
+        self.exit_code, self.at_once = 128 + number, at_once
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within the block Ctrl-C, SIGTERM and SIGHUP raise `Stopped` in the main thread, so that `finally` blocks run.
+
+    Signals that are ignored (`nohup`) stay ignored, and those that somebody else handles stay theirs; so blocks may
+    nest. Signals that follow within a second are part of the same request. In other threads the block changes nothing,
+    as only the main thread hears of signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = -_ECHO_SECONDS
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal asked
+        now = time.monotonic()
+        if now - asked >= _ECHO_SECONDS:
+            asked = now
+            raise Stopped(number)
+
+    untouched = (signal.SIG_DFL, signal.default_int_handler)
+    before = {n: signal.getsignal(n) for n in _NUMBERS if signal.getsignal(n) in untouched}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def defer_signals() -> Iterator[None]:
+    """Makes signals that would raise wait until the block is done, so that it is done wholly or not at all.
+
+    Asked a second time, more than a second after the first, it stops at once, with `Stopped.at_once` set. Blocks may
+    nest: a signal waits for the outermost. In other threads the block changes nothing, as nothing interrupts those.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Callable[..., Any]] = {}
+    for number in _NUMBERS:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            before[number] = handler
+    came: list[tuple[int, float]] = []
+    waiting = True
+
+    def wait(number: int, frame: Any) -> None:
+        if not waiting:  # one came while handlers were being put back
+            before[number](number, frame)
+        elif came and time.monotonic() - came[0][1] >= _ECHO_SECONDS:
+            raise Stopped(number, at_once=True)
+        else:
+            came.append((number, time.monotonic()))
+
+    try:
+        for number in before:
+            signal.signal(number, wait)
+        yield
+    except KeyboardInterrupt:  # at once: the first request is answered too
+        came.clear()
+        raise
+    finally:
+        waiting = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            before[came[0][0]](came[0][0], None)
+
+
+def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopped") -> int:
+    """Runs the whole of a program; what ends it is told in one line on standard error, and never as a traceback.
+
+    Args:
+        name: str. What the line begins with, such as "train.py".
+        work: function without arguments that returns the exit code, or None for 0.
+        stopped: str, default "stopped". What the line says when the program is asked to stop, such as how to go on.
+
+    Returns:
+        int, the exit code: what `work` returned; `CaptionerError.exit_code` after an error, 2 if a file could not be
+        read or written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 0 when the reader of the output
+        (`head`, `less`) has had enough.
+
+    Example:
+        >>> run_program("example", lambda: None)
+        0
+    """
+    try:
+        with stoppable():
+            code = work()
+            sys.stdout.flush()
+            return code or 0
+    except CaptionerError as error:
+        _tell(f"{name}: {' '.join(str(error).split())}")
+        return error.exit_code
+    except KeyboardInterrupt as stop:
+        # The terminal shows ^C, or half a progress bar, on the line so far.
+        _tell(f"{chr(10) if sys.stderr.isatty() else ''}{name}: {stopped}")
+        return getattr(stop, "exit_code", 130)
+    except BrokenPipeError:
+        # Python's own flush at the exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        _tell(f"{name}: cannot read or write{where}: {error.strerror or error}")
+        return 2
+
+
+def _tell(line: str) -> None:
+    """Prints a line on standard error; where nobody listens any more (a closed terminal) there is nobody to tell."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
