@@ -11,8 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
+from captioner import checks
 from captioner.cli.caption import pictures
-from captioner.errors import CaptionerError
+from captioner.signals import run_program
 from captioner.types import Caption
 
 ABOUT = """\
@@ -91,11 +92,13 @@ def run(given: argparse.Namespace) -> list[Agreement]:
     Raises:
         CaptionerError: if a model cannot be opened or there is no picture.
     """
-    paths = [path for each in given.pictures for path in pictures(each)]
-    paths = paths[: given.limit] if given.limit else paths
+    if given.limit is not None:
+        checks.integer(given.limit, "--limit", 1)
+    paths = [path for each in given.pictures for path in pictures(each)][: given.limit]
     captions = []
     for source in (given.model, *given.others):
-        captions.append(list(captioner.load(source).caption_many(paths)))
+        with captioner.load(source) as model:
+            captions.append(list(model.caption_many(paths)))
         print(f"agreement.py: {source}: {len(paths)} pictures", file=sys.stderr, flush=True)
     return [
         compare(source, paths, captions[0], each)
@@ -118,15 +121,17 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = parser().parse_args(arguments)
-    try:
-        found = run(given)
-    except CaptionerError as error:
-        print(f"agreement.py: {error}", file=sys.stderr)
-        return error.exit_code
+    return run_program("agreement.py", lambda: show(given.model, run(given)))
+
+
+def show(model: str, found: Sequence[Agreement]) -> int:
+    """Prints what was found; returns 1 if any caption differs."""
     print(table(found))
     for each in found:
         for path, one, other in each.differing[:10]:
-            print(f"{path}\n  {given.model}: {one}\n  {each.source}: {other}")
+            print(f"{path}\n  {model}: {one}\n  {each.source}: {other}")
+        if len(each.differing) > 10:
+            print(f"and {len(each.differing) - 10} more of {each.source}")
     return int(any(each.differing for each in found))
 
 

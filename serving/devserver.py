@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner import bundle
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError, EngineError, MissingDependency, SpecError
+from captioner.errors import BundleError, EngineError, MissingDependency, SpecError
+from captioner.signals import run_program
 from serving import log
 from serving.options import parser
 from serving.status import ServingError
@@ -201,15 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = parser().parse_args(arguments)
     log.capture()
-    try:
-        return serve(given)
-    except CaptionerError as error:
-        print(f"devserver.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"devserver.py: cannot read or write{where}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    return run_program("devserver.py", lambda: serve(given))
 
 
 if __name__ == "__main__":
