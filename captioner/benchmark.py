@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle
+from captioner import bundle, checks
 from captioner.engines import versions
-from captioner.errors import CaptionerError, EngineError, SpecError
+from captioner.errors import CaptionerError, EngineError
 
 _PATIENCE = 1800.0  # seconds for one process
+WARM_UP = 4  # images captioned before latencies count
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,12 @@ def cost(
         >>> cost("runs/demo/model/model.tflite", ["demo/1.png"]).latency()  # doctest: +SKIP
         0.0042
     """
-    for name, value in (("rounds", rounds), ("starts", starts), ("threads", threads)):
-        if value is not None and value < 1:
-            raise SpecError(f"{name} expects a whole number of 1 or more, got {value}")
+    for name, value in (
+        ("rounds", rounds),
+        ("starts", starts),
+        ("threads", 1 if threads is None else threads),
+    ):
+        checks.integer(value, name, 1)
     asked = {"source": source, "pictures": list(pictures), "strategy": strategy, "rounds": rounds}
     runs = [_process({**asked, "threads": threads}, threads) for _ in range(starts)]
     return Cost(
@@ -156,15 +160,8 @@ def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     if (path / bundle.MANIFEST).is_file():
-        own = (
-            bundle.MANIFEST,
-            bundle.WEIGHTS,
-            bundle.VOCABULARY,
-            bundle.CARD,
-            bundle.METRICS,
-            bundle.CONFIDENCE,
-        )
-        return sum((path / name).stat().st_size for name in own if (path / name).is_file())
+        files = (bundle.MANIFEST, *bundle.FILES)
+        return sum((path / name).stat().st_size for name in files if (path / name).is_file())
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
@@ -193,7 +190,7 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
     with load(asked["source"], **({"threads": asked["threads"]} if lite else {})) as model:
         caption = model.caption(pictures[0], asked["strategy"])
         told = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}
-        for picture in pictures[:4]:
+        for picture in pictures[:WARM_UP]:
             model.caption(picture, asked["strategy"])
         latencies = []
         for turn in range(asked["rounds"]):

@@ -10,16 +10,37 @@
     └── MissingDependency     an optional package is not installed (also an ImportError)
 
 Every message is one line: what was expected, what came, what to do. Programs print it and exit with
-`CaptionerError.exit_code`; they never show a traceback for one of these.
+`CaptionerError.exit_code`; they never show a traceback for one of these. What to do may be called otherwise on the
+command line (`--overwrite`) than in Python (`overwrite=True`): such an error carries both, and
+`captioner.signals.run_program` prints the former.
 """
 
 from __future__ import annotations
 
 
 class CaptionerError(Exception):
-    """Base of every error that captioner raises on purpose."""
+    """Base of every error that captioner raises on purpose.
+
+    Args:
+        *args: the message, in words of Python.
+        command_line: str, default None, which is the same message. It in words of the command line.
+
+    Example:
+        >>> error = CaptionerError("pass overwrite=True", command_line="add --overwrite")
+        >>> str(error), error.command_line
+        ('pass overwrite=True', 'add --overwrite')
+    """
 
     exit_code = 2
+
+    def __init__(self, *args: object, command_line: str | None = None):
+        super().__init__(*args)
+        self._command_line = command_line
+
+    @property
+    def command_line(self) -> str:
+        """The message in words of the command line."""
+        return str(self) if self._command_line is None else self._command_line
 
 
 class ImageError(CaptionerError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner import inputs, pixels
+from captioner import atomic, inputs, pixels
 from captioner.errors import DataError, SpecError
 from captioner.types import Caption
 
@@ -106,21 +106,21 @@ class Heatmap:
         if path.suffix.lower() not in FORMATS:
             raise SpecError(f"expected a heatmap's file to end in {' or '.join(FORMATS)}, got {path}")
         if path.exists() and not overwrite:
-            raise DataError(f"{path} is there already: name another file, or pass overwrite=True")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            raise DataError(
+                f"{path} is there already: name another file, or pass overwrite=True",
+                command_line=f"{path} is there already: name another file, or add --overwrite",
+            )
+        with atomic.replacing(path, suffix=path.suffix.lower()) as aside:
             if path.suffix.lower() == ".png":
-                self.sheet().save(path)
+                self.sheet().save(aside)
             else:
                 first, *rest = [*self.panels(), self.overlay()]
                 size = (max(t.width for t in (first, *rest)), max(t.height for t in (first, *rest)))
                 frames = [_framed(tile, size) for tile in (first, *rest)]
                 frames[0].save(
-                    path, save_all=True, append_images=frames[1:], loop=0,
+                    aside, save_all=True, append_images=frames[1:], loop=0,
                     duration=[_FRAME] * len(rest) + [3 * _FRAME],
                 )  # fmt: skip
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}") from None
         return path
 
     def _panel(self, i: int) -> Any:

@@ -144,7 +144,7 @@ def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopp
             sys.stdout.flush()
             return code or 0
     except CaptionerError as error:
-        _tell(f"{name}: {' '.join(str(error).split())}")
+        _tell(f"{name}: {' '.join(error.command_line.split())}")
         return error.exit_code
     except KeyboardInterrupt as stop:
         # The terminal shows ^C, or half a progress bar, on the line so far.

@@ -222,8 +222,9 @@ def test_errors_name_the_picture(model, tmp_path, pictures):
 def test_wrong_calls_are_told_at_once(model):
     with pytest.raises(ImageError, match="use caption"):
         model.caption_many("dog.jpg")
-    with pytest.raises(EngineError, match="batch_size of 1 or more, got 0"):
-        model.caption_many(["dog.jpg"], batch_size=0)
+    for size in (0, -1, 1.5, True, "8"):
+        with pytest.raises(SpecError, match="batch_size expects a whole number of at least 1"):
+            model.caption_many(["dog.jpg"], batch_size=size)
     with pytest.raises(SpecError, match="did you mean 'beam'"):
         model.caption_many(["dog.jpg"], "baem")
     with pytest.raises(SpecError, match="width"):

@@ -81,7 +81,7 @@ def test_a_served_model_has_no_size_here(monkeypatch):
 
 @pytest.mark.parametrize("option", ["rounds", "starts", "threads"])
 def test_nothing_is_measured_less_than_once(lite, picture, option):
-    with pytest.raises(SpecError, match=f"{option} expects a whole number of 1 or more, got 0"):
+    with pytest.raises(SpecError, match=f"{option} expects a whole number of at least 1, got 0"):
         benchmark.cost(str(lite), [picture], **{option: 0})
 
 
@@ -100,7 +100,8 @@ def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
     head, row = said.out.splitlines()
     assert head.split() == ["size", "start", "held", "min", "median", "p95", "peak", "speed", "model"]
     assert row.endswith(f"1.0x  {lite}") and len(row.split()) == 9
-    assert said.err.count("\n") == 1 and "no TensorFlow Lite file" in said.err
+    assert said.err.count("\n") == 2 and "no TensorFlow Lite file" in said.err
+    assert said.err.endswith("captioner: 1 of 2 models measured, 1 failed\n")
 
 
 def test_as_json_and_with_nothing_to_measure(lite, picture, capsys):

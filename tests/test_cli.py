@@ -81,14 +81,18 @@ def test_json_is_one_object_a_line(fake, folder, capsys):
     }
     assert rows[0]["error"] is None and rows[0]["caption"] == " ".join(rows[0]["words"])
     assert rows[3]["caption"] == "" and rows[3]["error"].endswith("no such picture file")
-    assert err == f"captioner: {missing}: no such picture file\n"
+    assert err.splitlines() == [
+        f"captioner: {missing}: no such picture file",
+        "captioner: 3 of 4 images captioned, 1 failed",
+    ]
 
 
 def test_a_bad_picture_among_several_is_exit_code_1(fake, folder, capsys):
     assert main(["caption", str(folder / "notes.txt"), str(folder / "a.jpg")]) == 1
     out, err = capsys.readouterr()
     assert out.count("\n") == 1 and "a.jpg: a " in out
-    assert err.startswith("captioner: ") and "notes.txt" in err and err.count("\n") == 1
+    assert err.startswith("captioner: ") and "notes.txt" in err
+    assert err.endswith("\ncaptioner: 1 of 2 images captioned, 1 failed\n") and err.count("\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,10 @@ def test_a_bad_picture_among_several_is_exit_code_1(fake, folder, capsys):
         (["{empty}"], "no picture in the folder"),
         (["{empty}", "--strategy", "beam("], "no picture in the folder"),
         (["missing.jpg", "other.jpg", "--strategy", "beam("], "expected a spec"),
-        (["missing.jpg", "other.jpg", "--batch-size", "0"], "batch_size of 1 or more"),
+        (
+            ["missing.jpg", "other.jpg", "--batch-size", "0"],
+            "--batch-size expects a whole number of at least 1, got 0",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(fake, tmp_path, capsys, arguments, words):
@@ -133,7 +140,8 @@ def test_wrong_arguments_are_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "usage: captioner" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "usage: captioner" in err and err.startswith("captioner: ") and err.count("\n") == 1
 
 
 def test_help_names_what_the_tables_hold(capsys):
@@ -163,7 +171,7 @@ def test_progress_counts_on_a_terminal_and_cleans_up(monkeypatch):
         progress.step()
     progress.clear()
     said = stream.getvalue()
-    assert "10/20 pictures, 1.0 a second, 10 s left" in said
+    assert "10/20 images, 1.0 a second, 10 s left" in said
     assert said.endswith("\r\x1b[K")
     few = Terminal()
     Progress(3, few).step()
@@ -178,7 +186,7 @@ def test_progress_is_sparing_in_a_log(monkeypatch):
     for _ in range(35):
         progress.step()
         progress.clear()
-    assert stream.getvalue().splitlines()[0] == "10/35 pictures, 1.0 a second, 25 s left"
+    assert stream.getvalue().splitlines()[0] == "10/35 images, 1.0 a second, 25 s left"
     assert stream.getvalue().count("\n") == 3
 
 

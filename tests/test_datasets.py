@@ -208,7 +208,7 @@ def test_scene_options_are_checked():
             SyntheticScenes(**options)
     with pytest.raises(SpecError, match="did you mean 'train'"):
         DATASETS.build("synthetic_scenes(trian=3)")
-    with pytest.raises(DataError, match="got 'test'"):
+    with pytest.raises(DataError, match="in the split 'test'"):
         SyntheticScenes(test=0).examples("test")
 
 
@@ -336,7 +336,7 @@ def test_few_bad_rows_are_listed_and_many_refused(tmp_path, flickr_entries, capl
     ]
     entries[4] = ("4.jpg", "train", ["", "good"])
     reasons = {
-        "2.jpg": "no such picture",
+        "2.jpg": "no such image",
         "5.jpg": "text",
         "0.jpg": "come before",
         "../secret.jpg": "leads out",
@@ -346,7 +346,7 @@ def test_few_bad_rows_are_listed_and_many_refused(tmp_path, flickr_entries, capl
         "4.jpg": "the caption is empty",
     }
     with pytest.raises(
-        DataError, match=r"at most 1.00% bad rows; flickr: 8 of 13 rows .* no such picture"
+        DataError, match=r"at most 1.00% bad rows; flickr: 8 of 13 rows .* no such image"
     ) as error:
         flickr(tmp_path, karpathy(entries), bad_rows=str(tmp_path / "lists" / "bad.jsonl"))
     assert "\n" not in str(error.value) and "lists/bad.jsonl" in str(error.value)
@@ -461,14 +461,18 @@ def test_splits_by_hash_are_stable_and_near_their_shares(tmp_path):
         (
             "captions.csv",
             "image,caption\na.png,dog\n".encode("utf-16"),
-            "captions.csv:1: expected the columns",
+            "captions.csv: expected UTF-8 text, got UTF-16 text: save it as UTF-8",
         ),
         ("captions.csv", b"", "captions.csv:1: expected the columns .* got: none"),
-        ("captions.csv", b'image,caption\na.png,"dog\nc.png,cat\n', "captions.csv:3: expected CSV"),
+        (
+            "captions.csv",
+            b'image,caption\na.png,"dog\nc.png,cat\n',
+            "captions.csv:2: expected CSV.* is not closed",
+        ),
         ("captions.csv", b"image,caption\n", "found none"),
         ("captions.jsonl", b'{"image": "a.png"}\n', "captions.jsonl:1: expected the columns .* got: image"),
         ("captions.jsonl", b'[{"image": "a.png", "caption": "dog"}]\n', "no object"),
-        ("captions.txt", b"a.png dog", "ends in .csv, .tsv, .jsonl"),
+        ("captions.txt", b"a.png dog", "ends in .json, .jsonl, .csv, .tsv"),
     ],
 )
 def test_wrong_columns_stop_at_once(tmp_path, name, content, says):
@@ -483,12 +487,12 @@ def test_bad_rows_of_a_folder(tmp_path):
     photos = folder_of_pictures(tmp_path)
     good = [{"image": "a.png", "caption": f"dog {i}"} for i in range(90)]
     bad = {
-        91: (b'{"image": "a.png", "caption": "dog 0"}', "have come before"),
+        91: (b'{"image": "a.png", "image": "c.png", "caption": "dog"}', "'image' comes twice"),
         92: (b'{"image": "a.png", "caption": ', "not a line of JSON"),
         93: (b'{"image": "a.png", "caption": "caf\xe9"}', "not UTF-8"),
         94: (b'{"image": "a.png", "caption": "\\ud800"}', "not UTF-8"),
         95: (b'{"image": "a.png", "caption": "..."}', "is empty"),
-        96: (b'{"image": "gone.png", "caption": "dog"}', "no such picture"),
+        96: (b'{"image": "gone.png", "caption": "dog"}', "no such image"),
         97: (b'{"image": "sub/../../x.png", "caption": "dog"}', "leads out"),
         98: (b'{"image": "a.png", "caption": null}', "not both there"),
         99: (b'{"image": "C:\\\\x.png", "caption": "dog"}', "leads out"),
@@ -514,14 +518,14 @@ def test_csv_rows_with_too_many_or_too_few_fields(tmp_path):
     )
     data = DATASETS.build("folder", path=str(photos), max_bad=0.6)
     assert [(r.where, r.reason[:20]) for r in data.bad_rows.rows] == [
-        ("captions.csv:3", "more fields than col"),
-        ("captions.csv:4", "image and caption ar"),
+        ("captions.csv:3", "4 fields for 3 colum"),
+        ("captions.csv:4", "1 field for 3 column"),
         ("captions.csv:6", "this picture is in t"),
     ]
 
 
 def test_bad_rows_class(tmp_path):
-    with pytest.raises(DataError, match="share from 0 to 1"):
+    with pytest.raises(DataError, match="max_bad expects a number from 0 to 1, got 5"):
         BadRows("x", max_bad=5)
     bad = BadRows("photos", tmp_path / "list.jsonl", max_bad=0.01)
     bad.check(0)

@@ -141,4 +141,6 @@ def test_the_command_draws_beside_the_sentence(tiny_bundle, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["caption", str(tmp_path / "0.png"), *common, str(one)]) == 2
     said = capsys.readouterr()
-    assert said.out.count("\n") == 1 and "is there already" in said.err and said.err.count("\n") == 1
+    assert said.out == "" and said.err.count("\n") == 1  # told before the first caption
+    assert "is there already" in said.err and "--overwrite" in said.err and "overwrite=True" not in said.err
+    assert cli.main(["caption", str(tmp_path / "0.png"), *common, str(one), "--overwrite"]) == 0

@@ -11,21 +11,15 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (ROOT / folder).rglob("*.py"))
 
 # Lowest first. A module is known by the longest name here that its own starts with.
-GROUND = {
-    "captioner.types",
-    "captioner.errors",
-    "captioner.registry",
-    "captioner.checks",
-    "captioner.atomic",
-    "captioner.signals",
-}
-WORDS = GROUND | {"captioner.text", "captioner.inputs"}
-DATA = WORDS | {"captioner.bundle", "captioner.metrics"}
+GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
+GROUND |= {"captioner.confidence", "captioner.metadata", "captioner.folders", "captioner.signals"}
+WORDS = GROUND | {"captioner.text", "captioner.inputs", "captioner.image_ids"}
+DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.caption_files"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
 LITE = ENGINE | {"captioner.pixels", "captioner.decoding", "captioner.engines.lite"}
 HEAVY = {"captioner.headers", "captioner.images", "captioner.models"}
-TEXTS = {"captioner.confidence", "captioner.alt_texts"}
+TEXTS = {"captioner.alt_texts"}
 RUNNERS = (
     LITE | HEAVY | TEXTS | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
 )
@@ -36,11 +30,15 @@ ALLOWED = {
     "captioner.checks": GROUND,
     "captioner.atomic": GROUND,
     "captioner.signals": GROUND,
+    "captioner.confidence": GROUND,
+    "captioner.metadata": GROUND,
+    "captioner.folders": GROUND,
+    "captioner.image_ids": GROUND,
     "captioner.text": WORDS,
     "captioner.inputs": WORDS,
     "captioner.bundle": DATA,
     "captioner.metrics": DATA,
-    "captioner.confidence": DATA,
+    "captioner.caption_files": DATA,
     "captioner.alt_texts": DATA,
     "captioner.heatmaps": WORDS | {"captioner.pixels"},
     "captioner.reports": DATA | {"captioner.heatmaps", "captioner.pixels", "captioner.reports"},

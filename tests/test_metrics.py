@@ -199,8 +199,36 @@ def test_cider_penalises_length_and_clips_repetition():
     assert repeated < 0.5 * plain
 
 
-def test_cider_of_one_image_is_zero():
-    assert CiderD().score([["a", "dog"]], [[["a", "dog"]]]).figures["CIDEr-D"] == 0
+@pytest.mark.parametrize("images", [1, 3])
+def test_cider_is_no_figure_where_every_caption_would_score_zero(images):
+    dog, alike = [["a", "dog"]], [[["a", "dog"], ["dogs"]]] * images
+    with pytest.warns(UserWarning, match=f"no CIDEr-D: .* got {'one' if images == 1 else images}") as warned:
+        scores = CiderD().score(dog * images, alike)
+    assert "\n" not in str(warned[0].message) and len(warned) == 1
+    assert np.isnan(scores.figures["CIDEr-D"]) and np.isnan(scores.per_image["CIDEr-D"]).all()
+    # Document frequencies from elsewhere make it one.
+    corpus = [[["a", "cat"]], [["a", "dog"]]]
+    assert CiderD(corpus=corpus).score(dog * images, alike).figures["CIDEr-D"] > 0
+    # One n-gram that is not everywhere is enough, as for coco-caption.
+    assert CiderD().score([["a"], ["a"]], [[["a"]], [["a", "b"]]]).figures["CIDEr-D"] == 0
+
+
+def test_ids_that_only_look_different_are_named():
+    for left, right, words in (
+        (
+            "cafe\u0301.png",
+            "caf\u00e9.png",
+            r"'cafe\\u0301.png' and 'café.png' have the same name in another Unicode form",
+        ),
+        ("val/one.jpg", "one.jpg", "'val/one.jpg' and 'one.jpg' have the same base name"),
+        (1, "1", "1 and '1' have the same name"),
+        ("7.0", "COCO_val2014_000000000007.jpg", "have the same number"),
+    ):
+        with pytest.raises(
+            DataError, match=f"1 predictions without references: .*{words}.*: spell them alike"
+        ) as error:
+            evaluate({left: "a dog"}, {right: ["a dog"]})
+        assert "\n" not in str(error.value)
 
 
 # --- CIDEr-D: the fast path -----------------------------------------------------------------------

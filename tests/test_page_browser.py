@@ -13,7 +13,7 @@ import skimage.data
 import zoo
 from test_page import HEIC, LARGE, PDF, Server, models_in
 
-from captioner.cli.caption_files import read_predictions
+from captioner.caption_files import read_predictions
 from captioner.heatmaps import heatmap
 from captioner.types import Caption
 

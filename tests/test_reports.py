@@ -16,10 +16,10 @@ import pytest
 from pages import Page, charts, check_alone, check_figures
 
 import captioner
-from captioner import api
+from captioner import api, atomic
+from captioner.caption_files import read_predictions
 from captioner.cli import caption as caption_command
 from captioner.cli import main
-from captioner.cli.caption_files import read_predictions
 from captioner.engines.fake import FakeEngine
 from captioner.errors import DataError, MissingDependency, SpecError
 from captioner.metrics import METRICS, Scores, scored
@@ -442,7 +442,7 @@ def test_what_is_refused(tmp_path, monkeypatch):
 def test_a_failure_leaves_the_old_report(tmp_path, monkeypatch):
     out = captioner.report(*world(), tmp_path / "r.html", resamples=10)
     before = out.read_bytes()
-    monkeypatch.setattr(Path, "replace", lambda self, other: (_ for _ in ()).throw(OSError(28, "disk full")))
+    monkeypatch.setattr(atomic.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(DataError, match="disk full"):
         captioner.report(*world(seed=1), out, overwrite=True, resamples=10)
     assert out.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["r.html", "r.json"]

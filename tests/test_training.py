@@ -344,7 +344,7 @@ def test_evaluate_compares_strategies_on_any_split(trained, capsys):
         (["MODEL", "folder(path='no')"], "found no such folder"),
         (["MODEL", SOURCE, "--split", "tset"], "'tset'"),
         (["MODEL", SOURCE, "--strategy", "beem"], "did you mean 'beam'"),
-        (["MODEL", SOURCE, "--limit", "-1"], "--limit of 0 or more"),
+        (["MODEL", SOURCE, "--limit", "-1"], "--limit expects a whole number of at least 0"),
         (
             ["MODEL", SOURCE, "--strategy", "greedy", "--strategy", "beam", "--predictions", "x"],
             "one --strategy",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioner.cli.caption_files import read_predictions, read_references
+from captioner.caption_files import read_predictions, read_references
 from captioner.errors import CaptionerError, DataError
 from captioner.text import words
 

@@ -4,8 +4,10 @@
         --strategy greedy --strategy "beam(width=3)" --strategy "beam(width=5)"
 
 prints a row of figures for each strategy. Features are taken from the cache that training made, where it holds
-them; otherwise pictures are read. What was exported or is served (`model.tflite`, `grpc://host:8500/name`) is given
-the encoded pictures. Choose on the validation split, report the test split once.
+them; otherwise images are read. What was exported or is served (a version's folder, `model.tflite`,
+`grpc://host:8500/name`, `http://host:8501/name`) is given the encoded images, and says what it says without a
+--strategy, as its own is fixed; a `.tflite` file takes others too. Choose on the validation split, report the test
+split once.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ import numpy as np
 from tqdm import tqdm
 
 from captioner.api import Captioner, load
+from captioner.atomic import write_text
+from captioner.checks import integer
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
-from captioner.errors import CaptionerError, DataError, SpecError
+from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.metrics.official import ptb_words
 
 _BATCH = 50  # pictures captioned together, as in training
@@ -65,7 +69,7 @@ def evaluate(
     model: Any,
     dataset: Any,
     split: str = "test",
-    strategies: Sequence[str] = (DEFAULT_STRATEGY,),
+    strategies: Sequence[str] = (),
     official: bool = False,
     limit: int = 0,
     features: str | Path = "cache/features",
@@ -76,7 +80,8 @@ def evaluate(
         model: CaptionModel, or a Captioner of any engine.
         dataset: Dataset.
         split: str, default "test".
-        strategies: sequence of specs of `STRATEGIES`.
+        strategies: sequence of specs of `STRATEGIES`; default none, which is the engine's own: what was exported, or
+            "beam(width=3)".
         official: bool, default False. Also score with pycocoevalcap (needs Java).
         limit: int, default 0. Only the first so many pictures; 0 for all.
         features: path, default "cache/features". The cache to look in; nothing is written there.
@@ -88,20 +93,19 @@ def evaluate(
     Raises:
         DataError: for a split that is not there or a picture that cannot be read.
         SpecError: for an unknown strategy.
+        EngineError: if the engine runs no other strategy than its own, or cannot run.
     """
-    from captioner.decoding import STRATEGIES
     from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
     from training.features import cached_split
     from training.scoring import Captioning, score
 
-    for strategy in strategies:
-        STRATEGIES.build(strategy)
-    examples = list(dataset.examples(split))
     engine = isinstance(model, Captioner)
+    asked = _asked(model, strategies)
+    examples = list(dataset.examples(split))
     found = None if engine else cached_split(model.encoder, dataset, split, features)
     examples = (examples if found is None else found.examples)[: limit or None]
     if not examples:
-        raise DataError(f"expected pictures that can be read in {split!r}, found none")
+        raise DataError(f"expected images that can be read in {split!r}, found none")
     print(
         f"{len(examples):,} pictures, {'pictures read' if found is None else 'features cached'}",
         file=sys.stderr,
@@ -115,9 +119,9 @@ def evaluate(
     if "train" in dataset.splits:
         training = [caption for example in dataset.examples("train") for caption in example.captions]
     figures, captions = {}, {}
-    for strategy in dict.fromkeys(strategies):
+    for strategy, passed in asked.items():
         if engine:
-            said = _through_engine(model, examples, strategy)
+            said = _through_engine(model, examples, passed)
         else:
             captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
             said = captioning(read, len(examples), strategy)
@@ -128,16 +132,36 @@ def evaluate(
     return figures, captions
 
 
-def _through_engine(model: Captioner, examples: Sequence[Any], strategy: str) -> list[str]:
-    """Captions of encoded pictures; one that cannot be read is an error, as scores would leave it out."""
-    found = model.caption_many((example.read() for example in examples), strategy, _BATCH)
+def _asked(model: Any, strategies: Sequence[str]) -> dict[str, str | None]:
+    """What each strategy is called, and what the engine is asked for; a wrong one is told here."""
+    from captioner.decoding import STRATEGIES
+
+    if not isinstance(model, Captioner):
+        for strategy in strategies:
+            STRATEGIES.build(strategy)
+        return {strategy: strategy for strategy in strategies or (DEFAULT_STRATEGY,)}
+    for strategy in strategies:
+        model.engine.predict([], strategy)
+    return {strategy: strategy for strategy in strategies} or {model.engine.describe()["strategy"]: None}
+
+
+def _through_engine(model: Captioner, examples: Sequence[Any], strategy: str | None) -> list[str]:
+    """Captions of encoded images; one that cannot be read is an error, as scores would leave it out."""
+    found = model.caption_many((_encoded(example) for example in examples), strategy, _BATCH)
     captions = []
-    for example in tqdm(examples, desc=strategy, unit="pic", leave=False, mininterval=0.5):
-        caption = next(found)
+    bar = tqdm(found, total=len(examples), desc=strategy, unit="image", leave=False, mininterval=0.5)
+    for example, caption in zip(examples, bar, strict=True):
         if not caption.ok:
-            raise DataError(f"picture {example.id}: {caption.error}")
+            raise DataError(f"image {example.id}: {caption.error}")
         captions.append(caption.text)
     return captions
+
+
+def _encoded(example: Any) -> bytes:
+    try:
+        return example.read()
+    except ImageError as error:
+        raise DataError(f"image {example.id}: {error}") from None
 
 
 def table(figures: Mapping[str, Mapping[str, float]]) -> str:
@@ -173,9 +197,12 @@ def parser() -> argparse.ArgumentParser:
     )
     build.add_argument("--split", default="test", help="(default: %(default)s)")
     build.add_argument("--strategy", action="append", metavar="SPEC",
-                       help=f"may be given several times (default: {DEFAULT_STRATEGY})")  # fmt: skip
+                       help=f"may be given several times (default: what was exported, or {DEFAULT_STRATEGY} for a "
+                       "model folder)")  # fmt: skip
+    build.add_argument("--trust", action="append", default=[], metavar="PKG",
+                       help="a package of your own that the model may name parts of; may be repeated")  # fmt: skip
     build.add_argument("--official", action="store_true", help="also score with pycocoevalcap (needs Java)")
-    build.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N pictures")
+    build.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N images")
     build.add_argument("--features", default="cache/features", metavar="DIR",
                        help="feature cache to look in (default: %(default)s)")  # fmt: skip
     build.add_argument("--predictions", metavar="FILE", help="write the captions there, as JSON")
@@ -185,21 +212,19 @@ def parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Does what the command line says."""
-    strategies = given.strategy or [DEFAULT_STRATEGY]
-    if given.limit < 0:
-        raise SpecError(f"expected --limit of 0 or more, got {given.limit}")
+    strategies = given.strategy or []
+    integer(given.limit, "--limit", 0)
     if given.predictions and len(set(strategies)) > 1:
         raise SpecError("--predictions takes the captions of one --strategy, got several")
     import_tensorflow("scoring a model")
     from captioner.engines.keras import KerasEngine
-    from training.checkpoint import write_text
     from training.datasets import DATASETS
 
     if given.official:
         ptb_words(["a dog"])  # so that missing Java is told now
     dataset = DATASETS.build(given.dataset)
     dataset.examples(given.split)
-    model = load(given.model)
+    model = load(given.model, **({"trust": tuple(given.trust)} if given.trust else {}))
     figures, captions = evaluate(
         model.engine.model if isinstance(model.engine, KerasEngine) else model,
         dataset,
@@ -209,11 +234,12 @@ def run(given: argparse.Namespace) -> None:
         given.limit,
         given.features,
     )
+    first = next(iter(captions.values()))
     if given.predictions:
-        text = json.dumps(captions[strategies[0]], ensure_ascii=False, indent=0)
+        text = json.dumps(first, ensure_ascii=False, indent=0)
         write_text(given.predictions, text + "\n")
     if given.json:
-        count = len(captions[strategies[0]])
+        count = len(first)
         content = {"split": given.split, "pictures": count, "figures": figures}
         print(json.dumps(content, ensure_ascii=False))
     else:

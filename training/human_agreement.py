@@ -18,10 +18,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from captioner.caption_files import read_text
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics import METRICS
 from captioner.text import words
-from training.datasets.flickr import karpathy, read_text
+from training.datasets.flickr import karpathy
 
 # The figure of each metric that is compared; of a single sentence, BLEU-4 is mostly 0.
 FIGURES = {"bleu": "BLEU-1", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
@@ -35,10 +36,13 @@ def read_captions(path: Path) -> dict[str, list[str]]:
 def read_ratings(path: Path) -> list[tuple[str, str, int, list[int]]]:
     """Rows of a ratings file: picture, the picture a caption is from, its number there, and the ratings."""
     rows = []
-    for number, line in enumerate(read_text(path, "ratings").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "ratings").split("\n"), 1):
+        line = line.rstrip("\r")
+        if not line:
+            continue
         fields = line.split("\t")
         source, separator, index = fields[1].partition("#") if len(fields) > 2 else ("", "", "")
-        if not separator or not all(field.isdigit() for field in [index, *fields[2:]]):
+        if not separator or not all(field.isdecimal() for field in [index, *fields[2:]]):
             raise DataError(
                 f"expected 'picture.jpg<tab>other.jpg#number<tab>1<tab>2 ...' in line {number} of "
                 f"{str(path)!r}, got {line[:80]!r}"

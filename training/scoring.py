@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,7 +53,13 @@ class Captioning:
 def score(
     captions: Sequence[str], examples: Sequence[Example], training: Sequence[str] = (), official: bool = False
 ) -> dict[str, float]:
-    """All figures of captions against their examples' references; see `captioner.evaluate`."""
+    """All figures of captions against their examples' references; see `captioner.evaluate`.
+
+    CIDEr-D is 0 where it is no figure (a single image), as the best epoch is chosen by it.
+    """
     predictions = {example.id: caption for example, caption in zip(examples, captions, strict=True)}
     references = {example.id: list(example.captions) for example in examples}
-    return evaluate(predictions, references, official=official, training=training or None, allow_empty=True)
+    figures = evaluate(
+        predictions, references, official=official, training=training or None, allow_empty=True
+    )
+    return {name: 0.0 if math.isnan(value) else value for name, value in figures.items()}

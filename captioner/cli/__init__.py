@@ -1,23 +1,23 @@
 """The command line: `captioner bench | caption | evaluate | export | models | show`.
 
-Exit codes: 0 fine; 1 some of several pictures failed; 2 nothing could be done, and one line on standard error
-says why; 130 stopped by Ctrl-C.
+Exit codes are in `captioner.cli.parser.EXIT_CODES`, and in every command's `--help`.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
-from captioner.errors import CaptionerError
+from captioner.cli.parser import EXIT_CODES, Parser
+from captioner.registry import unknown
+from captioner.signals import run_program
 
 # Each command is a module with `arguments(parser)`, `run(options) -> exit code`, and its help as docstring.
 COMMANDS = {
     "bench": "measure size, start, latency and memory of models side by side",
-    "caption": "describe pictures in sentences",
+    "caption": "describe images in sentences",
     "evaluate": "score captions against references",
     "export": "turn a model into what TensorFlow Serving runs",
     "models": "list the models here and the parts to build one from",
@@ -35,44 +35,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         int, the exit code.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
+
+    def work() -> int:
         options = _parser(argv).parse_args(argv)
-        code = options.run(options)
-        sys.stdout.flush()
-        return code
-    except CaptionerError as error:
-        print(f"captioner: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("captioner: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output (head, less) has had enough; Python's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return options.run(options)
+
+    return run_program("captioner", work)
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser; only the commands that `argv` mentions are imported, so that help comes at once."""
-    parser = argparse.ArgumentParser(
+def _parser(argv: Sequence[str]) -> Parser:
+    """The parser; only the command that `argv` names is imported, so that help comes at once."""
+    parser = Parser(
         prog="captioner",
-        description="Captions for your own pictures.",
-        epilog="`captioner COMMAND --help` says more.",
+        description="Captions for your own images.",
+        epilog=f"`captioner COMMAND --help` says more.\n\n{EXIT_CODES}",
     )
     parser.add_argument("--version", action=_Version, help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    wanted = next((argument for argument in argv if not argument.startswith("-")), None)
+    if wanted is not None and wanted not in COMMANDS:
+        parser.error(unknown("command", wanted, COMMANDS))
     for name, summary in COMMANDS.items():
-        if name not in argv:
+        if name != wanted:
             commands.add_parser(name, help=summary)
             continue
         module = importlib.import_module(f"captioner.cli.{name}")
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command = commands.add_parser(name, help=summary, description=module.__doc__, epilog=EXIT_CODES)
         module.arguments(command)
+        command.add_argument(
+            "-q", "--quiet", action="store_true", help="print no progress and no notes; errors stay"
+        )
         command.set_defaults(run=module.run)
     return parser
 

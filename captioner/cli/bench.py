@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from captioner import benchmark
+from captioner import benchmark, checks, inputs
 from captioner.api import DEFAULT_MODEL, located
-from captioner.errors import CaptionerError, EngineError
+from captioner.cli.image_files import image_files
+from captioner.errors import CaptionerError, EngineError, ImageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,15 +42,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="IMG",
         default=[],
-        help="captioned in turn: pictures, folders, patterns (default: one of 640 x 480 that is drawn)",
+        help="captioned in turn: images, folders, patterns (default: one of 640 x 480 that is drawn)",
     )
+    parser.add_argument("--recursive", action="store_true", help="search the sub-folders of folders, too")
     parser.add_argument("--strategy", help="how words are chosen (default: each model's own)")
     parser.add_argument(
         "--rounds",
         type=int,
         default=30,
         metavar="N",
-        help="pictures captioned by each process once warm (default: %(default)s)",
+        help="images captioned by each process once warm (default: %(default)s)",
     )
     parser.add_argument(
         "--starts", type=int, default=3, metavar="N", help="processes for each model (default: %(default)s)"
@@ -59,42 +62,69 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a row for each model; 1 if some could not be measured."""
-    sources = [source for given in options.models for source in benchmark.variants(located(given))]
+    for name in ("rounds", "starts"):
+        checks.integer(getattr(options, name), f"--{name}", 1)
+    if options.threads is not None:
+        checks.integer(options.threads, "--threads", 1, os.cpu_count() or 1)
+    sources = [source for model in options.models for source in benchmark.variants(located(model))]
+    failed: list[CaptionerError] = []
     with tempfile.TemporaryDirectory() as place:
-        pictures = _pictures(options.pictures, Path(place))
+        pictures = _pictures(options, Path(place), failed)
         if not options.json:
             print(
                 f"{'size':>8}{'start':>8}{'held':>7}{'min':>9}{'median':>9}{'p95':>9}{'peak':>7}{'speed':>8}  model"
             )
         first: float | None = None
-        failed: list[CaptionerError] = []
+        missing: list[str] = []
         for source in sources:
             try:
                 cost = benchmark.cost(
                     source, pictures, options.strategy, options.rounds, options.starts, options.threads
                 )
             except CaptionerError as error:
-                print(f"captioner: {error}", file=sys.stderr)
-                failed.append(error)
+                _tell(error.command_line)
+                missing.append(source)
                 continue
             first = first or cost.latency()
             print(_json(cost) if options.json else _row(cost, first), flush=True)
-    if len(failed) == len(sources):
+    if len(missing) == len(sources):
         raise EngineError("none of these models could be measured; see above")
-    return 1 if failed else 0
+    if missing:
+        _tell(f"{len(sources) - len(missing)} of {len(sources)} models measured, {len(missing)} failed")
+    return 1 if missing or failed else 0
 
 
-def _pictures(given: list[str], place: Path) -> list[str]:
-    """Paths of the pictures to caption."""
-    if given:
-        from captioner.cli.caption import pictures
+def _pictures(options: argparse.Namespace, place: Path, failed: list[CaptionerError]) -> list[str]:
+    """Paths of the images to caption, as many as are needed; what is wrong with the others is said and noted."""
+    if not options.pictures:
+        from captioner.pixels import drawn
 
-        return [path for each in given for path in pictures(each)]
-    from captioner.pixels import drawn
+        path = place / "drawn.jpg"
+        path.write_bytes(drawn((480, 640)))
+        return [str(path)]
+    files = image_files(options.pictures, options.recursive)
+    if not options.quiet:
+        for note in files.notes():
+            _tell(note)
+    failed += [ImageError(error) for error in files.errors]
+    paths: list[str] = []
+    for path in files.paths:
+        try:
+            inputs.to_bytes(path)
+            paths.append(path)
+        except ImageError as error:
+            failed.append(error)
+        if len(paths) == max(options.rounds, benchmark.WARM_UP):
+            break
+    for error in failed:
+        _tell(str(error))
+    if not paths:
+        raise ImageError("none of these images can be read; see above")
+    return paths
 
-    path = place / "drawn.jpg"
-    path.write_bytes(drawn((480, 640)))
-    return [str(path)]
+
+def _tell(text: str) -> None:
+    print(f"captioner: {' '.join(text.split())}", file=sys.stderr)
 
 
 def _row(cost: benchmark.Cost, first: float) -> str:

@@ -1,10 +1,13 @@
-"""Describes pictures in sentences.
+"""Describes images in sentences.
 
-One picture gives a sentence; several give a line each, "path: sentence". A folder stands for the pictures in
-it, by name. With --json each picture gives a JSON object on a line of its own: image, caption, score, logp,
-words, word_logp, alternatives, error. These lines are what `captioner evaluate` takes as predictions. With
---attention each also has where the model looked, for the report of `captioner evaluate --html`: a number for each
-word and place, or null for a model that does not attend.
+One image gives a sentence; several give a line each, "path: sentence". A folder stands for the images in it, by
+name, with --recursive for those in its sub-folders too. What fails costs that image alone: the rest go on, and a last
+line on standard error counts.
+
+With --json each image gives a JSON object on a line of its own, in UTF-8: image, caption, score, logp, words,
+word_logp, alternatives, error. These lines are what `captioner evaluate` takes as predictions. With --attention each
+also has where the model looked, for the report of `captioner evaluate --html`: a number for each word and place, or
+null for a model that does not attend.
 
 With --alt-text sentences are made for the alt attribute of a web page: a capital, a full stop, no "a picture of", not
 too long; "Perhaps: " stands before one that the model, if it was calibrated, is not sure of. The JSON objects then
@@ -14,20 +17,25 @@ also have alt_text, confidence (null if not calibrated) and flagged.
 from __future__ import annotations
 
 import argparse
-import glob
 import json
+import math
+import re
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from captioner.alt_texts import LONGEST, AltText, alt_text
+from captioner import checks
+from captioner.alt_texts import LONGEST, SHORTEST, AltText, alt_text
 from captioner.api import DEFAULT_MODEL, Captioner, load
-from captioner.errors import ImageError, SpecError
+from captioner.cli.heatmap_files import heatmap_files
+from captioner.cli.image_files import image_files
+from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.heatmaps import heatmap
-from captioner.inputs import SUFFIXES
 from captioner.types import Caption
 
 _MANY = 8  # from here on, progress is shown
@@ -39,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         nargs="+",
         metavar="IMG",
-        help="a picture, a folder of pictures, or a pattern such as 'p/*.jpg'",
+        help="an image, a folder of images, or a pattern such as 'p/*.jpg' or 'p/**/*.jpg'",
     )
     parser.add_argument(
         "--model",
@@ -51,7 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         help="how words are chosen: greedy, 'beam(width=5, n_best=3)' ...; `captioner models` lists them all",
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object for each picture")
+    parser.add_argument("--recursive", action="store_true", help="search the sub-folders of folders, too")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each image")
     parser.add_argument(
         "--attention",
         action="store_true",
@@ -62,73 +71,112 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--max-chars",
         type=int,
         metavar="N",
-        help=f"with --alt-text: at most so many characters (default: {LONGEST})",
+        help=f"with --alt-text: at most so many characters, {SHORTEST} or more (default: {LONGEST})",
     )
     parser.add_argument(
         "--heatmap",
         metavar="OUT",
-        help="draw where the model looked: a .png or .gif file, or for several pictures a folder for their .png files",
+        help="draw where the model looked: a .png or .gif file for one image, or a folder, which gets a .png for each "
+        "image under that image's own name and sub-folder",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default: %(default)s)"
+        "--overwrite", action="store_true", help="with --heatmap: replace files that are there"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Captions the pictures; 1 if some could not be read."""
+    """Captions the images; 1 if some of several failed."""
+    _check(options)
+    files = image_files(options.images, options.recursive)
+    alone = files.paths == options.images and len(files.paths) == 1
+    if not options.quiet:
+        for note in files.notes():
+            _tell(note)
+    if not files.paths and len(files.errors) == 1:
+        raise ImageError(files.errors[0])
+    for error in files.errors:
+        _tell(error)
+    if not files.paths:
+        raise ImageError("nothing to caption; see above")
+    targets = heatmap_files(files.paths, options.heatmap, alone, options.overwrite) if options.heatmap else {}
+    with load(options.model) as model:
+        outcome = _Outcome(len(files.paths) + len(files.errors), failed=len(files.errors))
+        progress = Progress(0 if options.quiet else len(files.paths), sys.stderr)
+        captions = model.caption_many(files.paths, options.strategy, options.batch_size)
+        try:
+            for path, caption in zip(files.paths, captions, strict=True):
+                progress.clear()
+                outcome.count(_one(model, path, caption, options, alone, targets))
+                progress.step()
+        except (KeyboardInterrupt, CaptionerError):
+            outcome.close(stopped=True)
+            raise
+        finally:
+            progress.clear()
+    outcome.close()
+    if alone and outcome.failed:
+        return CaptionerError.exit_code
+    return 1 if outcome.failed else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What cannot be right, before a model is loaded."""
     if options.attention and not options.json:
-        raise SpecError("--attention is a part of what --json prints: pass both, or --heatmap for a picture")
+        raise SpecError("--attention is a part of what --json prints: pass both, or --heatmap for an image")
     if options.max_chars is not None and not options.alt_text:
         raise SpecError("--max-chars is about alternative texts: pass --alt-text too")
-    paths = [path for given in options.images for path in pictures(given)]
-    with load(options.model) as model:
-        if len(options.images) == 1 and paths == options.images:
-            caption = model.caption(paths[0], options.strategy)
-            _print(paths[0], caption, options, _alt_text(model, caption, options), alone=True)
-            if options.heatmap:
-                heatmap(paths[0], caption).save(options.heatmap)
-            return 0
-        failed = 0
-        progress = Progress(len(paths), sys.stderr)
-        for path, caption in zip(
-            paths, model.caption_many(paths, options.strategy, options.batch_size), strict=True
-        ):
-            progress.clear()
-            failed += not caption.ok
-            _print(path, caption, options, _alt_text(model, caption, options))
-            if options.heatmap and caption.ok:
-                heatmap(path, caption).save(Path(options.heatmap, f"{Path(path).name}.png"))
-            progress.step()
-        progress.clear()
-    return 1 if failed else 0
+    if options.overwrite and not options.heatmap:
+        raise SpecError("--overwrite is about heatmaps: pass --heatmap OUT too")
+    if options.max_chars is not None:
+        checks.integer(options.max_chars, "--max-chars", SHORTEST, unit="characters")
+    checks.integer(options.batch_size, "--batch-size", 1)
 
 
-def pictures(given: str) -> list[str]:
-    """The pictures that an argument stands for: itself, those of a folder, or those that a pattern matches.
+def _one(
+    model: Captioner,
+    path: str,
+    caption: Caption,
+    options: argparse.Namespace,
+    alone: bool,
+    targets: Mapping[str, Path],
+) -> bool:
+    """Prints and draws what there is of one image; whether all of it worked."""
+    alt = None
+    if options.alt_text and caption.ok:
+        confidence = model.confidence(caption)
+        try:
+            alt = alt_text(caption, options.max_chars or LONGEST, confidence)
+        except DataError as error:
+            caption = replace(caption, error=f"{path}: {error}")
+    _print(path, caption, options, alt, alone)
+    if not caption.ok:
+        return False
+    if path in targets:
+        try:
+            heatmap(path, caption).save(targets[path], overwrite=True)
+        except CaptionerError as error:
+            _tell(f"{path}: no heatmap: {error.command_line}")
+            return False
+    return True
 
-    Args:
-        given: str.
 
-    Returns:
-        list of str, by name; never empty.
+class _Outcome:
+    """Counts what became of many images."""
 
-    Raises:
-        ImageError: if a folder holds no picture, or a pattern matches nothing.
-    """
-    path = Path(given)
-    if path.is_dir():
-        found = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
-            raise ImageError(
-                f"no picture in the folder {given}: expected files ending in {', '.join(SUFFIXES)}"
-            )
-        return found
-    if not path.exists() and glob.has_magic(given):
-        found = sorted(glob.glob(given, recursive=True))
-        if not found:
-            raise ImageError(f"no file matches {given}")
-        return found
-    return [given]
+    def __init__(self, total: int, failed: int):
+        self.total, self.done, self.failed = total, failed, failed
+
+    def count(self, good: bool) -> None:
+        self.done += 1
+        self.failed += not good
+
+    def close(self, stopped: bool = False) -> None:
+        """The last line, where there is something to say."""
+        if self.total > 1 and (self.failed or stopped):
+            _tell(f"{self.done - self.failed} of {self.total} images captioned, {self.failed} failed")
 
 
 class Progress:
@@ -153,7 +201,7 @@ class Progress:
             return
         rate = self.done / max(now - self.start, 1e-6)
         left = (self.total - self.done) / rate
-        text = f"{self.done}/{self.total} pictures, {rate:.1f} a second, {left:.0f} s left"
+        text = f"{self.done}/{self.total} images, {rate:.1f} a second, {left:.0f} s left"
         self.stream.write(text if self.terminal else text + "\n")
         self.stream.flush()
         self._shown, self._visible = now, self.terminal
@@ -166,29 +214,30 @@ class Progress:
             self._visible = False
 
 
-def _alt_text(model: Captioner, caption: Caption, options: argparse.Namespace) -> AltText | None:
-    if not options.alt_text or not caption.ok:
-        return None
-    return alt_text(
-        caption, LONGEST if options.max_chars is None else options.max_chars, model.confidence(caption)
-    )
-
-
 def _print(
-    path: str, caption: Caption, options: argparse.Namespace, alt: AltText | None, alone: bool = False
+    path: str, caption: Caption, options: argparse.Namespace, alt: AltText | None, alone: bool
 ) -> None:
     if options.json:
         row = _row(path, caption, options.attention)
         if options.alt_text:
             row |= _of(alt or AltText(""))
-        print(json.dumps(row, ensure_ascii=False))
+        print(json.dumps(row, ensure_ascii=False), flush=True)
     if not caption.ok:
-        print(f"captioner: {caption.error}", file=sys.stderr)
+        _tell(str(caption.error))
     elif not options.json:
         text = caption.text if alt is None else alt.text
-        print(text if alone else f"{path}: {text}")
+        print(_line(text if alone else f"{path}: {text}"), flush=True)
         for other in () if alt else caption.alternatives:
-            print(f"    {other.text}")
+            print(_line(f"    {other.text}"), flush=True)
+
+
+def _tell(text: str) -> None:
+    print(_line(f"captioner: {text}"), file=sys.stderr, flush=True)
+
+
+def _line(text: str) -> str:
+    """A text as one line that no terminal takes for a command: names of files may hold anything."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
 
 
 def _of(alt: AltText) -> dict[str, Any]:
@@ -196,18 +245,26 @@ def _of(alt: AltText) -> dict[str, Any]:
 
 
 def _row(path: str, caption: Caption, attention: bool) -> dict[str, Any]:
-    found = {
+    row = {
         "image": path,
         "caption": caption.text,
-        "score": caption.score,
-        "logp": caption.logp,
+        "score": _finite(caption.score),
+        "logp": _finite(caption.logp),
         "words": list(caption.words),
-        "word_logp": list(caption.word_logp),
-        "alternatives": [{"caption": c.text, "score": c.score, "logp": c.logp} for c in caption.alternatives],
+        "word_logp": [_finite(logp) for logp in caption.word_logp],
+        "alternatives": [
+            {"caption": other.text, "score": _finite(other.score), "logp": _finite(other.logp)}
+            for other in caption.alternatives
+        ],
         "error": caption.error,
     }
     if attention:
         maps = caption.attention
         # Four decimals say where a model looked, in a third of the space.
-        found["attention"] = None if maps is None else np.round(np.asarray(maps, np.float64), 4).tolist()
-    return found
+        row["attention"] = None if maps is None else np.round(np.asarray(maps, np.float64), 4).tolist()
+    return row
+
+
+def _finite(value: float) -> float | None:
+    """The number, or None for what JSON has no word for."""
+    return value if math.isfinite(value) else None

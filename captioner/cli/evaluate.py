@@ -1,12 +1,14 @@
 """Scores captions against references, both read from JSON, JSONL, CSV or TSV files in UTF-8.
 
-Predictions hold one caption for each picture, references one or more. Accepted are:
+Predictions hold one caption for each image, references one or more. Accepted are:
   rows       {"image": "1.jpg", "caption": "a dog"}, in a JSON list, as JSONL, or as CSV or TSV with a header;
-             a picture with several references has several rows, or one row with a list "captions";
-             image may also be called image_id or id, and caption text
+             an image with several references has several rows, or one row with a list "captions";
+             image may also be called image_id, file_name, filename or id, and caption text
   an object  {"1.jpg": "a dog"} for predictions, {"1.jpg": ["A dog .", "A brown dog ."]} for references
-  COCO       {"annotations": [{"image_id": 1, "caption": "A dog ."}]}
-What `captioner caption --json` prints can be given as predictions. Figures are x100 unless they are counts.
+  COCO       {"annotations": [{"image_id": 1, "caption": "A dog ."}]}, with or without its images[].file_name
+What `captioner caption --json` prints can be given as predictions, and the captions.csv that one trains with as
+references: a path there is relative to that file. Images that the two files spell differently are matched by path,
+number or base name where that leaves no doubt, and it is said how. Figures are x100 unless they are counts.
 
 With --html the figures also go into a page that opens in any browser, without a network, and into a JSON file beside
 it: how far they would move with other pictures, the best and worst pictures, confused words, lengths and vocabulary;
@@ -18,13 +20,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from captioner.cli.caption_files import read_predictions, read_references
+from captioner.caption_files import References, aligned, read_predictions, read_references
 from captioner.errors import SpecError
-from captioner.metrics import DEFAULT_METRICS, METRICS, evaluate
+from captioner.metrics import DEFAULT_METRICS, METRICS, ROUGH_BELOW, evaluate, undefined
 from captioner.reports import report
 from captioner.types import Caption
 
@@ -33,6 +37,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("predictions", metavar="PREDICTIONS", help="file of predicted captions")
     parser.add_argument("references", metavar="REFERENCES", help="file of reference captions")
+    parser.add_argument(
+        "--split", metavar="NAME", help="use the references of this split alone, by their column split"
+    )
     parser.add_argument(
         "--metric",
         action="append",
@@ -64,34 +71,66 @@ def run(options: argparse.Namespace) -> int:
             raise SpecError(f"--{name} is about the report: pass --html OUT.html too")
     predictions = read_predictions(options.predictions)
     references = read_references(options.references)
+    matched = aligned(predictions, references, options.split)
+    for note in matched.notes:
+        print(f"captioner: {note}", file=sys.stderr)
     metrics = options.metric or DEFAULT_METRICS
-    if options.html:
-        figures = _report(options, predictions, references, metrics)
-    else:
-        figures = evaluate(predictions, references, official=options.official, metrics=metrics)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said below, in a line
+        if options.html:
+            figures = _report(options, predictions, references, metrics)
+        else:
+            figures = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
+    _say_what_cider_is_worth(figures, len(predictions))
     if options.json:
-        print(json.dumps(figures, ensure_ascii=False))
+        content = {name: None if _is_nan(value) else value for name, value in figures.items()}
+        print(json.dumps(content, ensure_ascii=False, allow_nan=False))
         return 0
-    print(f"{len(predictions)} pictures", file=sys.stderr)
+    print(f"{len(predictions):,} image{'s' * (len(predictions) != 1)}", file=sys.stderr)
     width = max(len(name) for name in figures)
     for name, value in figures.items():
-        print(f"{name:<{width}}  {value:8.2f}")
+        if not _is_nan(value):
+            print(f"{name:<{width}}  {value:8.2f}")
     return 0
+
+
+def _say_what_cider_is_worth(figures: Mapping[str, float | None], images: int) -> None:
+    ciders = [value for name, value in figures.items() if name.endswith("CIDEr-D")]
+    if any(map(_is_nan, ciders)):
+        print(f"captioner: {undefined(images)}", file=sys.stderr)
+    elif ciders and images < ROUGH_BELOW:
+        print(
+            f"captioner: CIDEr-D of {images} images is rough: its document frequencies come from their references "
+            f"alone; score {ROUGH_BELOW} or more together",
+            file=sys.stderr,
+        )
+
+
+def _is_nan(value: float | None) -> bool:
+    return value is None or math.isnan(value)
 
 
 def _report(
     options: argparse.Namespace,
     predictions: dict[str, Caption],
-    references: dict[str, list[str]],
+    references: References,
     metrics: Sequence[str],
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Writes the report; the figures of the first model, which it holds."""
     files = [options.predictions] + ([options.against] if options.against else [])
+    matched = aligned(predictions, references, options.split)
+    against = None
+    if options.against:
+        # The second model's captions under the first one's names.
+        other = read_predictions(options.against)
+        first = {reference: name for name, reference in matched.names.items()}
+        theirs = aligned(other, references, options.split)
+        against = {first.get(theirs.names[name], name): caption for name, caption in other.items()}
     page = report(
         predictions,
-        references,
+        matched.references,
         options.html,
-        against=read_predictions(options.against) if options.against else None,
+        against=against,
         images=options.images,
         names=_names(files),
         overwrite=options.overwrite,

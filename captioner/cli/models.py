@@ -7,23 +7,40 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from captioner import bundle
+from captioner.api import DEFAULT_MODEL, located
+from captioner.cli.show import figure_columns
 from captioner.engines import ENGINES, import_tensorflow
 from captioner.errors import BundleError
 from captioner.metrics import METRICS
 from captioner.registry import Table
 
+_FOLDER = str(Path(DEFAULT_MODEL).parent)
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
-        "--folder", default="saved_models", help="where model folders are looked for (default: %(default)s)"
+        "--folder",
+        default=_FOLDER,
+        help="where model folders are looked for (default: %(default)s here, and where the default model is)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the models and the tables."""
-    found = bundle.find(options.folder)
-    _print(f"models in {options.folder}", {str(path): _summary(path) for path in found} or {"none": ""})
+    folders = [Path(options.folder)]
+    beside = Path(located(DEFAULT_MODEL)).parent
+    if options.folder == _FOLDER and beside.resolve() != folders[0].resolve():
+        folders.append(beside)
+    for folder in folders:
+        models = {str(path): _summary(path) for path in bundle.find(folder)}
+        # A relative name alone does not say where that is.
+        where = (
+            f"{folder.absolute()} holds no model folder"
+            if folder.is_dir()
+            else f"no folder {folder.absolute()}"
+        )
+        _print(f"models in {folder}", models or {"none": f"{where}; --folder DIR looks elsewhere"})
     for heading, table in _tables().items():
         _print(heading, table.describe())
     return 0
@@ -50,11 +67,17 @@ def _tables() -> dict[str, Table]:
 
 def _summary(folder: Path) -> str:
     try:
-        found = bundle.read(folder)
+        model = bundle.read(folder)
     except BundleError as error:
         return f"cannot be used: {error}"
-    scores = [f"{name} {value:.1f}" for name, value in found.metrics.items() if name in ("CIDEr-D", "BLEU-4")]
-    return ", ".join([f"{found.config.get('encoder')} + {found.config.get('decoder')}", *scores])
+    sets = figure_columns(model.metrics)
+    # A model is known by its scores on the test split, where there are any.
+    name = next((name for name in sets if name.startswith("test")), next(iter(sets), ""))
+    figures = sets.get(name, {})
+    scores = [
+        f"{key} {figures[key]:.2f}" for key in ("CIDEr-D", "BLEU-4") if isinstance(figures.get(key), float)
+    ]
+    return ", ".join([f"{model.config.get('encoder')} + {model.config.get('decoder')}", *scores])
 
 
 def _print(heading: str, lines: Mapping[str, str]) -> None:

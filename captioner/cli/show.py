@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from captioner import bundle
-from captioner.api import engine_for
+from captioner.api import DEFAULT_MODEL, engine_for, located
 from captioner.errors import EngineError
 from captioner.types import SPECIALS
+
+_LABEL = 12  # characters of what stands before a line
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("model", metavar="MODEL", help="model folder")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", default=DEFAULT_MODEL, help="model folder (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -21,31 +27,102 @@ def run(options: argparse.Namespace) -> int:
     """Prints what is known of the model."""
     if engine_for(options.model) != "keras":
         raise EngineError(f"expected a model folder to show, got {options.model}")
-    found = bundle.read(options.model)
-    words = found.tokenizer.vocabulary[len(SPECIALS) :]
+    model = bundle.read(located(options.model))
     if options.json:
-        facts = {
-            "folder": str(found.folder),
-            "captioner": found.captioner,
-            "parameters": found.parameters,
-            "model": found.config,
-            "vocabulary": {"size": len(found.tokenizer), "fingerprint": found.tokenizer.fingerprint},
-            "metrics": found.metrics,
-            "card": found.card,
-        }
-        print(json.dumps(facts, ensure_ascii=False))
+        print(json.dumps(_facts(model), ensure_ascii=False))
         return 0
-    size = found.weights.stat().st_size / 1e6
-    parts = ", ".join(f"{part} {count:,}" for part, count in found.parameters.items())
-    print(f"{found.folder}  (written by captioner {found.captioner})")
-    print(f"weights      {size:.1f} MB; parameters: {parts or 'not recorded'}")
-    for key, value in found.config.items():
-        print(f"{key:<12} {value if isinstance(value, str) else json.dumps(value)}")
-    print(f"vocabulary   {len(words)} words and {len(SPECIALS)} special tokens: {', '.join(words[:8])} ...")
-    for name, value in found.metrics.items():
-        print(
-            f"{name:<12} {value:.2f}" if isinstance(value, int | float) else f"{name:<12} {json.dumps(value)}"
-        )
-    if found.card:
-        print(f"\n{found.card.strip()}")
+    size = model.weights.stat().st_size / 1e6
+    parts = ", ".join(f"{part} {count:,}" for part, count in model.parameters.items())
+    words = model.tokenizer.vocabulary[len(SPECIALS) :]
+    print(f"{model.folder}  (written by captioner {model.captioner})")
+    _line("weights", f"{size:.1f} MB; parameters: {parts or 'not recorded'}")
+    for key, value in model.config.items():
+        _line(key, _readable(value))
+    _line("vocabulary", f"{len(words)} words and {len(SPECIALS)} special tokens: {', '.join(words[:8])} ...")
+    for line in figure_tables(model.metrics):
+        print(line)
+    if model.card:
+        print(f"\n{model.card.strip()}")
     return 0
+
+
+def _facts(model: bundle.Bundle) -> dict[str, Any]:
+    return {
+        "folder": str(model.folder),
+        "captioner": model.captioner,
+        "parameters": model.parameters,
+        "model": model.config,
+        "vocabulary": {"size": len(model.tokenizer), "fingerprint": model.tokenizer.fingerprint},
+        "metrics": model.metrics,
+        "card": model.card,
+    }
+
+
+def _line(label: str, text: str) -> None:
+    print(f"{label:<{_LABEL}} {text}")
+
+
+def _readable(value: Any) -> str:
+    """A value of a config as people write it."""
+    if isinstance(value, list) and value and all(isinstance(side, int) for side in value):
+        return " x ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_readable(inner)}" for key, inner in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def figure_columns(metrics: Mapping[str, Any], path: str = "") -> dict[str, dict[str, Any]]:
+    """The sets of figures in what a model scored, however deep they lie: by split, by what ran the model.
+
+    Args:
+        metrics: mapping of names to figures, or to such mappings.
+        path: str, default "". What the names of the sets begin with.
+
+    Returns:
+        dict of a set's name, "" for figures that stand at the top, to its figures.
+
+    Example:
+        >>> figure_columns({"test": {"keras": {"CIDEr-D": 58.8}, "tflite": {"CIDEr-D": 58.9}}})
+        {'test, keras': {'CIDEr-D': 58.8}, 'test, tflite': {'CIDEr-D': 58.9}}
+    """
+    figures = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+    columns = {path: figures} if figures else {}
+    for name, inner in metrics.items():
+        if isinstance(inner, Mapping):
+            columns |= figure_columns(inner, f"{path}, {name}" if path else name)
+    return columns
+
+
+def figure_tables(metrics: Mapping[str, Any]) -> list[str]:
+    """Lines of a table: a row for each figure, a column for each set of them.
+
+    Example:
+        >>> print("\\n".join(figure_tables({"validation": {"CIDEr-D": 55.1}, "test": {"CIDEr-D": 58.83, "n": 5}})))
+        figures      validation   test
+        CIDEr-D           55.10  58.83
+        n                     -      5
+    """
+    columns = figure_columns(metrics)
+    if not columns:
+        return []
+    names = list(dict.fromkeys(name for figures in columns.values() for name in figures))
+    label = max(_LABEL, *map(len, names))
+    parts = {column.partition(", ")[0] for column in columns}
+    shared = parts.pop() if len(parts) == 1 and len(columns) > 1 else ""
+    heading = [shared or "figures", *(column.removeprefix(f"{shared}, ") for column in columns)]
+    cells = [heading, *([n, *(_figure(f.get(n)) for f in columns.values())] for n in names)]
+    if list(columns) == [""]:
+        del cells[0]
+    widths = [max(len(row[i]) for row in cells) for i in range(1, len(columns) + 1)]
+    return [
+        f"{row[0]:<{label}} " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row[1:], widths, strict=True))
+        for row in cells
+    ]
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from captioner import checks, images, pixels
+from captioner import atomic, checks, images, pixels
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.rules import FORBIDDEN
 from captioner.engines.base import DEFAULT_STRATEGY
@@ -20,7 +20,7 @@ from captioner.engines.versions import FACTS
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import warmup
 from captioner.exporting.options import facts, finite, length
-from captioner.exporting.publish import publish, record, write_json
+from captioner.exporting.publish import publish, record
 from captioner.exporting.sentences import Sentences
 from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
 from captioner.registry import parse_spec
@@ -139,7 +139,7 @@ def write(
         try:
             _write_graph(served, aside)
             (aside / FACTS).parent.mkdir()
-            write_json(aside / FACTS, noted)
+            atomic.write_json(aside / FACTS, noted, BundleError)
             warmup.write((aside / FACTS).parent, folder.resolve().name, sizes, picture)
             _try_out(aside, served, picture)
         except tf.errors.OpError as error:

@@ -6,7 +6,18 @@ they differ.
 """
 
 from captioner.metrics.base import Scores
-from captioner.metrics.cider import CiderD, CiderReward
+from captioner.metrics.cider import ROUGH_BELOW, CiderD, CiderReward, undefined
 from captioner.metrics.evaluation import DEFAULT_METRICS, METRICS, Scored, evaluate, scored
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "CiderD", "CiderReward", "Scored", "Scores", "evaluate", "scored"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "ROUGH_BELOW",
+    "CiderD",
+    "CiderReward",
+    "Scored",
+    "Scores",
+    "evaluate",
+    "scored",
+    "undefined",
+]

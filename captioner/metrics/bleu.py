@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from captioner.errors import MissingDependency, SpecError
+from captioner.checks import integer
+from captioner.errors import MissingDependency
 from captioner.metrics.base import Candidates, References, Scores, check
 
 
@@ -34,9 +35,7 @@ class Bleu:
     """
 
     def __init__(self, n: int = 4):
-        if n < 1:
-            raise SpecError(f"expected n of 1 or more for BLEU, got {n}")
-        self.n = n
+        self.n = integer(n, "n of BLEU", 1, 20)
 
     def score(self, candidates: Candidates, references: References) -> Scores:
         """Scores one candidate an image.

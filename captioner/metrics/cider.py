@@ -7,8 +7,8 @@ whose references the n-gram occurs, with sigma 6:
     sim_n(c, s) = (clipped . g_n(s)) / (|g_n(c)| |g_n(s)|)  exp(-(l(c) - l(s))^2 / (2 sigma^2))
     CIDEr-D(c, S) = 10 times the mean of sim_n(c, s) over s in S and n = 1 ... 4
 
-as coco-caption's "Cider" computes it. Over a single image every idf is log 1 = 0 and so is the score: CIDEr-D
-says nothing about one picture alone.
+as coco-caption's "Cider" computes it. Over a single image every idf is log 1 = 0, so that every caption would score
+0, the best as the worst: CIDEr-D says nothing about one image alone, and is NaN here.
 
 Here the references become sorted arrays once; scoring a batch is a handful of searches and sums in numpy,
 quick enough to be the reward of self-critical training (Rennie et al. 2017).
@@ -16,17 +16,21 @@ quick enough to be the reward of self-critical training (Rennie et al. 2017).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from captioner.errors import DataError, SpecError
+from captioner.checks import integer, number
+from captioner.errors import DataError
 from captioner.metrics.base import Candidates, References, Scores, check
 from captioner.metrics.ngrams import NgramIndex, extend, look_up, row_numbers
 from captioner.types import END, PAD, START, UNK
 
 # Inner ids: the end of a caption, and what `<unk>` stands for, which no reference holds.
 _END_TOKEN, _UNKNOWN_TOKEN = 0, 1
+# With fewer images their references are too few to tell rare words from common ones.
+ROUGH_BELOW = 50
 
 
 class CiderD:
@@ -40,6 +44,9 @@ class CiderD:
         n: int, defaults to 4. The longest n-gram.
         sigma: float, defaults to 6. Width of the length penalty.
 
+    Where no n-gram is rarer than another (one image alone, or the same references for all) the figure is NaN, with a
+    warning, as every caption would score 0.
+
     Example:
         >>> words = [["a", "dog", "runs"], ["two", "cats", "sleep"]]
         >>> CiderD(n=2).score(words, [[w] for w in words]).figures["CIDEr-D"]
@@ -49,14 +56,20 @@ class CiderD:
     def __init__(
         self, corpus: References | None = None, count_end: bool = False, n: int = 4, sigma: float = 6.0
     ):
-        if n < 1 or sigma <= 0:
-            raise SpecError(f"expected n of 1 or more and sigma above 0 for CIDEr-D, got {n} and {sigma}")
-        self.corpus, self.count_end, self.n, self.sigma = corpus, count_end, n, sigma
+        self.n, self.sigma = (
+            integer(n, "n of CIDEr-D", 1, 20),
+            number(sigma, "sigma of CIDEr-D", 0, above=True),
+        )
+        self.corpus, self.count_end = corpus, count_end
 
     def score(self, candidates: Candidates, references: References) -> Scores:
         """Scores one candidate an image: lists of words [B], lists of lists of words [B]."""
         check(candidates, references)
-        each = 100 * self.prepare(references).words(candidates)
+        reward = self.prepare(references)
+        each = 100 * reward.words(candidates)
+        if not reward.defined:
+            each = np.full(len(each), np.nan)
+            warnings.warn(undefined(len(self.corpus or references)), stacklevel=2)
         return Scores({"CIDEr-D": float(each.mean())}, {"CIDEr-D": each})
 
     def prepare(self, references: References, vocabulary: Sequence[str] | None = None) -> CiderReward:
@@ -72,6 +85,19 @@ class CiderD:
             A `CiderReward`.
         """
         return CiderReward(references, vocabulary, self.corpus, self.count_end, self.n, self.sigma)
+
+
+def undefined(images: int) -> str:
+    """Why there is no CIDEr-D, in a line.
+
+    Args:
+        images: int. How many give the document frequencies.
+    """
+    got = "one" if images == 1 else f"{images} whose references all have the same n-grams"
+    return (
+        f"no CIDEr-D: it needs several images, as its document frequencies come from the references of those that are "
+        f"scored, got {got}; score {ROUGH_BELOW} or more together"
+    )
 
 
 class CiderReward:
@@ -135,6 +161,11 @@ class CiderReward:
             self._orders.append(
                 NgramIndex.build(table, rows, grams, documents, images, self._log_number, corpus is not None)
             )
+
+    @property
+    def defined(self) -> bool:
+        """Whether any n-gram of the references weighs more than 0; otherwise every score is 0."""
+        return any(bool(order.norm.any()) for order in self._orders)
 
     def words(self, candidates: Candidates, images: Iterable[int] | None = None) -> np.ndarray:
         """Scores candidates given as words.

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from captioner.errors import DataError
+from captioner.image_ids import match, shown
 from captioner.metrics.base import Candidates, References, Scores
+from captioner.metrics.cider import CiderD
 from captioner.metrics.official import official_scores, ptb_words
 from captioner.registry import Spec, Table, parse_spec
 from captioner.text import words
@@ -47,8 +49,8 @@ def evaluate(
     """Scores one predicted caption an image against the image's references.
 
     Our scores split both sides into words by the one rule of `captioner.text`. CIDEr-D takes its document
-    frequencies from the given references, so it depends on which images are evaluated together, and is 0 for
-    one alone.
+    frequencies from the given references, so it depends on which images are evaluated together; for one alone it
+    is NaN, with a `UserWarning` that says so.
 
     Args:
         predictions: mapping of image id to a caption (str or `Caption`), or a list of them.
@@ -152,7 +154,11 @@ def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> list[S
     tokens = iter(ptb_words([*texts, *(caption for image in captions for caption in image)]))
     candidates: Candidates = [next(tokens) for _ in texts]
     references: References = [[next(tokens) for _ in range(size)] for size in sizes]
-    found = official_scores(candidates, references).values()
+    scores = official_scores(candidates, references)
+    if not CiderD().prepare(references).defined:  # theirs is 0 then, whatever the captions are
+        nothing = np.full(len(candidates), np.nan)
+        scores["cider_d"] = Scores({"CIDEr-D": np.nan}, {"CIDEr-D": nothing})
+    found = scores.values()
     return [Scores(_called_official(each.figures), _called_official(each.per_image)) for each in found]
 
 
@@ -171,8 +177,7 @@ def _aligned(
         )
     if isinstance(predictions, Mapping):
         assert isinstance(references, Mapping)
-        _refuse("predictions without references", [n for n in predictions if n not in references])
-        _refuse("images with references but no prediction", [n for n in references if n not in predictions])
+        _same_ids(predictions, references)
         names = list(predictions)
     else:
         if len(predictions) != len(references):
@@ -202,12 +207,27 @@ def _aligned(
     return plain, [list(image) for image in captions], names
 
 
+def _same_ids(predictions: Mapping[Any, Any], references: Mapping[Any, Any]) -> None:
+    """Raises DataError where ids differ; it says so when they are only spelt differently."""
+    alone = [n for n in predictions if n not in references]
+    unused = [n for n in references if n not in predictions]
+    pairs, ways = match(alone, unused)
+    hint = ""
+    if pairs:
+        (name, other), way = next(iter(pairs.items())), next(iter(ways))
+        hint = (
+            f" ({shown(name)} and {shown(other)} have the same {way.removeprefix('same ')}: spell them alike)"
+        )
+    _refuse("predictions without references", alone, hint)
+    _refuse("images with references but no prediction", unused, hint)
+
+
 def _all_strings(captions: Any) -> bool:
     return isinstance(captions, Sequence) and all(isinstance(caption, str) for caption in captions)
 
 
-def _refuse(what: str, names: list[Any]) -> None:
+def _refuse(what: str, names: list[Any], hint: str = "") -> None:
     """Raises DataError when there is a name: how many, and the first three."""
     if names:
-        shown = ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
-        raise DataError(f"cannot evaluate: {len(names)} {what}: {shown}")
+        first = ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
+        raise DataError(f"cannot evaluate: {len(names)} {what}: {first}{hint}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from captioner.checks import number
 from captioner.metrics.base import Candidates, References, Scores, Words, check
 
 
@@ -25,7 +26,7 @@ class RougeL:
     """
 
     def __init__(self, beta: float = 1.2):
-        self.beta = beta
+        self.beta = number(beta, "beta of ROUGE-L", 0, 1000)
 
     def score(self, candidates: Candidates, references: References) -> Scores:
         """Scores one candidate an image: lists of words [B], lists of lists of words [B]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +48,7 @@ def evaluation(
         "lengths": _lengths(models),
         "vocabulary": _vocabulary(models),
         "images": [
-            {"image": str(name), RANKING: [float(model.per_image[RANKING][i]) for model in models]}
+            {"image": str(name), RANKING: [_defined(model.per_image[RANKING][i]) for model in models]}
             for i, name in enumerate(first.names)
         ],
     }
@@ -61,12 +62,13 @@ def _scores(models: Sequence[Scored], resamples: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "name": name,
             "models": [
-                {"value": model.figures[name]} | (bootstrap.spread(found[name]) if name in found else nothing)
+                {"value": _defined(model.figures[name])}
+                | (bootstrap.spread(found[name]) if name in found else nothing)
                 for model, found in zip(models, drawn, strict=True)
             ],
         }
         if len(models) == 2:
-            apart: dict[str, Any] = {"value": models[0].figures[name] - models[1].figures[name]}
+            apart: dict[str, Any] = {"value": _defined(models[0].figures[name] - models[1].figures[name])}
             if all(name in found for found in drawn):
                 differences = drawn[0][name] - drawn[1][name]
                 higher = {"higher": 100 * float((differences > 0).mean())}
@@ -78,7 +80,14 @@ def _scores(models: Sequence[Scored], resamples: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _summary(values: np.ndarray) -> dict[str, float]:
+def _defined(value: float) -> float | None:
+    """A figure as JSON has it: None for NaN, as CIDEr-D is of a single image."""
+    return None if math.isnan(value) else float(value)
+
+
+def _summary(values: np.ndarray) -> dict[str, float | None]:
+    if not len(values):
+        return dict.fromkeys(("mean", "median", "lowest", "highest"))
     return {
         "mean": float(values.mean()),
         "median": float(np.median(values)),
@@ -88,7 +97,8 @@ def _summary(values: np.ndarray) -> dict[str, float]:
 
 
 def _distribution(values: Sequence[np.ndarray]) -> dict[str, Any]:
-    top = max(float(each.max()) for each in values)
+    values = [each[~np.isnan(each)] for each in values]
+    top = max(float(each.max(initial=0.0)) for each in values)
     step = next((step for step in _STEPS if top <= 25 * step), _STEPS[-1])
     edges = np.arange(0, top + step, step, dtype=np.float64)
     edges = edges if len(edges) > 1 else np.array([0.0, step])
@@ -135,7 +145,7 @@ def _example(models: Sequence[Scored], i: int) -> dict[str, Any]:
         "image": str(models[0].names[i]),
         "references": models[0].captions[i],
         "models": [
-            {"caption": model.texts[i], RANKING: float(model.per_image[RANKING][i])} for model in models
+            {"caption": model.texts[i], RANKING: _defined(model.per_image[RANKING][i])} for model in models
         ],
     }
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
+from captioner import atomic
 from captioner.errors import DataError, MissingDependency
 from captioner.reports import charts
 
@@ -47,7 +47,10 @@ def files(out: str | os.PathLike[str], kind: str, overwrite: bool) -> tuple[Path
     data = page.with_suffix(".json")
     for path in (page, data):
         if path.exists() and not (overwrite and path.is_file()):
-            raise DataError(f"{path} is there already: name another file, or overwrite it (--overwrite)")
+            raise DataError(
+                f"{path} is there already: name another file, or pass overwrite=True",
+                command_line=f"{path} is there already: name another file, or add --overwrite",
+            )
     # Somebody's own captions may lie there under this name.
     if data.exists() and _kind(data) != kind:
         raise DataError(f"{data} is no JSON of a report, and would be lost: name another file than {page}")
@@ -75,17 +78,9 @@ def write(
     page, beside = paths
     text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     html = render(template, data, folder, **more)
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        for path, content in ((beside, text), (page, html)):
-            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            try:
-                aside.write_text(content, encoding="utf-8", errors="replace")
-                aside.replace(path)
-            finally:
-                aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot write {page}: {error.strerror or error}") from None
+    for path, content in ((beside, text), (page, html)):
+        # A file name that is not UTF-8 holds what no UTF-8 file can: escaped, it is right in JSON and legible in HTML.
+        atomic.write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
     return page
 
 

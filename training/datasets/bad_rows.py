@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from captioner import atomic
+from captioner.checks import number
 from captioner.errors import DataError
 
 _log = logging.getLogger("captioner.datasets")
@@ -41,11 +43,9 @@ class BadRows:
     """
 
     def __init__(self, source: str, path: str | Path | None = None, max_bad: float = 0.01):
-        if not 0 <= max_bad <= 1:
-            raise DataError(f"expected max_bad to be a share from 0 to 1, got {max_bad!r}")
         self.source = source
         self.path = Path(path) if path else Path("cache", f"bad_rows_{source}.jsonl")
-        self.max_bad = max_bad
+        self.max_bad = number(max_bad, "max_bad", 0, 1, error=DataError)
         self.rows: list[BadRow] = []
 
     def __len__(self) -> int:
@@ -101,14 +101,13 @@ class BadRows:
         Raises:
             DataError: if the file cannot be written.
         """
+        lines = (json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in self.rows)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("w", encoding="utf-8") as file:
-                for row in self.rows:
-                    file.write(json.dumps(row._asdict(), ensure_ascii=False) + "\n")
-        except OSError as error:
+            atomic.write_text(self.path, "".join(lines))
+        except DataError as error:
+            reason = str(error).removeprefix(f"cannot write {self.path}: ")
             raise DataError(
-                f"cannot write the list of {len(self)} bad rows to {self.path}: {error.strerror or error}; "
+                f"cannot write the list of {len(self)} bad rows to {self.path}: {reason}; "
                 f"give another path with bad_rows="
             ) from None
         return self.path

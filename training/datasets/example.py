@@ -73,8 +73,16 @@ class Dataset(Protocol):
         """The examples of a split, in an order that never changes."""
 
 
-def missing_split(dataset: str, split: str, splits: Sequence[str]) -> DataError:
-    """The error for a split that a dataset does not have."""
+def missing_split(dataset: str, split: str, splits: Sequence[str], remedy: str = "") -> DataError:
+    """The error for a split that a dataset does not have.
+
+    Args:
+        dataset: str. What it is, for the message, such as "the dataset flickr".
+        split: str. What was asked for.
+        splits: sequence of str. What there is.
+        remedy: str, default "". What to do about it.
+    """
+    known = ", ".join(splits) or "none"
     return DataError(
-        f"expected a split of {dataset} that holds pictures ({', '.join(splits)}), got {split!r}"
+        f"no image of {dataset} is in the split {split!r}; splits with images: {known}{remedy and '; ' + remedy}"
     )

@@ -6,13 +6,14 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from captioner import inputs
-from captioner.errors import DataError, ImageError
+from captioner.errors import DataError
 from captioner.text.normalize import words
 from training.datasets.bad_rows import BadRows
 from training.datasets.example import Example, missing_split
+from training.datasets.image_folder import ImageFolder
 
 SPLITS = ("train", "validation", "test")
 # What people call the splits. Karpathy's "restval" is what is left of COCO's validation pictures; everybody
@@ -53,7 +54,13 @@ class FileDataset:
         folder: Path. Where the pictures are.
         pictures: dict of split to dict of picture name to captions. Names are relative to the folder.
         bad_rows: BadRows. The rows that were left out.
+        remedies: mapping of split to what to do where it holds no image, for the message; default None.
+
+    Attributes:
+        repeated: int. Rows that only repeat a caption of their image; it counts once.
     """
+
+    repeated = 0
 
     def __init__(
         self,
@@ -61,8 +68,10 @@ class FileDataset:
         folder: Path,
         pictures: Mapping[str, Mapping[str, Sequence[str]]],
         bad_rows: BadRows,
+        remedies: Mapping[str, str] | None = None,
     ):
         self.kind, self.folder, self.bad_rows = kind, folder, bad_rows
+        self._remedies = remedies or {}
         self._pictures = {split: pictures[split] for split in SPLITS if pictures.get(split)}
 
     @property
@@ -83,7 +92,7 @@ class FileDataset:
             DataError: if the split is unknown or holds no picture.
         """
         if split not in self._pictures:
-            raise missing_split(self.kind, split, self.splits)
+            raise missing_split(f"the {self.kind} dataset", split, self.splits, self._remedies.get(split, ""))
         return [
             Example(name, tuple(captions), functools.partial(inputs.to_bytes, self.folder / name))
             for name, captions in self._pictures[split].items()
@@ -112,7 +121,7 @@ def existing_folder(kind: str, folder: str | Path) -> Path:
     """The folder as a path, or a `DataError` if there is none."""
     path = Path(folder).expanduser()
     if not path.is_dir():
-        raise DataError(f"expected the folder of {kind} pictures at {path}, found no such folder")
+        raise DataError(f"expected a folder of images for the {kind} dataset at {path}, found no such folder")
     return path
 
 
@@ -135,22 +144,24 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
         DataError: if too many are bad, or none is left.
     """
     pictures: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
+    images = ImageFolder(folder)
     seen: set[str] = set()
     total = 0
     for entry in entries:
         total += 1
-        name, reason = picture_name(entry.name)
+        name, fault = images.locate(entry.name)
         split = split_name(entry.split)
         captions = [" ".join(c.split()) for c in entry.captions]
         kept = [c for c in captions if c and not caption_fault(c)]
-        if not reason and name in seen:
+        reason = ""
+        if name in seen:
             reason = "this picture has come before"
-        seen.add(name)
-        if not reason and not split:
+        elif not split:
             reason = f"unknown split {entry.split!r}; expected one of: {', '.join(_SPLIT_NAMES)}"
-        if not reason and not kept:
+        elif not kept:
             reason = "no caption that is not empty"
-        if reason := reason or picture_fault(folder / name):
+        seen.add(name)
+        if reason := fault or reason:
             bad.add(entry.where, entry.name, reason)
             continue
         for caption in captions:
@@ -159,7 +170,7 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
         pictures[split][name] = kept
     bad.check(total)
     if not any(pictures.values()):
-        raise DataError(f"expected pictures with captions for {kind} in {folder}, found none")
+        raise DataError(f"expected images with captions for the {kind} dataset in {folder}, found none")
     return FileDataset(kind, folder, pictures, bad)
 
 
@@ -185,39 +196,3 @@ def caption_fault(caption: str) -> str:
     except UnicodeEncodeError:
         return "the caption is not UTF-8"
     return "" if words(caption) else "the caption is empty"
-
-
-def picture_name(name: str) -> tuple[str, str]:
-    """The one spelling of a picture's relative path, and what is wrong with it (or an empty string).
-
-    Links inside the folder are the owner's business and followed; a path in a captions file may be anybody's,
-    so it must not climb out of the folder.
-
-    Example:
-        >>> picture_name("./sub/a.jpg"), picture_name("../a.jpg")
-        (('sub/a.jpg', ''), ('../a.jpg', 'the path leads out of the picture folder'))
-    """
-    if not name.strip():
-        return name, "no picture is named"
-    path = PurePosixPath(name.strip().replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive:
-        return name, "the path leads out of the picture folder"
-    if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
-        return name, "the path is not readable text"
-    return str(path), ""
-
-
-def picture_fault(path: Path) -> str:
-    """What is wrong with a picture file by its first bytes, or an empty string. Decoding tells the rest."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-        if inputs.kind(head) is None:
-            inputs.to_bytes(path)  # It may be a kind that only Pillow reads, or empty, or no picture.
-    except FileNotFoundError:
-        return f"no such picture in {path.parent}"
-    except (OSError, ValueError) as error:
-        return f"the picture cannot be opened: {getattr(error, 'strerror', None) or error}"
-    except ImageError as error:
-        return str(error)
-    return ""

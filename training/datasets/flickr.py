@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from captioner.caption_files import parse_json, read_text
 from captioner.errors import DataError
 from training.datasets.bad_rows import BadRows
 from training.datasets.files import Entry, FileDataset, collect, existing_folder
@@ -68,28 +67,6 @@ def flickr(
     return collect("flickr", pictures, _token(path, Path(splits) if splits else path.parent), bad)
 
 
-def read_text(path: Path, what: str = "captions") -> str:
-    """The text of a file, plain or gzipped.
-
-    Raises:
-        DataError: naming the file and, by `what`, its kind, if it cannot be read or is no UTF-8.
-    """
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read the {what} file {path}: {reason}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
-        ) from None
-
-
 def karpathy(path: Path) -> Iterator[Entry]:
     """What a Karpathy file, plain or gzipped, says of each picture.
 
@@ -97,9 +74,10 @@ def karpathy(path: Path) -> Iterator[Entry]:
         DataError: if it cannot be read or has another structure.
     """
     try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: expected {_KARPATHY}, got no JSON: {error.msg}") from None
+        content = parse_json(read_text(path))
+    except ValueError as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"{path}{line}: expected {_KARPATHY}, got no JSON: {error}") from None
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise DataError(f"{path}: expected {_KARPATHY}, got {_shape_of(content)}")

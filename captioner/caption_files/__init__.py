@@ -1,0 +1,17 @@
+"""Files of captions: read in one way, for training and for evaluation, and matched by what they call their images."""
+
+from captioner.caption_files.captions import References, aligned, read_predictions, read_references
+from captioner.caption_files.reading import parse_json, read_text
+from captioner.caption_files.rows import Row, Rows, read_rows
+
+__all__ = [
+    "References",
+    "Row",
+    "Rows",
+    "aligned",
+    "parse_json",
+    "read_predictions",
+    "read_references",
+    "read_rows",
+    "read_text",
+]

@@ -1,0 +1,68 @@
+"""Which file the heatmap of each image goes to, settled before the first image is captioned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from captioner.errors import DataError, SpecError
+from captioner.heatmaps import FORMATS
+
+
+def heatmap_files(paths: Sequence[str], out: str, alone: bool, overwrite: bool) -> dict[str, Path]:
+    """The file for each image.
+
+    In a folder the files are called after their images and stand in the sub-folders that these stand in, seen from the
+    folder that holds them all: two images of one name do not meet.
+
+    Args:
+        paths: sequence of str. Of the images.
+        out: str. A file ending in .png or .gif, for one image, or a folder.
+        alone: bool. Whether there is one image, which was named itself.
+        overwrite: bool. Whether files that are there may be replaced.
+
+    Returns:
+        dict of path to Path.
+
+    Raises:
+        SpecError: for a file where a folder is expected.
+        DataError: if files are there already, in words of the command line.
+
+    Example:
+        >>> files = heatmap_files(["a/1.jpg", "b/1.jpg"], "maps", False, False)
+        >>> [path.as_posix() for path in files.values()]
+        ['maps/a/1.jpg.png', 'maps/b/1.jpg.png']
+    """
+    ending = Path(out).suffix.lower()
+    is_folder = os.path.isdir(out)
+    if alone and not is_folder and ending in FORMATS:
+        files = {paths[0]: Path(out)}
+    elif is_folder or not (ending in FORMATS or (alone and ending)):
+        files = {path: Path(out, name) for path, name in zip(paths, _names(paths), strict=True)}
+    else:
+        expected = (
+            f"a file ending in {' or '.join(FORMATS)}, or a folder"
+            if alone
+            else "a folder for several images"
+        )
+        raise SpecError(f"--heatmap expects {expected}, got {out}")
+    if os.path.exists(out) and not is_folder and Path(out) not in files.values():
+        raise DataError(f"--heatmap expects a folder, got the file {out}: name another place")
+    present = [path for path in files.values() if path.exists()]
+    if present and not overwrite:
+        more = f" and {len(present) - 1} more are" if len(present) > 1 else " is"
+        raise DataError(
+            f"{present[0]}{more} there already: name another place for --heatmap, or add --overwrite"
+        )
+    return files
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """A name for each image's file, relative to the folder that holds all images."""
+    full = [os.path.abspath(path) for path in paths]
+    try:
+        root = os.path.commonpath([os.path.dirname(path) for path in full])
+    except ValueError:  # on several drives
+        return [os.path.join(*os.path.splitdrive(path)).replace(":", "") + ".png" for path in full]
+    return [f"{os.path.relpath(path, root)}.png" for path in full]

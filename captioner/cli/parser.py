@@ -1,0 +1,104 @@
+"""The command line of every program here: whole numbers, options and commands with one wording for mistakes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from captioner.registry import unknown
+
+EXIT_CODES = """\
+exit codes:
+  0    fine
+  1    some of several failed; a line on standard error for each says why
+  2    nothing could be done, and one line on standard error says why
+  129, 130, 143
+       stopped because the terminal was closed, by Ctrl-C, by SIGTERM; what was printed stands"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Options of a program: its description is shown as it is written, a mistake is one line that says what is meant.
+
+    Takes what `argparse.ArgumentParser` takes. Options of `type=int` and `type=float` say what they expect; their
+    ranges are checked by `captioner.checks` under the option's name once the program runs. Reading the options also
+    readies the output: names that the terminal's encoding lacks are escaped instead of ending the program, and
+    with an option `--json` what is printed is UTF-8, whatever the environment says.
+
+    Example:
+        >>> parser = Parser(prog="train.py")
+        >>> _ = parser.add_argument("--epochs", type=int)
+        >>> parser.parse_args(["--epochs", "3"]).epochs
+        3
+    """
+
+    def __init__(self, *args: Any, **settings: Any):
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **settings)
+        self.register("type", int, _whole_number)
+        self.register("type", float, _number)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """See `argparse.ArgumentParser`; an unknown option is refused before a missing argument is."""
+        args = list(sys.argv[1:] if args is None else args)
+        ready_output()
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for name in self._unknown_options(args):
+            self.error(unknown("option", name, known))
+        options, extra = super().parse_known_args(args, namespace)
+        if extra and extra[0].startswith("-"):
+            self.error(unknown("option", extra[0], known))
+        if extra:
+            self.error(f"expected nothing more, got {extra[0]!r}")
+        if getattr(options, "json", False) is True:
+            ready_output(encoding="utf-8")
+        return options, extra
+
+    def _unknown_options(self, args: Sequence[str]) -> list[str]:
+        names = []
+        for argument in args:
+            # What comes behind a command is for that command's own parser.
+            if argument == "--" or (self._subparsers and not argument.startswith("-")):
+                break
+            name = argument.partition("=")[0]
+            is_option = name.startswith("--") and " " not in argument
+            if is_option and not any(known.startswith(name) for known in self._option_string_actions):
+                names.append(name)
+        return names
+
+    def error(self, message: str) -> NoReturn:
+        """One line: what is wrong, how the program is called, and where more is said."""
+        optional = r" \[-(?:[^\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])*\]"
+        usage = re.sub(optional, "", " ".join(self.format_usage().split()))
+        usage = usage.replace(self.prog, f"{self.prog} [options]", 1)
+        message = re.sub(r"^argument (\S+): expects", r"\1 expects", message)  # as `captioner.checks` says it
+        self.exit(2, f"{self.prog.split()[0]}: {message}; {usage}; see {self.prog} --help\n")
+
+
+def ready_output(encoding: str | None = None) -> None:
+    r"""Makes standard output and error take any text: characters that their encoding lacks are written as \u1234.
+
+    A file name that is not UTF-8 holds lone surrogates, which no encoding has; as \udc85 they are right in JSON, too.
+
+    Args:
+        encoding: str, default None, which is the environment's. Of standard output.
+    """
+    for stream, wanted in ((sys.stdout, encoding), (sys.stderr, None)):
+        if hasattr(stream, "reconfigure"):  # not of a stream that somebody has put in its place
+            stream.reconfigure(encoding=wanted, errors="backslashreplace")
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expects a whole number, got {text!r}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expects a number, got {text!r}") from None
