@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
 from captioner import checks
-from captioner.cli.caption import pictures
+from captioner.cli.image_files import image_files
+from captioner.cli.parser import Parser
+from captioner.errors import DataError
 from captioner.signals import run_program
 from captioner.types import Caption
 
@@ -94,7 +96,14 @@ def run(given: argparse.Namespace) -> list[Agreement]:
     """
     if given.limit is not None:
         checks.integer(given.limit, "--limit", 1)
-    paths = [path for each in given.pictures for path in pictures(each)][: given.limit]
+    files = image_files(given.pictures)
+    for line in files.notes():
+        print(f"agreement.py: {line}", file=sys.stderr)
+    if files.errors:
+        raise DataError(files.errors[0])
+    if not files.paths:
+        raise DataError(f"expected images in {', '.join(given.pictures)}, found none")
+    paths = files.paths[: given.limit]
     captions = []
     for source in (given.model, *given.others):
         with captioner.load(source) as model:
@@ -108,9 +117,7 @@ def run(given: argparse.Namespace) -> list[Agreement]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="agreement.py", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="agreement.py", description=ABOUT)
     build.add_argument("model", metavar="MODEL", help="the one to compare with")
     build.add_argument("others", metavar="OTHER", nargs="+", help="those that should say the same")
     build.add_argument("--pictures", nargs="+", required=True, metavar="PATH", help="files and folders")

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
 from captioner import bundle, checks
+from captioner.cli.parser import Parser
 from captioner.engines import ENGINES
 from captioner.engines.start import import_tensorflow
 from captioner.errors import CaptionerError, DataError, MissingDependency
@@ -233,9 +234,7 @@ def table(rows: Sequence[Figures]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="bench.py", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="bench.py", description=ABOUT)
     add = build.add_argument
     add("target", help="grpc://host:port/name, http://host:port/name, or the folder of an exported model")
     add("--local", metavar="FOLDER", help="the same model in this process, to compare with")

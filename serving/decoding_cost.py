@@ -21,6 +21,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from captioner import checks
+from captioner.cli.parser import Parser
 from captioner.engines import import_tensorflow
 from captioner.signals import run_program
 from captioner.text import Tokenizer
@@ -29,7 +30,7 @@ from captioner.types import END
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    build = Parser(prog="decoding_cost.py", description=__doc__)
     build.add_argument("--encoder", nargs="+", default=["densenet169"], help="default: %(default)s")
     build.add_argument("--decoder", default="lstm(units=512)", help="default: %(default)s")
     build.add_argument("--strategy", default="beam(width=3)", help="default: %(default)s")

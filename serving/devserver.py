@@ -18,7 +18,7 @@ from captioner.engines.start import import_tensorflow
 from captioner.errors import BundleError, EngineError, MissingDependency, SpecError
 from captioner.signals import run_program
 from serving import log
-from serving.options import parser
+from serving.options import check, parser
 from serving.status import ServingError
 from serving.versions import Folder, is_version, version_folders
 
@@ -72,6 +72,7 @@ def serve(given: argparse.Namespace) -> int:
     Raises:
         CaptionerError: if it cannot start.
     """
+    check(given)
     parts = _parts()
     stop = _stopped_by_signals()
     gate = parts["Gate"](given.queue, given.workers)
