@@ -79,6 +79,8 @@ class Queued(Version):
         batch: int, default 0. Most rows of a run that was put together, and of a request then; below 2 for none.
         wait: float, default 0. Seconds that a request waits for company.
         seen: callable, default None. Told the rows of every run.
+        most: int, default 0, which is no limit. Most rows of a request that is not put together with others: a row of
+            a few bytes may take a megabyte in the model.
     """
 
     def __init__(
@@ -88,13 +90,14 @@ class Queued(Version):
         batch: int = 0,
         wait: float = 0.0,
         seen: Callable[[int], None] | None = None,
+        most: int = 0,
     ):
         self.number, self.signatures, self.metadata = version.number, version.signatures, version.metadata
         self._version, self._gate, self._batch, self._wait, self._seen = version, gate, batch, wait, seen
         self._batchable = {key: batch > 1 and _leads(each) for key, each in self.signatures.items()}
         self._open: dict[tuple, _Batch] = {}
         self._lock = threading.Lock()
-        self._batches, self._closed = 0, False
+        self._batches, self._closed, self._most = 0, False, most
 
     def run(
         self, signature: str, inputs: Arrays, outputs: Sequence[str], timeout: float | None
@@ -109,14 +112,17 @@ class Queued(Version):
         timeout = None if timeout is None else min(timeout, _LONGEST)
         ends = None if timeout is None else time.monotonic() + timeout
         one = _Request(signature, inputs, tuple(outputs), ends, caller_gone.get())
-        rows = one.rows()
-        if not self._batchable[signature] or rows == 0:
+        rows, batched = one.rows(), self._batchable[signature]
+        most, largest = self._batch if batched else self._most, one.longest()
+        if most and largest > most:
+            option = "--batch" if batched else "--max-rows"
+            raise invalid(
+                f"Task size {largest} is larger than maximum input batch size {most}: send fewer at a time, or raise "
+                f"{option}"
+            )
+        if not batched or rows == 0:
             with self._gate.running(timeout):
                 return self._once(one, rows)
-        if rows > self._batch:
-            raise invalid(
-                f"Task size {rows} is larger than maximum input batch size {self._batch}: send fewer at a time"
-            )
         self._join(one, rows)
         if not one.done.wait(timeout):
             raise ServingError("DEADLINE_EXCEEDED", "the batch was not done when the request's time was up")
@@ -270,6 +276,10 @@ class _Request:
         """The length that all inputs lead with, 0 if there is none."""
         lengths = {len(array) if array.ndim else 0 for array in self.inputs.values()}
         return lengths.pop() if len(lengths) == 1 else 0
+
+    def longest(self) -> int:
+        """The largest length that an input leads with."""
+        return max((len(array) for array in self.inputs.values() if array.ndim), default=0)
 
     def key(self) -> tuple:
         """What requests must have in common to run together."""

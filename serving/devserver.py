@@ -100,7 +100,11 @@ def serve(given: argparse.Namespace) -> int:
     rpc.start()
     try:
         found = _load(
-            given, find, lambda v: parts["Queued"](v, gate, given.batch, given.batch_wait / 1000, metrics.ran)
+            given,
+            find,
+            lambda v: parts["Queued"](
+                v, gate, given.batch, given.batch_wait / 1000, metrics.ran, given.max_rows
+            ),
         )
         state["models"] = found
         choices.open()

@@ -26,6 +26,7 @@ _WHOLE = {
     "workers": (1, 4096),
     "queue": (1, 4096),
     "batch": (0, 4096),
+    "max_rows": (1, 10_000_000),
 }
 _DECIMAL = {"poll": 1e6, "batch_wait": 60_000.0, "max_body": 4096.0}
 _DECIMAL |= dict.fromkeys(("client_timeout", "run_timeout", "drain"), 86_400.0)
@@ -83,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
         help="put requests together, up to so many rows a run (default 0: do not)")  # fmt: skip
     add("--batch-wait", type=float, default=5.0, metavar="MS",
         help="milliseconds that a request waits for others to join it (default 5)")  # fmt: skip
+    add("--max-rows", type=int, default=256, metavar="N",
+        help="most images (rows) of one request, where --batch does not say (default %(default)s)")  # fmt: skip
     add("--max-body", type=float, default=32.0, metavar="MB", help="largest request (default 32)")
     add("--client-timeout", type=float, default=30.0, metavar="S",
         help="a request must have arrived after S seconds (default 30)")  # fmt: skip

@@ -395,7 +395,17 @@ def test_more_rows_than_a_batch_holds_are_refused_in_the_servers_words():
         run(version, [1.0] * 9)
     assert caught.value.code == "INVALID_ARGUMENT" and line.rows == []
     assert len(run(version, [1.0] * 8)) == 8
-    assert len(run(Queued(line, Gate(8, 1)), [1.0] * 9)) == 9  # without batching there is no limit
+    assert len(run(Queued(line, Gate(8, 1)), [1.0] * 9)) == 9
+    # Without batching the limit is one of our own, for inputs of any shape.
+    bounded = Queued(Kinds(), Gate(8, 1), most=100)
+    for count in (100, 101):
+        inputs = {"a": np.ones(count, np.float32), "b": np.array([b""] * 2, object)}
+        try:
+            bounded.run("many", inputs, ["a"], None)
+        except ServingError as error:
+            assert count == 101 and "larger than maximum input batch size 100" in error.message
+        else:
+            assert count == 100
 
 
 @pytest.mark.parametrize("batch", [0, 8])
