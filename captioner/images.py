@@ -286,7 +286,9 @@ def _gif(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     size = cut(image_bytes, frame.at + 5, 4)
     interlaced = tf.where(tf.equal(flags & 0x40, 0), b"\x87", b"\xc7")
     # Without a frame there is nothing to cut out, and what is left is no GIF.
-    pixels = cut(image_bytes, pixels_at, tf.where(frame.at < 0, 0, frame.end - pixels_at))
+    pixels = cut(
+        image_bytes, pixels_at, tf.maximum(frame.end - pixels_at, 0) * tf.cast(frame.at >= 0, tf.int64)
+    )
     alone = tf.strings.join(
         [b"GIF89a", size, bytes(3), b",", bytes(4), size, interlaced, table, pixels, b";"]
     )
