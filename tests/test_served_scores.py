@@ -42,7 +42,9 @@ def test_a_served_model_takes_no_other_strategy(served, capsys):
     assert evaluate.main([f"{served}?timeout=20", SOURCE, "--strategy", "greedy"]) == EngineError.exit_code
     out, err = capsys.readouterr()
     last = err.splitlines()[-1]
-    assert out == "" and "the strategy of a served model is fixed, got greedy" in last and "Traceback" not in err
+    assert (
+        out == "" and "the strategy of a served model is fixed, got greedy" in last and "Traceback" not in err
+    )
 
 
 def broken():

@@ -75,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     for note in matched.notes:
         print(f"captioner: {note}", file=sys.stderr)
     metrics = options.metric or DEFAULT_METRICS
+    figures: Mapping[str, float | None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said below, in a line
         if options.html:
