@@ -7,6 +7,7 @@ palette BMP ...) and pictures in memory become PNG, which loses nothing.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 from pathlib import Path
@@ -40,8 +41,40 @@ _FOREIGN = (
 # The most pixels of a picture, unless somebody says otherwise: a few kilobytes can hold billions.
 MAX_PIXELS = 50_000_000
 
-# The endings under which pictures are looked for in a folder.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+def _installed(module: str) -> bool:
+    """Whether a module is there, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+# Kinds that Pillow reads only with some of its builds, or with a plugin of its own: endings to (module, name).
+_WITH_PLUGIN = {
+    (".avif",): ("PIL._avif", "AVIF"),
+    (".heic", ".heif", ".hif"): ("pillow_heif", "HEIC"),
+}
+_RAW = ".3fr .arw .cr2 .cr3 .dng .iiq .nef .nrw .orf .pef .raf .rw2 .srw"
+
+# The endings under which images are looked for in a folder: all that can be read here.
+SUFFIXES = (
+    *".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .webp .tif .tiff".split(),
+    *".jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga .ico .psd .pcx .sgi .dds .qoi".split(),
+    *(ending for endings, (module, _) in _WITH_PLUGIN.items() if _installed(module) for ending in endings),
+)
+
+# The endings of images that cannot be read here, and what such a file is called.
+UNREADABLE_SUFFIXES = {
+    **{
+        e: kind for endings, (module, kind) in _WITH_PLUGIN.items() if not _installed(module) for e in endings
+    },
+    **{ending: "a camera's raw file" for ending in _RAW.split()},
+    ".jxl": "JPEG XL",
+    ".svg": "SVG, a drawing",
+    ".eps": "EPS, a drawing",
+    ".xcf": "a GIMP document",
+    ".psb": "a large Photoshop document",
+    ".exr": "OpenEXR",
+    ".hdr": "Radiance HDR",
+}
 
 _EXPECTED = "a path, encoded bytes, a PIL image, an array [H, W, 3] or [H, W], or a tensor"
 
