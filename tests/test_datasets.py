@@ -608,7 +608,11 @@ def test_an_empty_split_says_what_to_do(tmp_path, has_splits):
         data.examples("validation")
     words = "no row of captions.csv says validation in its column split"
     if not has_splits:
-        words = "add images, or a column split to captions.csv, or raise validation=0.001 of the dataset"
+        words = (
+            "add images, or a column split to captions.csv, or set validation=0.35 of the dataset (now 0.001)"
+        )
+        better = DATASETS.build("folder", path=str(photos), validation=0.35, test=0.0)
+        assert better.splits == ("train", "validation")
     assert str(error.value) == (
         f"no image of the folder dataset is in the split 'validation'; splits with images: train; {words}"
     )
