@@ -1,8 +1,12 @@
 """`captioner export`: every path is printed, stages are said, and what cannot be is told before the work."""
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 pytest.importorskip("ai_edge_litert")
@@ -82,3 +86,31 @@ def test_keys_are_names_where_these_tell_targets_apart(tiny_bundle, tmp_path, mo
 def test_lengths_are_told_under_the_options_name(tiny_bundle, tmp_path, capsys):
     assert main(["export", str(tiny_bundle), "--max-length", "99", "--into", str(tmp_path), "-q"]) == 2
     assert "captioner: --max-length expects at most the model's own 7, got 99" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("level", "said"), [(None, False), ("0", True)])
+def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_bundle, tmp_path, level, said):
+    """TensorFlow Lite's line about its delegate is held back, unless a log level was asked for."""
+    path = captioner.export(tiny_bundle, ["tflite"], into=tmp_path)["tflite"]
+    image = tmp_path / "a.png"
+    PIL.Image.new("RGB", (8, 8), "red").save(image)
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": level} if level else {}
+    done = subprocess.run(
+        [sys.executable, "-m", "captioner", "caption", str(image), "--model", str(path)],
+        env=environment,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and ("XNNPACK" in done.stderr) is said
+    assert said or done.stderr == ""
+
+
+def test_what_others_say_meanwhile_is_not_lost(capfd):
+    from captioner.engines.start import starting_tflite
+
+    with starting_tflite():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nanother thread\n")
+    assert capfd.readouterr().err == "another thread\n"
