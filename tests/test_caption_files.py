@@ -221,6 +221,33 @@ def test_a_file_of_another_kind_is_refused_by_both_with_what_to_do(photos, name,
     assert len(messages) == 1 and words in messages.pop()
 
 
+def test_damaged_files_are_told_in_one_line_or_read(tmp_path):
+    rng = random.Random(7)
+    pieces = [b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"{", b"[", b"\t"]
+    pieces += [b"\\ud800", b"NaN", b"\xef\xbb\xbf", b"1e999", b"\\"]
+    files = [(ending, text.encode()) for ending, text in forms(CAPTIONS)]
+    told = 0
+    for number in range(1000):
+        ending, data = rng.choice(files)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(data) + 1)
+            end = min(len(data), at + rng.choice([0, 0, 1, 1, 5, 1000]))
+            data = data[:at] + rng.choice([*pieces, bytes([rng.randrange(256)]), b""]) + data[end:]
+        path = tmp_path / f"c{ending}"
+        path.write_bytes(data)
+        outcomes = set()
+        for read in (read_rows, read_predictions, read_references):
+            try:
+                read(path)
+            except DataError as error:
+                told += 1
+                assert "\n" not in str(error) and str(path) in str(error), number
+                outcomes.add(read)
+        # What the rows' reader refuses, nobody reads.
+        assert read_rows not in outcomes or len(outcomes) == 3
+    assert 500 < told < 3000
+
+
 def test_what_is_no_file(tmp_path):
     for path in (tmp_path / "no.csv", tmp_path, "a\0.csv"):
         for file in (path, Path(str(path) + ".csv")):
