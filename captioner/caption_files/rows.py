@@ -142,6 +142,8 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, values
             line = reader.line_num + 1
     except csv.Error as error:
+        if "limit" in str(error):
+            raise DataError(f"{path}:{line}: a field that is far too long: is a quote not closed?") from None
         raise DataError(
             f'{path}:{line}: expected CSV, but a quote (") in the row that begins here is not closed before line '
             f'{reader.line_num}, or text follows it ({error}): write "" for a quote inside quotes'
@@ -178,7 +180,10 @@ def _jsonl(path: Path, called: str) -> Rows:
         except ValueError as error:
             fault = fault or f"not a line of JSON: {error}"
         if not isinstance(fields, dict):
-            fields, fault = {}, fault or "the line is JSON but no object"
+            fields, fault = (
+                {},
+                fault or "the line is JSON but no object (a whole list must be in a .json file)",
+            )
         if fields and columns is None:
             columns = find_columns(f"{path}:{number}", list(fields), "", objects=True)
         rows.append(_row(where, fields, None, fault))
@@ -190,7 +195,8 @@ def _json(path: Path, called: str) -> Rows:
     try:
         value = parse_json(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: expected JSON, got {error.msg.lower()}") from None
+        lines = "; a file with an object a line must end in .jsonl" if error.msg == "Extra data" else ""
+        raise DataError(f"{path}:{error.lineno}: expected JSON, got {error.msg.lower()}{lines}") from None
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, got {error}") from None
     if isinstance(value, dict) and isinstance(value.get("annotations"), list):
