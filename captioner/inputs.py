@@ -56,37 +56,8 @@ _RAW = ".3fr .arw .cr2 .cr3 .dng .iiq .nef .nrw .orf .pef .raf .rw2 .srw"
 
 # The endings under which images are looked for in a folder: all that can be read here.
 SUFFIXES = (
-    *[
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-    ],
-    *[
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".tga",
-        ".ico",
-        ".psd",
-        ".pcx",
-        ".sgi",
-        ".dds",
-        ".qoi",
-    ],
+    *".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .webp .tif .tiff".split(),
+    *".jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga .ico .psd .pcx .sgi .dds .qoi".split(),
     *(ending for endings, (module, _) in _WITH_PLUGIN.items() if _installed(module) for ending in endings),
 )
 
