@@ -144,6 +144,7 @@ BAD_ROWS = [
     (".jsonl", '{"image": "1.png", "caption": ["a"]}', 0, "not both there as text, got ['a'] as caption"),
     (".jsonl", '{"image": "1.png", "captions": ["a", 7]}', 0, "not both there as text, got 7 as caption"),
     (".jsonl", '{"image": "1.png", "captions": []}', 0, "an empty list of captions"),
+    (".jsonl", '[{"image": "1.png", "caption": "a"}]', 0, "(a whole list must be in a .json file)"),
     (".jsonl", '{"image": true, "caption": "a"}', 0, "no image is named"),
     (".jsonl", '{"image": "1.png", "caption": "\\ud800"}', 0, "the caption is not UTF-8"),
     (".jsonl", '{"image": "1.png", "caption": "a\\u0000"}', 0, "a NUL in the caption"),
@@ -202,7 +203,16 @@ FILES = [
     ),
     ("c.csv", b"image,caption,caption\n1.png,a,b\n", "expected each column once, got 'caption' twice"),
     ("c.csv", b'image,caption\n1.png,a\n1.png,"a\n1.png,b "c"\n', "c.csv:3: expected CSV"),
-    ("c.csv", b'image,caption\n1.png,"' + b"a " * 100_000 + b'"\n', "c.csv:2: expected CSV"),
+    (
+        "c.csv",
+        b'image,caption\n1.png,"' + b"a " * 100_000 + b'"\n',
+        "c.csv:2: a field that is far too long: is a quote",
+    ),
+    (
+        "c.json",
+        b'{"image": "1.png", "caption": "a"}\n' * 2,
+        "c.json:2: expected JSON, got extra data; a file",
+    ),
     ("captions.txt", b"image,caption\n1.png,a dog\n", "ends in .json, .jsonl, .csv, .tsv, got"),
     ("captions.txt", b"image,caption\n1.png,a dog\n", "rename it to captions.csv"),
     ("t.token.txt", b"1.png#0\ta dog\n", "as flickr(folder=..., captions=...)"),
@@ -219,6 +229,33 @@ def test_a_file_of_another_kind_is_refused_by_both_with_what_to_do(photos, name,
             read(photos / name)
         messages.add(str(error.value))
     assert len(messages) == 1 and words in messages.pop()
+
+
+def test_damaged_files_are_told_in_one_line_or_read(tmp_path):
+    rng = random.Random(7)
+    pieces = [b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"{", b"[", b"\t"]
+    pieces += [b"\\ud800", b"NaN", b"\xef\xbb\xbf", b"1e999", b"\\"]
+    files = [(ending, text.encode()) for ending, text in forms(CAPTIONS)]
+    told = 0
+    for number in range(1000):
+        ending, data = rng.choice(files)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(data) + 1)
+            end = min(len(data), at + rng.choice([0, 0, 1, 1, 5, 1000]))
+            data = data[:at] + rng.choice([*pieces, bytes([rng.randrange(256)]), b""]) + data[end:]
+        path = tmp_path / f"c{ending}"
+        path.write_bytes(data)
+        outcomes = set()
+        for read in (read_rows, read_predictions, read_references):
+            try:
+                read(path)
+            except DataError as error:
+                told += 1
+                assert "\n" not in str(error) and str(path) in str(error), number
+                outcomes.add(read)
+        # What the rows' reader refuses, nobody reads.
+        assert read_rows not in outcomes or len(outcomes) == 3
+    assert 500 < told < 3000
 
 
 def test_what_is_no_file(tmp_path):

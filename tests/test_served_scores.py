@@ -47,6 +47,18 @@ def test_a_served_model_takes_no_other_strategy(served, capsys):
     )
 
 
+def test_cider_of_one_image_is_no_figure(served, capsys):
+    asked = [f"{served}?timeout=20", SOURCE, "--limit", "1"]
+    assert evaluate.main([*asked, "--json"]) == 0
+    out, err = capsys.readouterr()
+    figures = json.loads(out)["figures"]["as exported"]
+    assert figures["CIDEr-D"] is None and figures["BLEU-1"] is not None
+    assert "evaluate.py: no CIDEr-D: it needs several images" in err and "UserWarning" not in err
+    assert evaluate.main(asked) == 0
+    names, values = (line.split("  ") for line in capsys.readouterr().out.splitlines())
+    assert dict(zip(filter(None, names), filter(None, values), strict=True))["CIDEr-D"].strip() == "-"
+
+
 def broken():
     raise ImageError("b.png: no such picture file")
 

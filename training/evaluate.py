@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from captioner.cli.parser import Parser
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
+from captioner.metrics import undefined
 from captioner.metrics.official import ptb_words
 
 _BATCH = 50  # pictures captioned together, as in training
@@ -88,8 +91,8 @@ def evaluate(
         features: path, default "cache/features". The cache to look in; nothing is written there.
 
     Returns:
-        Figures and captions: dicts of strategy to dict of figure name to float, and to dict of picture id to
-        caption.
+        Figures and captions: dicts of strategy to dict of figure name to float (NaN for CIDEr-D of a single image),
+        and to dict of picture id to caption.
 
     Raises:
         DataError: for a split that is not there or a picture that cannot be read.
@@ -126,7 +129,7 @@ def evaluate(
         else:
             captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
             said = captioning(read, len(examples), strategy)
-        figures[strategy] = score(said, examples, training, official)
+        figures[strategy] = score(said, examples, training, official, undefined=math.nan)
         if isinstance(dataset, SyntheticScenes):
             figures[strategy]["exact match"] = exact_match(said, examples)
         captions[strategy] = {example.id: text for example, text in zip(examples, said, strict=True)}
@@ -169,7 +172,7 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> str:
     """Figures as lines of text: a row a strategy, a column a figure.
 
     Args:
-        figures: dict of strategy to dict of figure name to float.
+        figures: dict of strategy to dict of figure name to float; NaN is shown as a dash.
 
     Returns:
         str.
@@ -184,7 +187,9 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> str:
     names = list(dict.fromkeys(name for row in figures.values() for name in row))
     lines = [f"{'strategy':<{first}}" + "".join(f"  {name:>6}" for name in names)]
     for strategy, row in figures.items():
-        lines.append(f"{strategy:<{first}}" + "".join(f"  {row[n]:>{max(6, len(n))}.2f}" for n in names))
+        shown = ["-" if math.isnan(row[n]) else f"{row[n]:.2f}" for n in names]
+        cells = zip(shown, names, strict=True)
+        lines.append(f"{strategy:<{first}}" + "".join(f"  {cell:>{max(6, len(n))}}" for cell, n in cells))
     return "\n".join(lines)
 
 
@@ -226,6 +231,8 @@ def run(given: argparse.Namespace) -> None:
     dataset = DATASETS.build(given.dataset)
     dataset.examples(given.split)
     model = load(given.model, **({"trust": tuple(given.trust)} if given.trust else {}))
+    # The program says it in a line of its own.
+    warnings.filterwarnings("ignore", "no CIDEr-D")
     figures, captions = evaluate(
         model.engine.model if isinstance(model.engine, KerasEngine) else model,
         dataset,
@@ -236,13 +243,19 @@ def run(given: argparse.Namespace) -> None:
         given.features,
     )
     first = next(iter(captions.values()))
+    if any(math.isnan(value) for row in figures.values() for value in row.values()):
+        print(f"evaluate.py: {undefined(len(first))}", file=sys.stderr)
     if given.predictions:
         text = json.dumps(first, ensure_ascii=False, indent=0)
         write_text(given.predictions, text + "\n")
     if given.json:
         count = len(first)
-        content = {"split": given.split, "pictures": count, "figures": figures}
-        print(json.dumps(content, ensure_ascii=False))
+        known = {
+            strategy: {name: None if math.isnan(value) else value for name, value in row.items()}
+            for strategy, row in figures.items()
+        }
+        content = {"split": given.split, "pictures": count, "figures": known}
+        print(json.dumps(content, ensure_ascii=False, allow_nan=False))
     else:
         print(table(figures))
 

@@ -51,15 +51,19 @@ class Captioning:
 
 
 def score(
-    captions: Sequence[str], examples: Sequence[Example], training: Sequence[str] = (), official: bool = False
+    captions: Sequence[str],
+    examples: Sequence[Example],
+    training: Sequence[str] = (),
+    official: bool = False,
+    undefined: float = 0.0,
 ) -> dict[str, float]:
     """All figures of captions against their examples' references; see `captioner.evaluate`.
 
-    CIDEr-D is 0 where it is no figure (a single image), as the best epoch is chosen by it.
+    What is no figure (CIDEr-D of a single image) is `undefined`: 0, as the best epoch is chosen by it.
     """
     predictions = {example.id: caption for example, caption in zip(examples, captions, strict=True)}
     references = {example.id: list(example.captions) for example in examples}
     figures = evaluate(
         predictions, references, official=official, training=training or None, allow_empty=True
     )
-    return {name: 0.0 if math.isnan(value) else value for name, value in figures.items()}
+    return {name: undefined if math.isnan(value) else value for name, value in figures.items()}

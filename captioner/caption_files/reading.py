@@ -104,7 +104,7 @@ def short(value: Any) -> str:
 
     Example:
         >>> short("a" * 99)[-9:], short([1])
-        ("aaaaaa...", '[1]')
+        ('aaaaaa...', '[1]')
     """
     try:
         text = " ".join(repr(value)[:200].split())

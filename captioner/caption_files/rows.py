@@ -12,16 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.caption_files.columns import CAPTION, COLUMNS, IMAGE, find_columns, separated
 from captioner.caption_files.reading import encoding_fault, parse_json, read_text, short
 from captioner.errors import DataError
 
-# What the columns may be called, the surest name first.
-IMAGE = ("image", "image_id", "file_name", "filename", "id")
-CAPTION = ("caption", "text")
-COLUMNS = "the columns image, caption and optionally split"
-_ALSO = f"image may be called {', '.join(IMAGE[1:])}, and caption {', '.join(CAPTION[1:])}"
 _MOST_CHARACTERS = 100_000
-_SEPARATORS = {"\t": "tabs: name the file .tsv", ",": "commas: name the file .csv"}
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _SWALLOWED = re.compile(r"[\r\n][^\r\n]*?\.(?:jpe?g|png|gif|bmp|webp|tiff?)[,\t]", re.IGNORECASE)
 
 
@@ -122,7 +118,7 @@ def _csv(path: Path, called: str) -> Rows:
     records = _records(path, delimiter)
     _, header = next(records, (1, []))
     names = [name.strip() for name in header]
-    columns = _columns(f"{path}:1", names, _separated(names, delimiter))
+    columns = find_columns(f"{path}:1", names, separated(names, delimiter))
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     if twice:
         raise DataError(f"{path}:1: expected each column once, got {short(twice[0])} twice")
@@ -146,6 +142,8 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, values
             line = reader.line_num + 1
     except csv.Error as error:
+        if "limit" in str(error):
+            raise DataError(f"{path}:{line}: a field that is far too long: is a quote not closed?") from None
         raise DataError(
             f'{path}:{line}: expected CSV, but a quote (") in the row that begins here is not closed before line '
             f'{reader.line_num}, or text follows it ({error}): write "" for a quote inside quotes'
@@ -163,7 +161,7 @@ def _record_fault(values: Sequence[str], names: Sequence[str], delimiter: str) -
     if [value.strip() for value in values] == names:
         return "the header line comes again"
     for value in values:
-        if _SWALLOWED.search(value):
+        if ("\n" in value or "\r" in value) and _SWALLOWED.search(value):
             return "a quote that is not closed on its line: the rows after it would become part of this one"
     return next(filter(None, map(encoding_fault, values)), "")
 
@@ -182,9 +180,12 @@ def _jsonl(path: Path, called: str) -> Rows:
         except ValueError as error:
             fault = fault or f"not a line of JSON: {error}"
         if not isinstance(fields, dict):
-            fields, fault = {}, fault or "the line is JSON but no object"
+            fields, fault = (
+                {},
+                fault or "the line is JSON but no object (a whole list must be in a .json file)",
+            )
         if fields and columns is None:
-            columns = _columns(f"{path}:{number}", list(fields), "", fields)
+            columns = find_columns(f"{path}:{number}", list(fields), "", objects=True)
         rows.append(_row(where, fields, None, fault))
     return Rows(path, rows, columns or ("image", "caption"))
 
@@ -194,7 +195,8 @@ def _json(path: Path, called: str) -> Rows:
     try:
         value = parse_json(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: expected JSON, got {error.msg.lower()}") from None
+        lines = "; a file with an object a line must end in .jsonl" if error.msg == "Extra data" else ""
+        raise DataError(f"{path}:{error.lineno}: expected JSON, got {error.msg.lower()}{lines}") from None
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, got {error}") from None
     if isinstance(value, dict) and isinstance(value.get("annotations"), list):
@@ -218,7 +220,7 @@ def _entries(path: Path, called: str, entries: Sequence[Any], place: str) -> Row
         if not isinstance(entry, dict):
             raise DataError(f"{path}: {where}: expected an object with image and caption, got {short(entry)}")
         if columns is None:
-            columns = _columns(f"{path}: {where}", list(entry), "", entry)
+            columns = find_columns(f"{path}: {where}", list(entry), "", objects=True)
         rows.append(_row(f"{called}: {where}", entry, None, ""))
     return Rows(path, rows, columns or ("image", "caption"))
 
@@ -236,36 +238,6 @@ def _coco(path: Path, called: str, value: Mapping[str, Any]) -> Rows:
     found = _entries(path, called, value["annotations"], "annotation {}")
     rows = [row._replace(image=names.get(row.image, row.image)) for row in found.rows]
     return Rows(path, rows, numbers={name: number for number, name in names.items()})
-
-
-def _columns(
-    where: str, names: Sequence[str], separated: str, entry: Mapping[str, Any] | None = None
-) -> tuple[str, str]:
-    """The columns that hold image and caption, or a DataError with what to do."""
-    image = _first(IMAGE, names)
-    caption = _first((*CAPTION, *(("captions", "error") if entry is not None else ())), names)
-    if image is None or caption is None:
-        got = ", ".join(short(name)[1:-1] for name in names)[:120] or "none"
-        raise DataError(f"{where}: expected {COLUMNS}, got: {got}{separated}; {_ALSO}")
-    return image, caption
-
-
-def _first(wanted: Sequence[str], names: Sequence[str]) -> str | None:
-    spelt = {name.strip().lower(): name for name in reversed(names)}
-    return next((spelt[name] for name in wanted if name in spelt), None)
-
-
-def _separated(names: Sequence[str], delimiter: str) -> str:
-    """What a header line that lacks the columns shows of how the file was written."""
-    for mark, remedy in _SEPARATORS.items():
-        if mark != delimiter and any(mark in name for name in names):
-            return f": its columns are separated by {remedy}"
-    for mark in ";|":
-        if any(mark in name for name in names):
-            return f": its columns are separated by {mark!r}: save it with commas, under these names"
-    if names and re.search(r"\.(jpe?g|png|gif|bmp|webp|tiff?)$", names[0], re.IGNORECASE):
-        return ": the first line must name the columns, as in image,caption"
-    return ""
 
 
 def _row(where: str, fields: Mapping[str, Any], columns: tuple[str, str] | None, fault: str) -> Row:
@@ -294,10 +266,8 @@ def _texts_fault(texts: Sequence[Any]) -> str:
             return f"image and caption are not both there as text, got {short(text)} as caption"
         if len(text) > _MOST_CHARACTERS:
             return f"a caption of {len(text):,} characters: is a quote not closed?"
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            return "the caption is not UTF-8"
-        if "\0" in text:
-            return "a NUL in the caption"
+        if found := _NO_TEXT.search(text):
+            return "a NUL in the caption" if found[0] == "\0" else "the caption is not UTF-8"
     return "" if texts else "an empty list of captions"
 
 

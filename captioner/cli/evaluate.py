@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     metrics = options.metric or DEFAULT_METRICS
     figures: Mapping[str, float | None]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said below, in a line
+        warnings.filterwarnings("ignore", "no CIDEr-D")  # said below, in a line
         if options.html:
             figures = _report(options, predictions, references, metrics)
         else:

@@ -7,6 +7,7 @@ import hashlib
 from importlib.metadata import version
 from pathlib import Path
 
+from captioner.checks import integer
 from captioner.errors import DataError
 from captioner.text.normalize import words
 from training.datasets import drawing, scenes
@@ -52,17 +53,12 @@ class SyntheticScenes:
         size: int = 64,
     ):
         counts = dict(zip(scenes.SPLITS, (train, validation, test, test_unseen), strict=True))
-        for name, value, least in [
-            ("seed", seed, 0),
-            *((k, v, 0) for k, v in counts.items()),
-            ("size", size, 32),
-        ]:
-            if not isinstance(value, int) or value < least:
-                raise DataError(
-                    f"expected {name} of synthetic_scenes to be a whole number >= {least}, got {value!r}"
-                )
-        self.seed, self.size = seed, size
-        self._counts = counts
+        self.seed = integer(seed, "seed of synthetic_scenes", 0, error=DataError)
+        self.size = integer(size, "size of synthetic_scenes", 32, 4096, "pixels", DataError)
+        self._counts = {
+            name: integer(count, f"{name} of synthetic_scenes", 0, 10_000_000, "images", DataError)
+            for name, count in counts.items()
+        }
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -82,7 +78,8 @@ class SyntheticScenes:
             DataError: if the split is unknown or empty.
         """
         if split not in self.splits:
-            raise missing_split("synthetic_scenes", split, self.splits)
+            remedy = f"set {split} to more than 0" if split in self._counts else ""
+            raise missing_split("synthetic_scenes", split, self.splits, remedy)
         return [
             Example(
                 f"{split}-{index:06d}",

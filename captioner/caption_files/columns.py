@@ -1,0 +1,63 @@
+"""The columns of a captions file, under all the names that they may have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from captioner.caption_files.reading import short
+from captioner.errors import DataError
+
+# What the columns may be called, the surest name first.
+IMAGE = ("image", "image_id", "file_name", "filename", "id")
+CAPTION = ("caption", "text")
+COLUMNS = "the columns image, caption and optionally split"
+_ALSO = f"image may be called {', '.join(IMAGE[1:])}, and caption {', '.join(CAPTION[1:])}"
+_SEPARATORS = {"\t": "tabs: name the file .tsv", ",": "commas: name the file .csv"}
+
+
+def find_columns(where: str, names: Sequence[str], hint: str, objects: bool = False) -> tuple[str, str]:
+    """The columns that hold image and caption.
+
+    Args:
+        where: str. File and line, for the message.
+        names: sequence of str. All columns, or the keys of the first object.
+        hint: str. What the names show of how the file was written.
+        objects: bool, default False. Whether these are the keys of an object, which may also hold a list "captions", or
+            an "error" in place of a caption.
+
+    Returns:
+        Two of `names`.
+
+    Raises:
+        DataError: if one is not there, with what there is and what to do.
+    """
+    image = _first(IMAGE, names)
+    caption = _first((*CAPTION, *(("captions", "error") if objects else ())), names)
+    if image is None or caption is None:
+        got = ", ".join(short(name)[1:-1] for name in names)[:120] or "none"
+        raise DataError(f"{where}: expected {COLUMNS}, got: {got}{hint}; {_ALSO}")
+    return image, caption
+
+
+def _first(wanted: Sequence[str], names: Sequence[str]) -> str | None:
+    spelt = {name.strip().lower(): name for name in reversed(names)}
+    return next((spelt[name] for name in wanted if name in spelt), None)
+
+
+def separated(names: Sequence[str], delimiter: str) -> str:
+    """What a header line that lacks the columns shows of how the file was written.
+
+    Example:
+        >>> separated(["image;caption"], ",")
+        ": its columns are separated by ';': save it with commas, under these names"
+    """
+    for mark, remedy in _SEPARATORS.items():
+        if mark != delimiter and any(mark in name for name in names):
+            return f": its columns are separated by {remedy}"
+    for mark in ";|":
+        if any(mark in name for name in names):
+            return f": its columns are separated by {mark!r}: save it with commas, under these names"
+    if names and re.search(r"\.(jpe?g|png|gif|bmp|webp|tiff?)$", names[0], re.IGNORECASE):
+        return ": the first line must name the columns, as in image,caption"
+    return ""
