@@ -59,13 +59,19 @@ class ImageFiles:
         """
         lines = []
         for reason, paths in self.skipped.items():
-            kind = (f"{reason} file skipped", f"{reason} files skipped", "save it as JPEG or PNG")
-            one, many, remedy = _REASONS.get(reason, kind)
+            one, many, remedy = _REASONS.get(reason) or _unreadable(reason)
             if len(paths) > 1:
                 remedy = re.sub(r"\bit\b", "them", remedy)
             more = " ..." if len(paths) > 1 else ""
             lines.append(f"{len(paths)} {one if len(paths) == 1 else many} ({paths[0]}{more}): {remedy}")
         return lines
+
+
+def _unreadable(kind: str) -> tuple[str, str, str]:
+    """The words for a kind of `UNREADABLE_SUFFIXES`: "HEIC" or "a camera's raw file"."""
+    if re.fullmatch(r"[A-Z][\w ]*", kind):
+        return f"{kind} file skipped", f"{kind} files skipped", "save it as JPEG or PNG"
+    return f"file skipped, {kind}", f"files skipped, each {kind}", "save it as JPEG or PNG"
 
 
 def image_files(arguments: Sequence[str], recursive: bool = False) -> ImageFiles:
