@@ -43,7 +43,7 @@ def replacing(
         ('whole', 1)
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{suffix}")
+    aside = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

@@ -61,3 +61,10 @@ def test_a_folder_in_the_way_is_one_line(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(DataError, match="^cannot write "):
         atomic.write_text(tmp_path / "a", "text")
+
+
+def test_long_names_in_any_script_can_be_written(tmp_path):
+    """Names are measured in bytes: 80 characters of three bytes are a name that file systems take."""
+    path = tmp_path / ("犬" * 80)
+    atomic.write_text(path, "x")
+    assert path.read_text() == "x" and len(os.listdir(tmp_path)) == 1
