@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from captioner import atomic, bundle, checks
-from captioner.cli.parser import Parser
+from captioner.cli.parser import Parser, add_trust
 from captioner.decoding.arrays import numpy_arrays
 from captioner.decoding.expectation import Expectation, keyed, unit
 from captioner.decoding.ngrams import ngrams
@@ -172,6 +172,7 @@ def parser() -> argparse.ArgumentParser:
         "--least", type=int, default=LEAST, help="pictures that an n-gram occurs with (default: %(default)s)"
     )
     build.add_argument("--ridge", type=float, default=RIDGE, help="(default: %(default)s)")
+    add_trust(build)
     build.add_argument("--overwrite", action="store_true", help="replace an expectation that is there")
     return build
 
@@ -197,7 +198,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     from training.datasets import DATASETS
 
     found = learn(
-        network(read),
+        network(read, given.trust),
         DATASETS.build(given.dataset),
         given.features,
         given.views,
