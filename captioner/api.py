@@ -291,7 +291,7 @@ def save(
 
 def export(
     folder: str | os.PathLike[str],
-    to: Sequence[str] = ("saved_model",),
+    to: Sequence[str | Spec] = ("saved_model",),
     strategy: str | None = None,
     max_length: int | None = None,
     into: str | os.PathLike[str] | None = None,
@@ -302,7 +302,7 @@ def export(
 
     Args:
         folder: str or PathLike. A model folder.
-        to: sequence of str, default `("saved_model",)`. Specs of `captioner.exporting.TARGETS`, such as
+        to: sequence of str or Spec, default `("saved_model",)`. Specs of `captioner.exporting.TARGETS`, such as
             "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)" and "tflite(quantize='float16')".
         strategy: str, default None, which is "beam(width=3)". How words are chosen; what is exported does nothing else.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captioner import folders, metadata
-from captioner.errors import BundleError, CaptionerError
+from captioner.errors import BundleError, CaptionerError, DataError
 from captioner.text import Tokenizer
 
 FORMAT = 1
@@ -146,6 +146,8 @@ def write(
             raise
         reason = buried[1] if buried else getattr(error, "strerror", None) or " ".join(str(error).split())
         raise BundleError(f"cannot write the model to {folder}: {reason}") from None
+    except DataError as error:
+        raise BundleError(f"cannot write the model to {folder}: {error}") from None
     return folder
 
 

@@ -80,7 +80,7 @@ def number(
         captioner.errors.SpecError: top_p expects a number above 0 and at most 1, got 0
     """
     good = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    good = good and math.isfinite(value) and least <= value <= most and not (above and value == least)
+    good = good and _finite(value) and least <= value <= most and not (above and value == least)
     if not good:
         if above:
             bounds = f"above {least:g}" + ("" if math.isinf(most) else f" and at most {most:g}")
@@ -88,3 +88,10 @@ def number(
             bounds = f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
         raise error(f"{option} expects a number {bounds}, got {value!r}")
     return float(value)
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False

@@ -36,7 +36,7 @@ def match(
     """Pairs ids that name the same image, the surest way first.
 
     The ways are: the same text; the same path in composed form (NFC); the same file, where folders are given; the same
-    number (1, "1", 1.0, "000000000001.jpg", "COCO_val2014_000000000001.jpg"); the same base name. A way pairs two ids
+    base name; the same number (1, "1", 1.0, "000000000001.jpg", "COCO_val2014_000000000001.jpg"). A way pairs two ids
     only if nothing else on either side has the same key, so that `a/1.jpg` and `b/1.jpg` are never mixed up.
 
     Args:
@@ -57,8 +57,8 @@ def match(
     ways: list[tuple[str, Callable[[Any], str | None], Callable[[Any], str | None]]] = [
         ("name", _text, _text),
         ("name in another Unicode form", composed, composed),
-        ("number", _number, _number),
         ("base name", _base, _base),
+        ("number", _number, _number),
     ]
     if left_folder is not None and right_folder is not None:
         ways.insert(2, ("path", _within(left_folder), _within(right_folder)))
@@ -96,7 +96,7 @@ def composed(name: Any) -> str:
     for part in text.split("/"):
         if part == ".." and parts and parts[-1] != "..":
             parts.pop()
-        elif part not in ("", "."):
+        elif part not in ("", ".") and not (part == ".." and text.startswith("/")):
             parts.append(part)
     return ("/" if text.startswith("/") else "") + "/".join(parts)
 
@@ -146,7 +146,8 @@ def _number(name: Any) -> str | None:
 
 
 def _base(name: Any) -> str:
-    return composed(name).rpartition("/")[2]
+    last = composed(name).rpartition("/")[2]
+    return "" if last == ".." else last
 
 
 def _stem(name: Any) -> str:

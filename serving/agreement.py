@@ -11,8 +11,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
-from captioner.cli.caption import pictures
-from captioner.errors import CaptionerError
+from captioner import checks
+from captioner.cli.image_files import image_files
+from captioner.cli.parser import Parser
+from captioner.errors import DataError
+from captioner.signals import run_program
 from captioner.types import Caption
 
 ABOUT = """\
@@ -91,11 +94,20 @@ def run(given: argparse.Namespace) -> list[Agreement]:
     Raises:
         CaptionerError: if a model cannot be opened or there is no picture.
     """
-    paths = [path for each in given.pictures for path in pictures(each)]
-    paths = paths[: given.limit] if given.limit else paths
+    if given.limit is not None:
+        checks.integer(given.limit, "--limit", 1)
+    files = image_files(given.pictures)
+    for line in files.notes():
+        print(f"agreement.py: {line}", file=sys.stderr)
+    if files.errors:
+        raise DataError(files.errors[0])
+    if not files.paths:
+        raise DataError(f"expected images in {', '.join(given.pictures)}, found none")
+    paths = files.paths[: given.limit]
     captions = []
     for source in (given.model, *given.others):
-        captions.append(list(captioner.load(source).caption_many(paths)))
+        with captioner.load(source) as model:
+            captions.append(list(model.caption_many(paths)))
         print(f"agreement.py: {source}: {len(paths)} pictures", file=sys.stderr, flush=True)
     return [
         compare(source, paths, captions[0], each)
@@ -105,9 +117,7 @@ def run(given: argparse.Namespace) -> list[Agreement]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="agreement.py", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="agreement.py", description=ABOUT)
     build.add_argument("model", metavar="MODEL", help="the one to compare with")
     build.add_argument("others", metavar="OTHER", nargs="+", help="those that should say the same")
     build.add_argument("--pictures", nargs="+", required=True, metavar="PATH", help="files and folders")
@@ -118,15 +128,17 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = parser().parse_args(arguments)
-    try:
-        found = run(given)
-    except CaptionerError as error:
-        print(f"agreement.py: {error}", file=sys.stderr)
-        return error.exit_code
+    return run_program("agreement.py", lambda: show(given.model, run(given)))
+
+
+def show(model: str, found: Sequence[Agreement]) -> int:
+    """Prints what was found; returns 1 if any caption differs."""
     print(table(found))
     for each in found:
         for path, one, other in each.differing[:10]:
-            print(f"{path}\n  {given.model}: {one}\n  {each.source}: {other}")
+            print(f"{path}\n  {model}: {one}\n  {each.source}: {other}")
+        if len(each.differing) > 10:
+            print(f"and {len(each.differing) - 10} more of {each.source}")
     return int(any(each.differing for each in found))
 
 

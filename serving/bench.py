@@ -18,10 +18,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
-from captioner import bundle
+from captioner import bundle, checks
+from captioner.cli.parser import Parser
 from captioner.engines import ENGINES
 from captioner.engines.start import import_tensorflow
-from captioner.errors import CaptionerError, DataError, MissingDependency, SpecError
+from captioner.errors import CaptionerError, DataError, MissingDependency
+from captioner.signals import run_program
 
 ABOUT = """\
 Closed loop: each client sends its next picture when it has the answer to the one before, one picture a request.
@@ -115,8 +117,11 @@ def _try(ask: Ask, picture: bytes, failures: list[str]) -> bool:
         ask(picture)
     except CaptionerError as error:
         failures.append(str(error))
-        return False
-    return True
+    except Exception as error:  # a client that dies would leave the others waiting for it
+        failures.append(f"{type(error).__name__}: {error}")
+    else:
+        return True
+    return False
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -229,9 +234,7 @@ def table(rows: Sequence[Figures]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(
-        prog="bench.py", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="bench.py", description=ABOUT)
     add = build.add_argument
     add("target", help="grpc://host:port/name, http://host:port/name, or the folder of an exported model")
     add("--local", metavar="FOLDER", help="the same model in this process, to compare with")
@@ -254,8 +257,9 @@ def run(given: argparse.Namespace) -> list[Figures]:
     Raises:
         CaptionerError: if there is nothing to measure.
     """
-    if min(given.clients) < 1 or not 0 < given.seconds < 1e5:
-        raise SpecError(f"expected clients and seconds above 0, got {given.clients} and {given.seconds}")
+    for clients in given.clients:
+        checks.integer(clients, "--clients", 1, 1024)
+    checks.number(given.seconds, "--seconds", 0, 86_400, above=True)
     pictures = photos(given.pictures)
     subjects: list[tuple[str, Ask]] = []
     scheme, remote, _ = given.target.partition("://")
@@ -277,23 +281,21 @@ def run(given: argparse.Namespace) -> list[Figures]:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code, 1 if a request failed."""
     given = parser().parse_args(arguments)
-    try:
-        rows = run(given)
-    except CaptionerError as error:
-        print(f"bench.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"bench.py: cannot read{where}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    if given.json:
+    return run_program("bench.py", lambda: show(run(given), given.json))
+
+
+def show(rows: Sequence[Figures], as_json: bool) -> int:
+    """Prints what was found; returns 1 if a request failed."""
+    if as_json:
         for row in rows:
-            print(json.dumps(asdict(row) | {"rate": row.rate}))
+            fields = {k: None if v != v else v for k, v in asdict(row).items()}  # JSON has no nan
+            print(json.dumps(fields | {"rate": row.rate}, allow_nan=False))
     else:
         print(table(rows))
     for row in rows:
         if row.failed:
-            print(f"bench.py: {row.failed} failed ({row.what}, {row.clients}): {row.reason}", file=sys.stderr)
+            reason = " ".join(row.reason.split())
+            print(f"bench.py: {row.failed} failed ({row.what}, {row.clients}): {reason}", file=sys.stderr)
     return int(any(row.failed for row in rows))
 
 

@@ -20,14 +20,17 @@ import numpy as np
 if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from captioner import checks
+from captioner.cli.parser import Parser
 from captioner.engines import import_tensorflow
+from captioner.signals import run_program
 from captioner.text import Tokenizer
 from captioner.types import END
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    build = Parser(prog="decoding_cost.py", description=__doc__)
     build.add_argument("--encoder", nargs="+", default=["densenet169"], help="default: %(default)s")
     build.add_argument("--decoder", default="lstm(units=512)", help="default: %(default)s")
     build.add_argument("--strategy", default="beam(width=3)", help="default: %(default)s")
@@ -41,6 +44,20 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints a line for each encoder and batch size."""
     options = parser().parse_args(argv)
+    return run_program("decoding_cost.py", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures what the options ask for.
+
+    Raises:
+        CaptionerError: if an option is out of range, or names no such part.
+    """
+    checks.integer(options.vocabulary, "--vocabulary", 5)  # four ids have meanings of their own
+    checks.integer(options.steps, "--steps", 2)
+    checks.integer(options.runs, "--runs", 1)
+    for batch in options.batch:
+        checks.integer(batch, "--batch", 1)
     import_tensorflow("measuring a model")
     print("encoder             N   encoder s   whole s   added (clock)   added (processor)")
     for encoder in options.encoder:

@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner import bundle
 from captioner.engines.start import import_tensorflow
-from captioner.errors import BundleError, CaptionerError, EngineError, MissingDependency, SpecError
+from captioner.errors import BundleError, EngineError, MissingDependency, SpecError
+from captioner.signals import run_program
 from serving import log
-from serving.options import parser
+from serving.options import check, parser
 from serving.status import ServingError
 from serving.versions import Folder, is_version, version_folders
 
@@ -71,6 +72,7 @@ def serve(given: argparse.Namespace) -> int:
     Raises:
         CaptionerError: if it cannot start.
     """
+    check(given)
     parts = _parts()
     stop = _stopped_by_signals()
     gate = parts["Gate"](given.queue, given.workers)
@@ -84,7 +86,7 @@ def serve(given: argparse.Namespace) -> int:
     metrics = parts["Metrics"](gate, lambda: _available(models()) if state else {})
     size = int(given.max_body * (1 << 20))
     limits = parts["Limits"](size, given.client_timeout, given.run_timeout)
-    app = parts["RestApp"](models, gate, metrics, limits)
+    app = parts["RestApp"](models, gate, metrics, limits, given.allow_origin)
     # Ports first: loading takes long, and would be for nothing.
     http = parts["HttpServer"](app, metrics, limits, given.host, given.rest_port)
     host = f"[{given.host}]" if ":" in given.host else given.host
@@ -98,7 +100,11 @@ def serve(given: argparse.Namespace) -> int:
     rpc.start()
     try:
         found = _load(
-            given, find, lambda v: parts["Queued"](v, gate, given.batch, given.batch_wait / 1000, metrics.ran)
+            given,
+            find,
+            lambda v: parts["Queued"](
+                v, gate, given.batch, given.batch_wait / 1000, metrics.ran, given.max_rows
+            ),
         )
         state["models"] = found
         choices.open()
@@ -201,15 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = parser().parse_args(arguments)
     log.capture()
-    try:
-        return serve(given)
-    except CaptionerError as error:
-        print(f"devserver.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"devserver.py: cannot read or write{where}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    return run_program("devserver.py", lambda: serve(given))
 
 
 if __name__ == "__main__":

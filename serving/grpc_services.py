@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +19,7 @@ from captioner.errors import EngineError
 from serving import log
 from serving.batching import Gate
 from serving.metrics import Metrics
-from serving.predict import Call, Models, predict
+from serving.predict import Call, Models, caller_gone, predict
 from serving.status import CODES, ServingError, invalid
 from serving.wire import arrays_of, tensor_of
 
@@ -111,7 +112,8 @@ class GrpcServer:
     def _predict(self, request: Any, context: Any, about: dict[str, Any]) -> Any:
         name, version, label = _spec(request)
         about |= {"model": name, "bytes": request.ByteSize()}
-        with self._gate.enter():
+        _check_name(name)
+        with self._gate.enter(), _gone_when(lambda: not context.is_active()):
             inputs = arrays_of(request.inputs, self._max)
             found = predict(
                 self._models(),
@@ -140,6 +142,7 @@ class GrpcServer:
         for wanted in request.metadata_field:
             if wanted != "signature_def":
                 raise invalid(f"Metadata field {wanted} is not supported")
+        _check_name(name)
         response = messages().GetModelMetadataResponse()
         with self._models().use(name, version, label) as found:
             packed = messages().SignatureDefMap()
@@ -169,6 +172,21 @@ def _spec(request: Any) -> tuple[str, int | None, str | None]:
         raise invalid("Missing ModelSpec")
     spec = request.model_spec
     return spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None
+
+
+def _check_name(name: str) -> None:
+    if not name:
+        raise invalid("ModelSpec has no name specified.")
+
+
+@contextlib.contextmanager
+def _gone_when(gone: Callable[[], bool]) -> Iterator[None]:
+    """Lets whoever runs the model know whether it is still for somebody."""
+    token = caller_gone.set(gone)
+    try:
+        yield
+    finally:
+        caller_gone.reset(token)
 
 
 def _answer_spec(spec: Any, name: str, version: int, signature: str) -> None:

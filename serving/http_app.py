@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +17,13 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from captioner.errors import EngineError
 from serving import log, metrics
 from serving.batching import Gate
 from serving.page import Page
-from serving.predict import Models
+from serving.predict import Models, caller_gone
 from serving.rest import Reply, answer, error_body
+from serving.sockets import Timed, listener
 from serving.status import ServingError
 
 _SPARE = 8  # threads for requests that only ask for states
@@ -56,13 +54,23 @@ class RestApp:
         gate: `Gate`.
         counted: `Metrics`.
         limits: `Limits`.
+        origins: sequence of str, default none. Origins whose web pages may read answers of TensorFlow Serving's
+            interface (CORS), such as "https://example.org"; "*" for all. Never those of the page's own paths.
 
     Attributes:
         page: `Page`, or None where there is no web page.
     """
 
-    def __init__(self, models: Callable[[], Models], gate: Gate, counted: metrics.Metrics, limits: Limits):
+    def __init__(
+        self,
+        models: Callable[[], Models],
+        gate: Gate,
+        counted: metrics.Metrics,
+        limits: Limits,
+        origins: Sequence[str] = (),
+    ):
         self._models, self._gate, self._counted, self._limits = models, gate, counted, limits
+        self._origins = frozenset(origins)
         self.page: Page | None = None
         self._arriving = 0  # bytes of bodies that are not complete
         self._threads = anyio.CapacityLimiter(gate.limit + _SPARE)
@@ -72,12 +80,14 @@ class RestApp:
         request = Request(scope, receive)
         query = scope["query_string"].decode("latin-1")
         target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-        start, size = time.perf_counter(), 0
+        start, size, watch = time.perf_counter(), 0, None
         try:
             async with asyncio.timeout(self._limits.client):
                 body = await self._body(request)
             start, size = time.perf_counter(), len(body)
-            work = functools.partial(self._work, request.method, target, body, request.headers)
+            gone = threading.Event()
+            watch = asyncio.create_task(_watch(receive, gone))
+            work = functools.partial(self._work, request.method, target, body, request.headers, gone.is_set)
             reply = await anyio.to_thread.run_sync(work, limiter=self._threads)
         except TimeoutError:
             reply = _refusal(
@@ -88,11 +98,32 @@ class RestApp:
             return
         except _Refused as refused:
             reply = refused.reply
+        finally:
+            if watch is not None:
+                watch.cancel()
+        self._allow_origin(request, target, reply)
         self._note(request.method, target, reply, time.perf_counter() - start, size)
         await Response(reply.body, reply.status, reply.headers)(scope, receive, send)
 
-    def _work(self, method: str, target: str, body: bytes, headers: Any) -> Reply:
-        """What runs in a thread of its own."""
+    def _allow_origin(self, request: Request, target: str, reply: Reply) -> None:
+        """Adds what lets a browser hand the answer to a page of another origin; never with credentials."""
+        if not self._origins or not target.lower().startswith("/v1/"):
+            return
+        origin = request.headers.get("origin", "")
+        if "*" in self._origins:
+            origin = "*"
+        else:
+            reply.headers["Vary"] = "Origin"
+            if origin not in self._origins:
+                return
+        reply.headers["Access-Control-Allow-Origin"] = origin
+        if request.method == "OPTIONS":
+            reply.headers["Access-Control-Allow-Methods"] = "POST, GET"
+            reply.headers["Access-Control-Allow-Headers"] = "Content-Type"
+
+    def _work(self, method: str, target: str, body: bytes, headers: Any, gone: Callable[[], bool]) -> Reply:
+        """What runs in a thread, and a context, of its own."""
+        caller_gone.set(gone)
         try:
             if headers.get("content-encoding", "").lower() == "gzip":
                 body = _unpacked(body, self._limits.body)
@@ -111,7 +142,7 @@ class RestApp:
     def _answer(self, method: str, target: str, body: bytes, headers: Any) -> Reply:
         if self.page is not None and self.page.takes(target):
             return self.page.answer(method, target, body, headers, self._limits.run)
-        return answer(self._models(), method, target, body, self._limits.run)
+        return answer(self._models(), method, target, body, self._limits.run, headers.get("origin", ""))
 
     async def _body(self, request: Request) -> bytes:
         """The whole body.
@@ -128,11 +159,11 @@ class RestApp:
         try:
             async for part in request.stream():
                 size += len(part)
-                if size > 4 * most:
-                    break
-                # What is too long is read all the same: a client that is cut off does not see why.
                 if too_long or size > most:
                     too_long = True
+                    if size > 4 * most:
+                        break
+                    # What is too long is read all the same: a client that is cut off does not see why.
                     continue
                 self._arriving += len(part)
                 held += len(part)
@@ -166,6 +197,13 @@ class RestApp:
         """A path as it may be logged: a query of the page can hold a visitor's words."""
         of_page = self.page is not None and self.page.takes(target)
         return (target.partition("?")[0] if of_page else target)[:200]
+
+
+async def _watch(receive: Any, gone: threading.Event) -> None:
+    """Waits until the client leaves; to be called when the body has been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
 
 
 class _Refused(Exception):
@@ -208,7 +246,7 @@ class HttpServer:
     """
 
     def __init__(self, app: RestApp, counted: metrics.Metrics, limits: Limits, host: str, port: int):
-        self._socket = _listener(host, port)
+        self._socket = listener(host, port)
         self.port = self._socket.getsockname()[1]
 
         def page(request: Request) -> Response:
@@ -217,7 +255,7 @@ class HttpServer:
         routes = [Route(metrics.PATH, page), Mount("/", app=app)]
         self._config = uvicorn.Config(
             Starlette(routes=routes),
-            http=type("Timed", (_Timed,), {"seconds": limits.client}),
+            http=type("Protocol", (Timed,), {"seconds": limits.client}),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -244,55 +282,3 @@ class HttpServer:
         if self._thread.is_alive():
             self._thread.join(seconds + 5)
         self._socket.close()
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """A socket that has the port, but does not listen yet."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-    except (OSError, OverflowError) as error:
-        found.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise EngineError(
-            f"cannot listen on {host}:{port} for REST: {reason}; give another --rest-port"
-        ) from None
-    return found
-
-
-class _Timed(H11Protocol):
-    """uvicorn's protocol, which by itself waits forever for a request's headers, or for a client to read."""
-
-    seconds = 30.0
-    _late: asyncio.TimerHandle | None = None
-    _stuck: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._late = self.loop.call_later(self.seconds, transport.abort)
-
-    def handle_events(self) -> None:
-        super().handle_events()
-        asked = self.cycle is not None and not self.cycle.response_complete
-        if asked and self._late is not None:
-            self._late.cancel()
-            self._late = None
-        elif not asked and self._late is None and self.transport is not None:
-            self._late = self.loop.call_later(self.seconds, self.transport.abort)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stuck = self.loop.call_later(self.seconds, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._stuck is not None:
-            self._stuck.cancel()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._late, self._stuck):
-            if timer is not None:
-                timer.cancel()
-        super().connection_lost(exc)

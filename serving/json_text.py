@@ -25,6 +25,7 @@ _MEANS = {  # how Python's reader begins its complaints, and the server's words 
     "Invalid control character": "Invalid encoding in string.",
 }
 _EMPTY = "JSON Parse error: The document is empty"
+TOO_DEEP = "JSON Parse error: lists or objects nested too deeply"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BROKEN_NUMBER = re.compile(r"\d(\.|(?:\.\d+)?[eE][+-]?)$")
 _LONGEST = 308  # digits; a double holds no more
@@ -46,6 +47,15 @@ def parse(body: bytes) -> dict[str, Any]:
         >>> parse(b'{"instances": [1, 2.5]} and so on')
         {'instances': [1, 2.5]}
     """
+    try:
+        return _parse(body)
+    except ServingError as error:
+        if body[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in body[:4]:
+            raise invalid(f"{error.message} (the body looks like UTF-16: send UTF-8)") from None
+        raise
+
+
+def _parse(body: bytes) -> dict[str, Any]:
     text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     start = _SPACE.match(text).end()  # type: ignore[union-attr]
     if start == len(text):
@@ -55,7 +65,7 @@ def parse(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _explained(error, text) from None
     except RecursionError:
-        raise invalid("JSON Parse error: lists or objects nested too deeply") from None
+        raise invalid(TOO_DEEP) from None
     if not isinstance(value, dict):
         raise invalid(f"JSON Value: {show(value)} Is not object")
     return value

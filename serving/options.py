@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import NoReturn
+import re
+
+from captioner import checks
+from captioner.cli.parser import Parser
+from captioner.errors import SpecError
 
 ABOUT = """\
 Serves a SavedModel over gRPC and REST as TensorFlow Serving does: a folder of version folders (1/, 2/ ...), one such
@@ -15,18 +19,23 @@ This is for development and small sites. It is one Python process without TLS or
 TensorFlow Serving, which takes the same folder unchanged (see serving/README.md)."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, without the usage."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+# Options that are whole numbers, from and to, and those that are numbers above 0, up to.
+_WHOLE = {
+    "port": (0, 65_535),
+    "rest_port": (0, 65_535),
+    "workers": (1, 4096),
+    "queue": (1, 4096),
+    "batch": (0, 4096),
+    "max_rows": (1, 10_000_000),
+}
+_DECIMAL = {"poll": 1e6, "batch_wait": 60_000.0, "max_body": 4096.0}
+_DECIMAL |= dict.fromkeys(("client_timeout", "run_timeout", "drain"), 86_400.0)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     cores = os.cpu_count() or 1
-    build = _Parser(
-        prog="devserver.py", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    build = Parser(prog="devserver.py", description=ABOUT)
     add = build.add_argument
     add("model", help="folder of the model")
     add("--name", help="what clients call the model (default: the folder's name)")
@@ -35,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address to listen on (default %(default)s; 0.0.0.0 for everybody)",
     )
-    add("--port", type=_port, default=8500, help="port of gRPC (default %(default)s; 0 for any)")
-    add("--rest-port", "--rest_api_port", type=_port, default=8501, help="port of REST (default %(default)s)")
+    add("--port", type=int, default=8500, help="port of gRPC (default %(default)s; 0 for any)")
+    add("--rest-port", "--rest_api_port", type=int, default=8501, help="port of REST (default %(default)s)")
     add(
         "--versions",
         type=_versions,
@@ -49,67 +58,90 @@ def parser() -> argparse.ArgumentParser:
     add("--also", action="append", default=[], metavar="MODEL",
         help="offers another model on the web page: a model folder, a .tflite file or the address of a server; "
         "may be given several times")  # fmt: skip
+    add("--allow-origin", type=_origin, action="append", default=[], metavar="ORIGIN",
+        help="lets web pages of another origin, such as https://example.org, read answers under /v1/ (CORS), or those "
+        "of all: '*'; may be given several times (default: none may)")  # fmt: skip
     add(
         "--poll",
-        type=_positive,
+        type=float,
         default=1.0,
         metavar="S",
         help="look for new versions every S seconds (default 1)",
     )
     add(
         "--workers",
-        type=_count,
+        type=int,
         default=cores,
         help="runs of the model at a time (default: cores, %(default)s)",
     )
     add(
         "--queue",
-        type=_count,
+        type=int,
         default=64,
         help="requests that may wait or run; more are refused (default 64)",
     )
-    add("--batch", type=_count, default=0, metavar="ROWS",
+    add("--batch", type=int, default=0, metavar="ROWS",
         help="put requests together, up to so many rows a run (default 0: do not)")  # fmt: skip
-    add("--batch-wait", type=_positive, default=5.0, metavar="MS",
+    add("--batch-wait", type=float, default=5.0, metavar="MS",
         help="milliseconds that a request waits for others to join it (default 5)")  # fmt: skip
-    add("--max-body", type=_positive, default=32.0, metavar="MB", help="largest request (default 32)")
-    add("--client-timeout", type=_positive, default=30.0, metavar="S",
+    add("--max-rows", type=int, default=256, metavar="N",
+        help="most images (rows) of one request, where --batch does not say (default %(default)s)")  # fmt: skip
+    add("--max-body", type=float, default=32.0, metavar="MB", help="largest request (default 32)")
+    add("--client-timeout", type=float, default=30.0, metavar="S",
         help="a request must have arrived after S seconds (default 30)")  # fmt: skip
-    add("--run-timeout", type=_positive, default=30.0, metavar="S",
+    add("--run-timeout", type=float, default=30.0, metavar="S",
         help="a REST request may take S seconds (default 30); gRPC clients give their own deadline")  # fmt: skip
-    add("--drain", type=_positive, default=30.0, metavar="S",
+    add("--drain", type=float, default=30.0, metavar="S",
         help="when told to stop, wait up to S seconds for requests that run (default 30)")  # fmt: skip
     return build
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected a port, 0 to 65535, got {text!r}")
-    return int(text)
+def check(options: argparse.Namespace) -> None:
+    """Checks the numbers among the options.
+
+    Args:
+        options: what `parser` read.
+
+    Raises:
+        SpecError: if one is out of range.
+    """
+    for name, (least, most) in _WHOLE.items():
+        checks.integer(getattr(options, name), _spelt(name), least, most)
+    for name, largest in _DECIMAL.items():
+        checks.number(getattr(options, name), _spelt(name), 0, largest, above=True)
+    if options.versions is not None:
+        checks.integer(options.versions, "--versions", 1, 4096)
+    if options.name is not None and not re.fullmatch(r"[^/:]+", options.name):
+        raise SpecError(f"--name expects a name without / and :, got {options.name!r}")
+    names = [name for name, _ in options.labels]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(f"--label {name} expects one version, got {names.count(name)}")
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to 4096, got {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
+def _spelt(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _versions(text: str) -> int | None:
-    return None if text == "all" else _count(text)
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expects a whole number or all, got {text!r}") from None
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"https?://[^\s/?#@,]+", text):
+        raise argparse.ArgumentTypeError(
+            f"expects an origin such as https://example.org, or '*', got {text!r}"
+        )
+    return text.lower()
 
 
 def _label(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
-    if not name or set(name) & set("/:") or not number.isascii() or not number.isdigit():
-        raise argparse.ArgumentTypeError(f"expected NAME=VERSION such as stable=1, got {text!r}")
+    if not name or set(name) & set("/:") or not re.fullmatch(r"[0-9]{1,18}", number):
+        raise argparse.ArgumentTypeError(f"expects NAME=VERSION such as stable=1, got {text!r}")
     return name, int(number)

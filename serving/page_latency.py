@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
 import json
@@ -18,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
+from captioner.cli.parser import Parser
 from captioner.engines.versions import version_folder
 from captioner.errors import CaptionerError, EngineError, ImageError, MissingDependency
 
@@ -119,7 +119,7 @@ def measure(model: str, photos: list[bytes], rounds: int) -> tuple[list[float], 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    build = argparse.ArgumentParser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    build = Parser(prog="page_latency.py", description=ABOUT)
     build.add_argument("model", help="exported model folder")
     build.add_argument("photos", nargs="+", metavar="PHOTO")
     build.add_argument(

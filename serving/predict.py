@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from serving.status import ServingError, invalid
 from serving.tensors import Spec
 
 DEFAULT_SIGNATURE = "serving_default"
+# Whether whoever asked has gone meanwhile, as the interface that took the request knows. Set for its thread.
+caller_gone: ContextVar[Callable[[], bool] | None] = ContextVar("caller_gone", default=None)
 
 
 @dataclass(frozen=True)

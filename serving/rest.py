@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from serving.json_answers import write
-from serving.json_text import parse, show
+from serving.json_text import TOO_DEEP, parse, show
 from serving.predict import DEFAULT_SIGNATURE, Call, Models, State, predict_on
 from serving.status import ServingError, invalid
 from serving.tensors import read
@@ -39,7 +39,9 @@ class Reply:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def answer(models: Models, method: str, target: str, body: bytes, timeout: float | None = None) -> Reply:
+def answer(
+    models: Models, method: str, target: str, body: bytes, timeout: float | None = None, origin: str = ""
+) -> Reply:
     """Answers one request.
 
     Args:
@@ -48,6 +50,7 @@ def answer(models: Models, method: str, target: str, body: bytes, timeout: float
         target: str. The path as it was sent, percent signs, query string and all.
         body: bytes, already unpacked.
         timeout: float, default None. Seconds that the model may take.
+        origin: str, default "". The header Origin, by which browsers ask first (OPTIONS) whether they may ask.
 
     Returns:
         `Reply`.
@@ -55,7 +58,8 @@ def answer(models: Models, method: str, target: str, body: bytes, timeout: float
     if not _OURS.fullmatch(target):
         return Reply(404, _NOWHERE, {"Content-Type": "text/html", "Connection": "close"})
     if method == "OPTIONS":
-        return Reply(400, b"", {"Content-Type": "text/html; charset=ISO-8859-1"})
+        asks = "http://" in origin or "https://" in origin
+        return Reply(200 if asks else 400, b"", {"Content-Type": "text/html; charset=ISO-8859-1"})
     about: dict[str, Any] = {"method": "other"}
     try:
         document = _answer(models, method, target, body, timeout, about)
@@ -85,11 +89,11 @@ def _answer(
     number = None if version is None else int(version.lstrip("0")[:20] or 0)
     if number is not None and number > _LARGEST:
         return None
-    about |= {
-        "model": name,
-        "method": (asked.get("method") or ("metadata" if asked.get("metadata") else "status")),
-    }
-    about["method"] = about["method"].lower()
+    # Upper case matches the path, but no method has such a name, and no such part of a model is known.
+    verb, metadata = asked.get("method"), asked.get("metadata") == "/metadata"
+    if verb is not None and verb not in ("classify", "regress", "predict"):
+        raise invalid(f"Malformed request: {method} {target}")
+    about |= {"model": name, "method": verb or ("metadata" if metadata else "status")}
     if method == "POST":
         if about["method"] != "predict":
             raise ServingError(
@@ -98,13 +102,19 @@ def _answer(
         return _predict(models, Call(name, {}, number, label, timeout=timeout), body, about)
     if not name:
         raise invalid("Missing model name in request.")
-    if asked["metadata"]:
+    if metadata:
         return _metadata(models, name, number, label)
     return _dump(status_json(models.states(name, number)))
 
 
 def _predict(models: Models, call: Call, body: bytes, about: dict[str, Any]) -> bytes:
-    document = parse(body)
+    try:
+        return _predict_of(parse(body), models, call, about)
+    except RecursionError:  # it was read, but cannot be walked through
+        raise invalid(TOO_DEEP) from None
+
+
+def _predict_of(document: dict[str, Any], models: Models, call: Call, about: dict[str, Any]) -> bytes:
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
         raise invalid(

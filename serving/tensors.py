@@ -156,10 +156,14 @@ class _Column:
         if self.spec.dtype == "string":
             array = np.empty(len(self.values), object)
             array[:] = self.values
+        else:
+            # As in the server's protocol buffers, small integers wrap around.
+            wide = np.int64 if self.spec.dtype in ("int8", "int16", "uint8") else self.spec.numpy
+            array = np.array(self.values, wide).astype(self.spec.numpy)
+        try:
             return array.reshape(shape)
-        # As in the server's protocol buffers, small integers wrap around.
-        wide = np.int64 if self.spec.dtype in ("int8", "int16", "uint8") else self.spec.numpy
-        return np.array(self.values, wide).astype(self.spec.numpy).reshape(shape)
+        except ValueError:  # numpy's limit, lower than TensorFlow's
+            raise invalid(f"tensor parsing error: {len(shape)} dimensions are too many") from None
 
     def _collect(self, value: Any, shape: tuple[int, ...], level: int) -> None:
         if not isinstance(value, list):

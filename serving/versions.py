@@ -156,7 +156,8 @@ class Folder(Models):
     def _pick(self, name: str, version: int | None, label: str | None) -> _Loaded:
         if label is not None:
             if name != self.name or label not in self._labels:
-                raise invalid(f"Unrecognized servable version label: {label}")
+                labels = ", ".join(sorted(self._labels)) or "none: give one with --label NAME=VERSION"
+                raise invalid(f"Unrecognized servable version label: {label} (labels: {labels})")
             version = self._labels[label]
         if name != self.name or not self._loaded or (version is not None and version not in self._loaded):
             raise not_found(name, version)

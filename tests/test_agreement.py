@@ -57,3 +57,21 @@ def test_a_folder_without_pictures_is_one_line(tmp_path, capsys):
     assert agreement.main(["one", "two", "--pictures", str(tmp_path)]) > 0
     message = capsys.readouterr().err
     assert "no picture in the folder" in message and message.count("\n") == 1
+
+
+def test_wrong_options_are_one_line(capsys):
+    from serving import decoding_cost
+
+    for program, options, message in (
+        (
+            agreement,
+            ["a", "b", "--pictures", "c", "--limit", "0"],
+            "--limit expects a whole number of at least 1",
+        ),
+        (decoding_cost, ["--runs", "0"], "--runs expects a whole number of at least 1, got 0"),
+        (decoding_cost, ["--vocabulary", "4"], "--vocabulary expects a whole number of at least 5, got 4"),
+        (decoding_cost, ["--encoder", "densenet"], "did you mean"),
+    ):
+        assert program.main(options) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1

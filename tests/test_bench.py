@@ -149,6 +149,19 @@ def test_failures_are_counted_apart_and_the_first_is_told():
     assert never.requests == 0 < never.failed and math.isnan(never.p50) and never.rate == 0
 
 
+def test_a_client_that_dies_hangs_nobody():
+    found = bench.measure("x", lambda picture: 1 / 0, PICTURES, clients=2, seconds=0.05)
+    assert found.failed > 0 and found.reason.startswith("ZeroDivisionError")
+
+
+def test_json_has_no_nan(capsys):
+    row = bench.measure("x", lambda picture: ask_nothing(), PICTURES, clients=1, seconds=0.02)
+    assert bench.show([row], as_json=True) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out, parse_constant=pytest.fail)["p50"] is None
+    assert re.fullmatch(r"bench.py: \d+ failed \(x, 1\): away\n", said.err)
+
+
 def ask_nothing():
     time.sleep(0.001)
     raise EngineError("away")
@@ -174,7 +187,10 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
     for options, message in (
         (["grpc://127.0.0.1:1/dogs", "--pictures", str(tmp_path)], "expected a folder with .jpg pictures"),
         ([str(tmp_path)], "no exported model in"),
-        (["grpc://127.0.0.1:1/dogs", "--clients", "0"], "expected clients and seconds above 0"),
+        (
+            ["grpc://127.0.0.1:1/dogs", "--clients", "0"],
+            "--clients expects a whole number from 1 to 1024, got 0",
+        ),
     ):
         assert bench.main(options) == 2
         said = capsys.readouterr().err

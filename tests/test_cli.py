@@ -249,7 +249,8 @@ def test_evaluate_prints_a_table(tmp_path, capsys):
     out, err = capsys.readouterr()
     figures = dict(line.rsplit(maxsplit=1) for line in out.splitlines())
     assert figures["BLEU-1"] == "100.00" and "CIDEr-D" in figures
-    assert err == "2 pictures\n"
+    assert err.splitlines()[0].startswith("captioner: CIDEr-D of 2 images is rough")
+    assert err.splitlines()[1:] == ["2 images"]
 
 
 def test_what_caption_prints_can_be_evaluated(fake, folder, tmp_path, capsys):
@@ -265,27 +266,27 @@ def test_what_caption_prints_can_be_evaluated(fake, folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("p.txt", "x", "expected a file ending in .json, .jsonl, .csv, .tsv, got "),
+        ("p.txt", "x", "expected a captions file that ends in .json, .jsonl, .csv, .tsv, got "),
         ("p.json", "{", "expected JSON"),
         ("p.json", "7", "expected a JSON object or list, got int"),
-        ("p.json", "[]", "expected captions in"),
+        ("p.json", "[]", "expected rows with the columns image, caption and optionally split, found none"),
         ("p.json", '["a dog"]', "entry 1: expected an object with image and caption, got 'a dog'"),
-        ("p.json", '{"1.jpg": 7}', "p.json: 1.jpg: expected a column caption or text with text"),
-        ("p.jsonl", '{"image": "a"', "p.jsonl: line 1: expected JSON"),
+        ("p.json", '{"1.jpg": 7}', "p.json: '1.jpg': image and caption are not both there as text, got 7"),
+        ("p.jsonl", '{"image": "a"', "p.jsonl:1: not a line of JSON"),
         (
             "p.csv",
             "picture,caption\n1.jpg,a dog\n",
-            "p.csv: line 2: expected a column image or image_id or id",
+            "p.csv:1: expected the columns image, caption and optionally split, got: picture, caption",
         ),
-        ("p.csv", "image,words\n1.jpg,a dog\n", "p.csv: line 2: expected a column caption or text"),
+        ("p.csv", "image,words\n1.jpg,a dog\n", "p.csv:1: expected the columns image, caption"),
         (
             "p.csv",
             "image,caption\n1.jpg,a dog\n1.jpg,a cat\n",
-            "line 3: expected one prediction for each picture",
+            "p.csv:3: expected one prediction for each image, got a second one for '1.jpg'",
         ),
         ("p.json", '{"9.jpg": "a dog"}', "9.jpg"),
         ("p.json", '[{"image": "1.jpg", "caption": "", "error": "truncated"}]', "errors, not captions"),
-        ("p.csv", b"image,caption\n1.jpg,\xff\n", "to be UTF-8 text"),
+        ("p.csv", b"image,caption\n1.jpg,\xff\n", "p.csv:2: not UTF-8: the byte 0xff"),
     ],
 )
 def test_evaluate_says_what_is_wrong_with_a_file(tmp_path, capsys, name, text, words):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -508,6 +509,113 @@ def test_bad_rows_of_a_folder(tmp_path):
         number = int(row.where.removeprefix("captions.jsonl:"))
         assert bad.pop(number)[1] in row.reason
     assert not bad
+
+
+def test_the_same_caption_twice_is_dropped_and_said_and_nothing_is_bad(tmp_path, caplog):
+    photos = folder_of_pictures(tmp_path)
+    rows = [
+        ("image", "caption", "split"),
+        ("a.png", "a dog runs", "train"),
+        ("./a.png", "a  dog runs ", "train"),
+    ]
+    write_csv(photos / "captions.csv", [*rows, ("sub/b.png", "a dog runs", "train"), ("c.png", "b", "dev")])
+    data = DATASETS.build("folder", path=str(photos), max_bad=0.0)
+    assert len(data.bad_rows) == 0 and data.repeated == 1
+    assert [(e.id, e.captions) for e in data.examples("train")] == [
+        ("a.png", ("a dog runs",)),
+        ("sub/b.png", ("a dog runs",)),
+    ]
+    assert "1 captions repeat one of their image, and count once" in caplog.text
+
+
+def test_images_that_no_row_names_are_said(tmp_path, caplog):
+    photos = folder_of_pictures(tmp_path)
+    for name in ("IMG_1.HEIC", "._a.png", "notes.txt", "sub/other.jpg"):
+        (photos / name).write_bytes(b"x")
+    (photos / "loop").symlink_to(photos, target_is_directory=True)
+    write_csv(
+        photos / "captions.csv",
+        [("image", "caption"), *[(n, "a dog") for n in ("a.png", "sub/b.png", "c.png")]],
+    )
+    DATASETS.build("folder", path=str(photos))
+    assert (
+        f"captions.csv names no captions for 3 of the image files in {photos}, such as ._a.png" in caplog.text
+    )
+
+
+@pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_in_another_unicode_form(tmp_path, form, other):
+    name = "sü\u00df/caf\u00e9.png"
+    on_disk = unicodedata.normalize(other, name)
+    picture(tmp_path / "photos" / on_disk)
+    rows = [(unicodedata.normalize(form, name), "a cup"), (on_disk, "a cup of tea")]
+    write_csv(tmp_path / "photos" / "captions.csv", [("image", "caption"), *rows])
+    data = DATASETS.build("folder", path=str(tmp_path / "photos"), max_bad=0.0)
+    (split,) = data.splits
+    (example,) = data.examples(split)
+    assert (example.id, example.captions) == (on_disk, ("a cup", "a cup of tea"))
+    assert example.read() == (tmp_path / "photos" / on_disk).read_bytes()
+    # The split does not depend on the form either.
+    picture(tmp_path / "others" / unicodedata.normalize(form, name))
+    write_csv(tmp_path / "others" / "captions.csv", [("image", "caption"), rows[0]])
+    assert DATASETS.build("folder", path=str(tmp_path / "others")).splits == (split,)
+    captions = karpathy([(rows[0][0], split, ["a cup"])])
+    (tmp_path / "k.json").write_text(json.dumps(captions))
+    again = DATASETS.build("flickr", folder=str(tmp_path / "photos"), captions=str(tmp_path / "k.json"))
+    assert [e.id for e in again.examples(split)] == [on_disk]
+
+
+def test_a_name_in_other_capitals_is_hinted_at(tmp_path):
+    picture(tmp_path / "photos" / "Beach.JPG")
+    write_csv(tmp_path / "photos" / "captions.csv", [("image", "caption"), ("beach.jpg", "a beach")])
+    with pytest.raises(
+        DataError, match=r"no such image in .*photos \(there is 'Beach.JPG': capitals count\)"
+    ):
+        DATASETS.build("folder", path=str(tmp_path / "photos"))
+
+
+def test_images_cut_off_are_found_before_anything_is_encoded(tmp_path):
+    photos, rng = tmp_path / "photos", np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (200, 300, 3), dtype=np.uint8))
+    photos.mkdir()
+    frames = [Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)) for _ in range(3)]
+    noise.save(photos / "a.jpg", quality=100)
+    noise.save(photos / "b.png")
+    noise.save(photos / "c.webp", lossless=True)
+    frames[0].save(photos / "d.webp", save_all=True, append_images=frames[1:])
+    names = ["a.jpg", "b.png", "c.webp", "d.webp"]
+    write_csv(photos / "captions.csv", [("image", "caption"), *[(n, "noise") for n in names]])
+    assert len(DATASETS.build("folder", path=str(photos)).bad_rows) == 0
+    for name in names:
+        content = (photos / name).read_bytes()
+        (photos / name).write_bytes(content[: len(content) // 2])
+    (photos / "a.jpg").write_bytes((photos / "a.jpg").read_bytes() + bytes(100_000))
+    bad = BadRows("x")
+    with pytest.raises(DataError, match=r"4 of 4 rows .*captions.csv:2 \(a.jpg\): truncated JPEG"):
+        DATASETS.build("folder", path=str(photos), bad_rows=str(tmp_path / "bad.jsonl"))
+    assert len(bad) == 0
+    listed = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in listed] == names and all("truncated" in row["reason"] for row in listed)
+
+
+@pytest.mark.parametrize("has_splits", [False, True])
+def test_an_empty_split_says_what_to_do(tmp_path, has_splits):
+    photos = folder_of_pictures(tmp_path)
+    rows = [(f"{name}.png", "a dog", "train")[: 2 + has_splits] for name in ("a", "c")]
+    write_csv(photos / "captions.csv", [("image", "caption", "split")[: 2 + has_splits], *rows])
+    data = DATASETS.build("folder", path=str(photos), validation=0.001, test=0.0)
+    with pytest.raises(DataError) as error:
+        data.examples("validation")
+    words = "no row of captions.csv says validation in its column split"
+    if not has_splits:
+        words = (
+            "add images, or a column split to captions.csv, or set validation=0.35 of the dataset (now 0.001)"
+        )
+        better = DATASETS.build("folder", path=str(photos), validation=0.35, test=0.0)
+        assert better.splits == ("train", "validation")
+    assert str(error.value) == (
+        f"no image of the folder dataset is in the split 'validation'; splits with images: train; {words}"
+    )
 
 
 def test_csv_rows_with_too_many_or_too_few_fields(tmp_path):

@@ -196,6 +196,19 @@ def wrong_calls(stubs):
     predict = stubs[0].Predict
     yield predict, stubs[2].PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"
     yield predict, request_of(stubs, name="no"), "NOT_FOUND", "Servable not found for request: Latest(no)"
+    for request in (stubs[2].PredictRequest(), request_of(stubs, name="")):
+        request.model_spec.signature_name = "serving_default"
+        yield predict, request, "INVALID_ARGUMENT", "ModelSpec has no name specified."
+    asked = stubs[3].GetModelMetadataRequest(metadata_field=["signature_def"])
+    yield stubs[0].GetModelMetadata, asked, "INVALID_ARGUMENT", "Missing ModelSpec"
+    asked = stubs[3].GetModelMetadataRequest(metadata_field=["signature_def"])
+    asked.model_spec.version_label = "stable"
+    yield stubs[0].GetModelMetadata, asked, "INVALID_ARGUMENT", "ModelSpec has no name specified."
+    status = stubs[4].GetModelStatusRequest()
+    yield stubs[1].GetModelStatus, status, "INVALID_ARGUMENT", "Missing ModelSpec"
+    status = stubs[4].GetModelStatusRequest()
+    status.model_spec.version.value = 1
+    yield stubs[1].GetModelStatus, status, "NOT_FOUND", "Could not find version 1 of model "
     request = request_of(stubs)
     request.model_spec.signature_name = "no"
     yield predict, request, "FAILED_PRECONDITION", 'Serving signature key "no" not found.'
@@ -204,7 +217,7 @@ def wrong_calls(stubs):
     yield predict, request, "NOT_FOUND", "Specific(hpt, 9)"
     request = request_of(stubs)
     request.model_spec.version_label = "no"
-    yield predict, request, "INVALID_ARGUMENT", "Unrecognized servable version label: no"
+    yield predict, request, "INVALID_ARGUMENT", "Unrecognized servable version label: no (labels: stable)"
     yield predict, request_of(stubs, z=1.0), "INVALID_ARGUMENT", "input size does not match signature: 2!=1"
     yield predict, request_of(stubs, x=b"text"), "INVALID_ARGUMENT", "to be float but string is provided"
     yield predict, request_of(stubs, x=np.uint8([1])), "INVALID_ARGUMENT", "to be float but uint8 is provided"

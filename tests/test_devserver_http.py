@@ -15,7 +15,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("grpc")
 
 from captioner.errors import EngineError
-from serving.batching import Gate
+from serving.batching import Gate, Queued
 from serving.http_app import HttpServer, Limits, RestApp
 from serving.metrics import Metrics
 
@@ -23,14 +23,15 @@ from serving.metrics import Metrics
 class Server:
     """A REST server on a free port, for a model that can be held up."""
 
-    def __init__(self, limit=8, **limits):
+    def __init__(self, limit=8, origins=(), workers=None, **limits):
         self.held, self.entered = threading.Event(), threading.Semaphore(0)
         self.held.set()
-        self.gate = Gate(limit, limit)
-        models = Some("m", [Line(1, 0.5, self._hold)])
+        self.gate = Gate(limit, workers or limit)
+        self.line = Line(1, 0.5, self._hold)
+        models = Some("m", [Queued(self.line, self.gate)])
         metrics = Metrics(self.gate, lambda: {1: True})
         limits = Limits(**limits)
-        app = RestApp(lambda: models, self.gate, metrics, limits)
+        app = RestApp(lambda: models, self.gate, metrics, limits, origins)
         self.http = HttpServer(app, metrics, limits, "127.0.0.1", 0)
         self.http.start()
         self.url = f"http://127.0.0.1:{self.http.port}"
@@ -107,6 +108,99 @@ def test_a_body_that_is_too_long_is_refused(server):
     bomb = gzip.compress(b" " * 10_000_000)
     assert len(bomb) < 20_000
     assert server.post(bomb, headers={"Content-Encoding": "gzip"}).status_code == 413
+
+
+def test_a_body_in_one_chunk_is_refused_however_large():
+    """Also when its first part alone is beyond everything: it is not an empty body."""
+    with Server(body=1000) as small:
+        for length in (1001, 3999, 4001, 60_000):
+            body = b'{"instances": [4]}'.ljust(length)
+            with small.connect() as connection:
+                connection.sendall(head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))
+                connection.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (length, body))
+                answer = received(connection)
+            assert answer.startswith(b"HTTP/1.1 413") and b"at most 1000 bytes" in answer
+        fits = small.post(iter([b'{"instances": [4]}'.ljust(1000)]))
+        assert fits.json() == {"predictions": [4.0]}
+
+
+def test_answers_do_not_wait_for_the_clients_word():
+    """Nagle's algorithm is off on every connection; asyncio sees to that only where it knows that it is TCP."""
+    from serving import sockets
+
+    found = []
+    with Server() as each, pytest.MonkeyPatch.context() as patch:
+        made = sockets.Timed.connection_made
+
+        def look(self, transport):
+            made(self, transport)
+            connection = transport.get_extra_info("socket")
+            found.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        patch.setattr(sockets.Timed, "connection_made", look)
+        assert each.post().status_code == 200
+    assert found and all(found)
+
+
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+CORS = "access-control-allow-"
+
+
+def cors(reply):
+    return {name.removeprefix(CORS): value for name, value in reply.headers.items() if name.startswith(CORS)}
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "allowed"),
+    [
+        ((), "https://a.example", None),
+        (("https://a.example", "http://localhost:3000"), "https://a.example", "https://a.example"),
+        (("https://a.example", "http://localhost:3000"), "http://localhost:3000", "http://localhost:3000"),
+        (("https://a.example",), "https://b.example", None),
+        (("https://a.example",), "https://a.example.evil", None),
+        (("https://a.example",), "null", None),
+        (("*",), "https://b.example", "*"),
+    ],
+)
+def test_pages_of_other_origins_read_answers_only_where_they_may(origins, origin, allowed):
+    with Server(origins=origins) as each:
+        url = f"{each.url}/v1/models/m:predict"
+        asked = httpx.options(url, headers={"Origin": origin, **PREFLIGHT})
+        assert (asked.status_code, asked.content) == (200 if "://" in origin else 400, b"")
+        answers = [each.post(headers={"Origin": origin}), each.post(b"no json", headers={"Origin": origin})]
+        assert [reply.status_code for reply in answers] == [200, 400]  # the server itself refuses nobody
+        for reply in answers:
+            assert cors(reply) == ({} if allowed is None else {"origin": allowed})
+        more = {"methods": "POST, GET", "headers": "Content-Type"}
+        assert cors(asked) == ({} if allowed is None else {"origin": allowed} | more)
+        named = bool(origins) and "*" not in origins
+        assert all((reply.headers.get("vary") == "Origin") == named for reply in (asked, *answers))
+        # Nothing outside TensorFlow Serving's own paths is opened.
+        for path in ("/", "/page/models", "/monitoring/prometheus/metrics", "/v2/models/m"):
+            assert cors(httpx.get(each.url + path, headers={"Origin": origin})) == {}
+
+
+def test_a_request_whose_client_has_left_is_not_run():
+    with Server(workers=1) as each:
+        each.held.clear()
+        first = threading.Thread(target=each.post)
+        first.start()
+        assert each.entered.acquire(timeout=30)
+        with each.connect() as connection:
+            connection.sendall(head(18) + b'{"instances": [5]}')
+            until(lambda: each.gate.inside == 2)
+        time.sleep(0.2)  # for the server to see it go
+        each.held.set()
+        first.join(30)
+        until(lambda: each.gate.inside == 0)
+        assert each.line.rows == [1] and each.post().status_code == 200
+
+
+def until(true):
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_client_that_asks_first_is_refused_before_it_sends(server):

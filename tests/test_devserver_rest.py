@@ -51,7 +51,10 @@ ROUTES = [
     ("GET", "/v1/models/hpt/versions/x", "", 400, "Malformed request"),
     ("DELETE", "/v1/models/hpt", "", 400, "Malformed request: DELETE /v1/models/hpt"),
     ("POST", "/v1/models/hpt", "{}", 400, "Malformed request: POST /v1/models/hpt"),
-    ("POST", "/v1/models/hpt:PREDICT", '{"instances": [4]}', 200, [3.0]),
+    # The path's pattern is told in any case, its verb is compared letter for letter, and so is the resource.
+    ("POST", "/v1/models/hpt:Predict", '{"instances": [4]}', 400, "Malformed request: POST /v1/models/hpt:Predict"),
+    ("POST", "/v1/models/hpt:CLASSIFY", "{}", 400, "Malformed request: POST /v1/models/hpt:CLASSIFY"),
+    ("POST", "/V1/MODELS/hpt:predict", '{"instances": [4]}', 200, [3.0]),
     ("POST", "/v1/models/%68pt:predict", '{"instances": [4]}', 200, [3.0]),
     ("POST", "/v1/models/hpt/versions/1:predict", '{"instances": [4]}', 200, [4.0]),
     ("POST", "/v1/models/hpt/labels/stable:predict", '{"instances": [4]}', 200, [4.0]),
@@ -85,6 +88,11 @@ def test_states_come_newest_first_and_whole_numbers_as_strings():
     }
 
 
+def test_metadata_in_upper_case_is_the_status():
+    assert ask("", "/v1/models/hpt/METADATA", method="GET") == ask("", "/v1/models/hpt", method="GET")
+    assert list(ask("", "/v1/models/hpt/metadata", method="GET")[1]) == ["model_spec", "metadata"]
+
+
 def test_a_version_beyond_int64_has_an_empty_answer():
     for digits in ("9223372036854775808", "9" * 5000):
         reply = answer(HPT, "GET", f"/v1/models/hpt/versions/{digits}", b"")
@@ -102,6 +110,10 @@ def test_head_and_options_have_no_body():
     assert answer(HPT, "HEAD", "/v1/models/hpt", b"").body == b""
     reply = answer(HPT, "OPTIONS", PREDICT, b"")
     assert (reply.status, reply.body, reply.headers["Content-Type"][:9]) == (400, b"", "text/html")
+    # A browser that asks before it asks.
+    for origin, status in (("https://example.org", 200), ("http://localhost:3000", 200), ("null", 400)):
+        reply = answer(HPT, "OPTIONS", PREDICT, b"", origin=origin)
+        assert (reply.status, reply.body) == (status, b"") and list(reply.headers) == ["Content-Type"]
 
 
 # A body and what it leads to: a value for 200, a part of the message for 400.
@@ -166,6 +178,32 @@ def test_bodies(body, holds):
         assert status == 400 and holds in found["error"]
     else:
         assert status == 200 and next(iter(found.values())) == holds
+
+
+@pytest.mark.parametrize("depth", [10, 63, 64, 300, 500, 900, 990, 3000, 9000, 100_000])
+def test_json_nested_at_any_depth_is_an_answer(depth):
+    """What Python's reader takes may still be too deep to walk through, to show in a message, or for an array."""
+    lists, objects = "[" * depth + "]" * depth, '{"x":' * depth + "1" + "}" * depth
+    for form in (
+        '{"instances": %s}',
+        '{"inputs": %s}',
+        '{"instances": 1, "x": %s}',
+        '{"instances": [{"x": %s}]}',
+    ):
+        for value in (lists, objects):
+            status, found = ask(form % value)
+            assert status in (200, 400) and (status == 200 or len(found["error"]) < 1100)
+    assert ask(f'{{"instances": {lists}}}')[0] == (200 if depth <= 64 else 400)
+
+
+def test_the_first_of_equal_keys_counts_and_other_encodings_are_told():
+    assert ask('{"instances": [4], "instances": [8]}') == (200, {"predictions": [3.0]})
+    text = '{"instances": [4]}'
+    assert ask(b"\xef\xbb\xbf" + text.encode()) == (200, {"predictions": [3.0]})
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        status, found = ask(text.encode(encoding))
+        assert status == 400 and found["error"].startswith("JSON Parse error: ")
+        assert found["error"].endswith("(the body looks like UTF-16: send UTF-8)")
 
 
 def test_rows_are_answered_by_predictions_and_columns_by_outputs():

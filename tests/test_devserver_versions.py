@@ -9,7 +9,7 @@ import pytest
 from serving_models import Kinds, Line, half_plus_two
 
 from serving.batching import Gate, Queued
-from serving.predict import Call, predict
+from serving.predict import Call, caller_gone, predict
 from serving.status import ServingError
 from serving.versions import Folder, version_folders
 
@@ -265,32 +265,167 @@ def test_a_full_server_refuses_and_recovers():
             pass
 
 
-def test_time_is_up_while_waiting_for_a_turn():
-    busy, free = threading.Event(), threading.Event()
+class Busy:
+    """A server with one worker, which is held up by a request of its own until `free`."""
 
-    def hold():
-        busy.set()
-        free.wait(20)
+    def __init__(self, batch=0, wait=0.01):
+        self.line, self.gate, self._free = Line(1, 0.5), Gate(8, 1), threading.Event()
+        self.version = Queued(self.line, self.gate, batch, wait)
+        self._threads, busy = [], threading.Event()
+        slow = Queued(Line(1, 0.5, lambda: (busy.set(), self._free.wait(20))), self.gate)
+        self._start(lambda: run(slow, [1.0]))
+        assert busy.wait(20)
 
-    for batch in (0, 4):
-        busy.clear()
-        free.clear()
-        gate = Gate(8, 1)
-        version, slow = Queued(Line(1, 0.5), gate, batch, 0.01), Queued(Line(1, 0.5, hold), gate)
-        first = threading.Thread(target=run, args=(slow, [1.0]))
-        first.start()
-        busy.wait(20)
-        if batch:  # the one who leads the batch waits for its turn, however long that takes
-            leader = threading.Thread(target=run, args=(version, [1.0]))
-            leader.start()
-            until(lambda version=version: version._open)
-        with pytest.raises(ServingError) as caught:
-            run(version, [1.0], timeout=0.1)
-        assert caught.value.code == "DEADLINE_EXCEEDED"
-        free.set()
-        first.join()
-        if batch:
-            leader.join()
+    def _start(self, work):
+        thread = threading.Thread(target=work)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    def ask(self, value, timeout=None):
+        """A list that will hold the answer or the error, and the seconds until then."""
+        found, start = [], time.monotonic()
+
+        def one():
+            try:
+                found.append(run(self.version, [value], timeout)[0])
+            except ServingError as error:
+                found.append(error.code)
+            found.append(time.monotonic() - start)
+
+        self._start(one)
+        return found
+
+    def free(self):
+        self._free.set()
+        for thread in self._threads:
+            thread.join(20)
+
+
+@pytest.mark.parametrize("batch", [0, 4])
+def test_time_is_up_while_waiting_for_a_turn(batch):
+    busy = Busy(batch)
+    with pytest.raises(ServingError) as caught:
+        run(busy.version, [1.0], timeout=0.1)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    busy.free()
+    assert busy.line.rows == []
+
+
+@pytest.mark.parametrize("hasty", [0, 1, 2])
+def test_every_request_of_a_batch_waits_for_its_own_time(hasty):
+    """Whichever of them is in a hurry: the one that began the batch, or one that joined it."""
+    busy = Busy(batch=8)
+    asked = []
+    for place in range(3):
+        asked.append(busy.ask(float(place), timeout=0.2 if place == hasty else 20))
+        until(lambda count=place + 1: sum(len(b.requests) for b in busy.version._open.values()) == count)
+    until(lambda: len(asked[hasty]) == 2)
+    assert asked[hasty][0] == "DEADLINE_EXCEEDED" and asked[hasty][1] < 5
+    assert all(not found for place, found in enumerate(asked) if place != hasty)
+    busy.free()
+    assert [found[0] for place, found in enumerate(asked) if place != hasty] == [
+        2 + 0.5 * place for place in range(3) if place != hasty
+    ]
+    assert busy.line.rows == [2]  # nothing was run for the one that had left
+
+
+def test_a_batch_that_everybody_has_left_is_not_run():
+    busy = Busy(batch=8)
+    asked = [busy.ask(1.0, timeout=0.1) for _ in range(2)]
+    until(lambda: all(asked))
+    assert [found[0] for found in asked] == ["DEADLINE_EXCEEDED"] * 2
+    late = busy.ask(3.0, timeout=20)  # must not hang on what the others left behind
+    busy.free()
+    assert late[0] == 3.5 and busy.line.rows == [1] and busy.version._open == {}
+
+
+def test_one_whose_time_runs_out_in_the_run_does_not_hold_the_others_up():
+    running, go_on = threading.Event(), threading.Event()
+    line = Line(1, 0.5, lambda: (running.set(), go_on.wait(20)))
+    version = Queued(line, Gate(8, 1), batch=2, wait=20.0)
+    found = []
+    patient = threading.Thread(target=lambda: found.append(run(version, [1.0], 20)))
+    patient.start()
+    until(lambda: version._open)
+    with pytest.raises(ServingError, match="time was up"):
+        run(version, [2.0], timeout=0.2)  # it fills the batch
+    assert running.is_set() and not found
+    version.close()  # the folder lets go of the version; the run goes on
+    assert not line.closed
+    go_on.set()
+    patient.join(20)
+    until(lambda: line.closed)
+    assert found == [[2.5]] and line.rows == [2]
+
+
+@pytest.mark.parametrize("batch", [0, 8])
+def test_what_nobody_waits_for_is_not_run(batch):
+    busy, gone = Busy(batch, wait=0.3), threading.Event()
+
+    def cancelled():
+        caller_gone.set(gone.is_set)  # for this thread
+        with pytest.raises(ServingError, match="the client has gone") as caught:
+            run(busy.version, [13.0], 20)
+        assert caught.value.code == "CANCELLED"
+        ended.append(True)
+
+    ended, asked = [], None
+    thread = threading.Thread(target=cancelled)
+    thread.start()
+    if batch:
+        until(lambda: busy.version._open)
+        asked = busy.ask(2.0, 20)
+        until(lambda: sum(b.rows for b in busy.version._open.values()) == 2)
+    gone.set()
+    busy.free()
+    thread.join(20)
+    assert ended == [True]
+    if batch:
+        assert asked[0] == 3.0
+    assert busy.line.rows == ([1] if batch else [])
+
+
+def test_more_rows_than_a_batch_holds_are_refused_in_the_servers_words():
+    line = Line(1, 0.5)
+    version = Queued(line, Gate(8, 1), batch=8, wait=0.0)
+    with pytest.raises(
+        ServingError, match="^Task size 9 is larger than maximum input batch size 8"
+    ) as caught:
+        run(version, [1.0] * 9)
+    assert caught.value.code == "INVALID_ARGUMENT" and line.rows == []
+    assert len(run(version, [1.0] * 8)) == 8
+    assert len(run(Queued(line, Gate(8, 1)), [1.0] * 9)) == 9
+    # Without batching the limit is one of our own, for inputs of any shape.
+    bounded = Queued(Kinds(), Gate(8, 1), most=100)
+    for count in (100, 101):
+        inputs = {"a": np.ones(count, np.float32), "b": np.array([b""] * 2, object)}
+        try:
+            bounded.run("many", inputs, ["a"], None)
+        except ServingError as error:
+            assert count == 101 and "larger than maximum input batch size 100" in error.message
+        else:
+            assert count == 100
+
+
+@pytest.mark.parametrize("batch", [0, 8])
+def test_clients_may_give_any_time(batch):
+    version = Queued(Line(1, 0.5), Gate(8, 1), batch)
+    for timeout in (1e9, 1e18, float("inf")):
+        assert run(version, [1.0], timeout) == [2.5]
+
+
+def test_a_bug_in_a_batch_costs_one_request_and_shows_nothing(capsys):
+    class Odd(Line):
+        def run(self, signature, inputs, outputs, timeout):
+            if (inputs["x"] == 7).any():
+                raise ZeroDivisionError("secret")
+            return super().run(signature, inputs, outputs, timeout)
+
+    found = together(Queued(Odd(1, 0.5), Gate(8, 1), batch=3, wait=20.0), [[1.0], [7.0], [2.0]])
+    assert found[0] == [2.5] and found[2] == [3.0]
+    assert found[1].code == "INTERNAL" and "secret" not in found[1].message
+    assert "ZeroDivisionError: secret" in capsys.readouterr().err
 
 
 def test_calls_are_checked_before_they_run():

@@ -170,8 +170,17 @@ def test_the_file_holds_every_signature_and_size(tmp_path):
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         given = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
         assert set(given) == {picture}
-        found.append((request.model_spec.signature_name, len(given)))
-    assert sorted(found) == sorted((name, size) for name in SIGNATURES for size in (1, 4))
+        found.append((request.model_spec.signature_name, len(given), tuple(request.output_filter)))
+    filters = [(name, 1, outputs) for name in warmup.FILTERS for outputs in warmup.FILTERS[name]]
+    assert sorted(found) == sorted([(name, size, ()) for name in SIGNATURES for size in (1, 4)] + filters)
+
+
+def test_the_outputs_that_our_clients_ask_for_are_warmed_up():
+    example = Path(__file__).parents[1] / "serving/examples/grpc_client.py"
+    asked = tuple(re.findall(r'field\(3, b"(\w+)"\)', example.read_text(encoding="utf-8")))
+    assert asked == ("caption", "error") and asked in warmup.FILTERS["serving_default"]
+    for name, filters in warmup.FILTERS.items():
+        assert all(set(outputs) < set(SIGNATURES[name]) for outputs in filters)
 
 
 # Sentences

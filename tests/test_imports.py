@@ -13,7 +13,8 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
 GROUND |= {"captioner.confidence", "captioner.metadata", "captioner.folders", "captioner.signals"}
-WORDS = GROUND | {"captioner.text", "captioner.inputs", "captioner.image_ids"}
+IMAGE = {"captioner.containers", "captioner.colours", "captioner.pillow_decode", "captioner.inputs"}
+WORDS = GROUND | IMAGE | {"captioner.text", "captioner.image_ids"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.caption_files"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
@@ -35,7 +36,10 @@ ALLOWED = {
     "captioner.folders": GROUND,
     "captioner.image_ids": GROUND,
     "captioner.text": WORDS,
-    "captioner.inputs": WORDS,
+    "captioner.containers": GROUND,
+    "captioner.colours": GROUND,
+    "captioner.pillow_decode": GROUND | IMAGE,
+    "captioner.inputs": GROUND | IMAGE,
     "captioner.bundle": DATA,
     "captioner.metrics": DATA,
     "captioner.caption_files": DATA,

@@ -47,8 +47,12 @@ def test_photos_of_ones_own(talking, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "  wide.png: " in said and "  mine.png: " in said and "sure" not in said
     assert photos.squared(wide).size == (256, 256)
-    assert photos.main([*given, str(tmp_path / "gone.png")]) == 2
-    err = capsys.readouterr().err
-    assert "gone.png: no such picture file" in err and err.count("\n") == 1
+    assert photos.main([*given, str(tmp_path / "gone.png")]) == 1
+    out, err = capsys.readouterr()
+    assert "  wide.png: " in out and "  mine.png: " in out
+    assert "gone.png: no such picture file" in err
+    assert err.endswith("\nphotos.py: 2 of 3 images captioned, 1 failed\n") and err.count("\n") == 2
+    assert photos.main([*given[:4], str(tmp_path / "gone.png")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("photos.py: expected photographs")
     assert photos.main(["--model", str(tmp_path / "none")]) == 2
     assert "no such model folder" in capsys.readouterr().err

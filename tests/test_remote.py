@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -231,12 +232,10 @@ def test_a_closed_engine_says_so(server):
     [
         ("-and-cats", "no such model .*not (be )?f"),
         ("/versions/7", "no such model .*version 7"),
-        ("/labels/best", "label"),
+        ("/labels/best", "knows no such label .*label: best; there are the versions 2, 1.*version_labels"),
     ],
 )
 def test_a_wrong_name_version_or_label(server, end, message):
-    import re
-
     line = refused(captioner.load, server.source + end)
     assert re.search(message, line) and line.startswith(server.source.split("/dogs")[0])
 
@@ -319,6 +318,38 @@ def test_an_overloaded_server_is_asked_again(server, load, world, status):
     world.always = Refusal(status, "too\n busy")
     assert "too busy" in refused(engine.predict, GOOD[:1])
     assert len(world.requests) == 6
+
+
+FULL = "The batch scheduling queue to which this task was submitted is full"
+
+
+@pytest.mark.parametrize(
+    "status, words, said",
+    [
+        (503, FULL, f"the server is busy: its queue is full (.*{FULL}); raise max_enqueued_batches"),
+        (503, f"{FULL}; task size is 8 but scheduling capacity is only 3", "its queue is full"),
+        (429, "64 requests are waiting or running already: try again later", "its queue is full"),
+        (429, "no more threads", "the server is busy .*no more threads"),
+        (503, "the model is being loaded: try again soon", "the server is not ready .*being loaded"),
+    ],
+)
+def test_a_busy_server_is_told_from_one_that_is_away(server, load, world, status, words, said):
+    engine = load(server.source, retries=0)
+    world.always = Refusal(status, words)
+    line = refused(engine.predict, GOOD[:1])
+    assert re.search(said.replace("(.*", r"\(.*").replace("); raise", r"\); raise"), line), line
+    assert "cannot reach" not in line
+
+
+def test_a_busy_server_is_asked_until_the_time_is_up(server, load, world):
+    engine = load(server.source, timeout=30)  # and without `retries`
+    world.faults = [Refusal(503, FULL)] * 6  # more often than one that is away is asked
+    assert_same(engine.predict(GOOD[:1])[0], expected(GOOD[0]))
+    assert len(world.requests) == 7
+    engine._options = dataclasses.replace(engine._options, timeout=0.6)
+    world.always, start = Refusal(503, FULL), time.monotonic()
+    assert "its queue is full" in refused(engine.predict, GOOD[:1])
+    assert 0.1 < time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("status", [400, 500, 504])

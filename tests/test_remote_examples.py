@@ -81,6 +81,14 @@ def test_an_example_takes_several_pictures_and_bad_ones(ask):
         assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == lines
 
 
+def test_an_example_sends_no_more_at_a_time_than_a_batch_holds(ask, world, folder):
+    if not ask.many:
+        pytest.skip("curl.sh takes one picture")
+    done = ask(*["good.gif"] * 19)
+    assert (done.returncode, done.stdout) == (0, f"good.gif: {expected(GOOD).text}\n" * 19)
+    assert world.requests == [8, 8, 3]
+
+
 def test_an_example_says_what_went_wrong(ask, world):
     for done, message in (
         (ask("good.gif", model="cats"), "Servable not found for request: Latest(cats)"),
@@ -88,8 +96,9 @@ def test_an_example_says_what_went_wrong(ask, world):
     ):
         assert done.returncode != 0 and done.stdout == ""
         assert message in done.stderr and "Traceback" not in done.stderr
-    world.always = Refusal(503, "come back later")
-    assert "come back later" in ask("good.gif").stderr
+    world.always = Refusal(503, "come back\nlater")
+    said = ask("good.gif").stderr
+    assert "come back" in said and said.count("\n") == 1
 
 
 def test_an_example_without_arguments_says_how_to_use_it():

@@ -493,13 +493,13 @@ FINE = {"image": "1.jpg", "caption": "a dog", "words": ["a", "dog"], "word_logp"
         ({"word_logp": [-1]}, "expected word_logp, 2 log-probabilities"),
         ({"word_logp": [-1, "x"]}, "expected word_logp"),
         ({"word_logp": [-1, 20]}, "expected word_logp"),
-        ({"word_logp": [-1, float("nan")]}, "expected word_logp"),
+        ({"word_logp": [-1, float("nan")]}, "not a line of JSON: NaN"),
         ({"attention": [[[0.5]]]}, "expected attention, 2 maps"),
         ({"attention": [[0.5], [0.5]]}, "expected attention"),
         ({"attention": [[[0.5]], [[0.5, 0.5]]]}, "expected attention"),
         ({"attention": [[["x"]], [["y"]]]}, "expected attention"),
         ({"attention": [[[-0.5]], [[0.5]]]}, "expected attention"),
-        ({"attention": [[[float("inf")]], [[0.5]]]}, "expected attention"),
+        ({"attention": [[[float("inf")]], [[0.5]]]}, "not a line of JSON: Infinity"),
         ({"attention": [[], []]}, "expected attention"),
         ({"attention": "x"}, "expected attention"),
     ],
@@ -510,7 +510,7 @@ def test_malformed_attention_is_told_with_its_place(tmp_path, change, words):
     path.write_text(json.dumps(row))
     assert read_predictions(str(path))["1.jpg"].attention.shape == (2, 1, 2)
     path.write_text(json.dumps(FINE | {"image": "0.jpg"}) + "\n" + json.dumps(row | change))
-    with pytest.raises(DataError, match=f"line 2: {words}") as caught:
+    with pytest.raises(DataError, match=f"p.jsonl:2: {words}") as caught:
         read_predictions(str(path))
     assert "\n" not in str(caught.value)
 

@@ -193,6 +193,7 @@ def test_warm_up_requests_run(exported, served):
         found = run(request.model_spec.signature_name, files)
         assert found["ok"].all() and len(found["ok"]) == len(files)
         assert request.model_spec.name == "tiny"
+        assert set(request.output_filter) < set(found)
         seen.add((request.model_spec.signature_name, len(files)))
     assert seen == {(name, size) for name in SIGNATURES for size in (1, 3)}
 

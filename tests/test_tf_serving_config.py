@@ -51,12 +51,23 @@ def parse(content, fields):
     return text_format.Parse(content, kind())
 
 
-def test_the_last_batch_size_is_the_largest_and_the_sizes_are_warmed_up(batching):
+def test_batches_are_padded_little_and_the_largest_is_warmed_up(batching):
     sizes = list(batching.allowed_batch_sizes)
-    assert sizes == sorted(set(sizes)) and sizes[-1] == batching.max_batch_size.value
+    assert sizes == [1, 2, 4, 8] and sizes[-1] == batching.max_batch_size.value
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "captioner" / "exporting").glob("*.py")]
     warmed = re.search(r"batch_sizes: Sequence\[int\] = \(([^)]*)\)", "".join(sources))
-    assert warmed and [int(size) for size in warmed[1].split(",")] == sizes
+    assert warmed and {int(size) for size in warmed[1].split(",")} == {sizes[0], sizes[-1]}
+
+
+def test_nobody_of_ours_sends_more_than_a_batch_holds(batching):
+    from captioner.engines.remote_address import Options
+
+    most = batching.max_batch_size.value
+    assert Options().batch_size <= most
+    for name in ("rest_client.py", "grpc_client.py"):
+        example = (ROOT / "serving" / "examples" / name).read_text(encoding="utf-8")
+        assert int(re.search(r"^MOST = (\d+)", example, re.M)[1]) <= most
+    assert f"Task\nsize {most + 1} is larger than maximum input batch size {most}" in README
 
 
 def test_batches_wait_a_little_and_not_forever(batching):
@@ -106,6 +117,26 @@ def test_model_and_ports_agree_everywhere():
     assert (
         "localhost:8501/v1/models/captioner:predict" in README and "grpc://localhost:8500/captioner" in README
     )
+
+
+def test_the_model_has_one_name_everywhere():
+    """Whoever copies a line from one file asks the server that another file starts."""
+    shown = [path for path in (ROOT / "serving" / "examples").iterdir() if path.is_file()]
+    shown += [ROOT / "README.md", ROOT / "serving" / "README.md", FOLDER / "compose.yaml"]
+    names = {}
+    for path in shown:
+        text = path.read_text(encoding="utf-8")
+        for pattern in (r"localhost:850[01]/v1/models/(\w+)", r"localhost:850[01][/ ](?!v1)(\w+)"):
+            names.update({name: path.name for name in re.findall(pattern, text)})
+    assert set(names) == {"captioner"}, names
+    assert "--name captioner $(ARGS)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "served as `captioner`" in (ROOT / "serving/examples/README.md").read_text(encoding="utf-8")
+
+
+def test_a_label_does_not_stop_the_server_from_starting():
+    """No version is available when the server starts, and TensorFlow Serving refuses labels of such."""
+    assert "version_labels" in text("models.config")
+    assert FLAGS["allow_version_labels_for_unavailable_models"] == "true"
 
 
 def test_the_settings_that_matter_are_set():

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 import captioner
+from captioner import atomic, checks
 from captioner.cli.parser import Parser
 from captioner.engines.start import import_tensorflow
 from captioner.errors import BundleError
@@ -108,7 +109,8 @@ def caption_new(model: captioner.Captioner, folder: Path, count: int, seed: int)
         print(f"  {path}: {caption}  ({verdict})")
         texts.append(caption.text)
     place = folder / "captions.png"
-    sheet([Image.open(path) for path in paths], texts).save(place, optimize=True)
+    with atomic.replacing(place, suffix=".png") as aside:
+        sheet([Image.open(path) for path in paths], texts).save(aside, optimize=True)
     return place
 
 
@@ -133,11 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="the run (default: %(default)s)")
     parser.add_argument("--to", type=Path, default=Path("demo"), help="the pictures (default: %(default)s)")
     given = parser.parse_args(arguments)
-    seed = given.seed or random.SystemRandom().randrange(1, 10_000)
-    if seed < 1 or given.pictures < 1:
-        parser.error("expected --seed and --pictures of 1 or more")
+    seed = random.SystemRandom().randrange(1, 10_000) if given.seed is None else given.seed
 
     def work() -> None:
+        checks.integer(seed, "--seed", 1)
+        checks.integer(given.pictures, "--pictures", 1)
         import_tensorflow("the demo")
         run = with_changes(RECIPES.build("tiny"), given.changes)
         show(trained(run, given.out, given.retrain), run.evaluation.tests)

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from captioner.api import Captioner, load
 from captioner.atomic import write_text
 from captioner.checks import integer
+from captioner.cli.parser import Parser
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
@@ -189,7 +190,7 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = argparse.ArgumentParser(prog="evaluate.py", description=(__doc__ or "").split("\n")[0])
+    build = Parser(prog="evaluate.py", description=(__doc__ or "").split("\n")[0])
     build.add_argument("model", metavar="MODEL",
                        help="a model folder, an exported version, a .tflite file, or an address")  # fmt: skip
     build.add_argument(

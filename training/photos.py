@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 import captioner
+from captioner import atomic, inputs
 from captioner.api import DEFAULT_MODEL
 from captioner.cli.parser import Parser
-from captioner.errors import MissingDependency
+from captioner.errors import DataError, ImageError, MissingDependency
 from captioner.pixels import upright_rgb
 from captioner.signals import run_program
 from training.sheet import sheet
@@ -44,41 +45,54 @@ def carried() -> list[Path]:
 
 def squared(path: Path) -> Image.Image:
     """A photograph on a white square."""
-    picture = upright_rgb(path.read_bytes())
+    picture = upright_rgb(inputs.to_bytes(path))
     picture.thumbnail((_SIDE, _SIDE))
     square = Image.new("RGB", (_SIDE, _SIDE), "white")
     square.paste(picture, ((_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))
     return square
 
 
-def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> Path:
-    """Captions photographs, prints what is said of them, and draws it.
+def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> int:
+    """Captions photographs, prints what is said of them, and draws it; one that fails costs that one alone.
 
     Args:
         model: Captioner.
         photos: sequence of paths.
-        folder: path. Where the pictures go; what an earlier call drew is drawn anew.
+        folder: path. Where the images go; what an earlier call drew is drawn anew.
 
     Returns:
-        Path of the sheet.
+        int, how many failed.
 
     Raises:
-        ImageError: if a photograph cannot be read.
+        ImageError: if none can be captioned.
     """
-    captions = [model.caption(photo) for photo in photos]
-    texts = []
-    for photo, caption in zip(photos, captions, strict=True):
-        found = captioner.alt_text(caption, confidence=model.confidence(caption))
-        sure = "" if found.confidence is None else f"  ({found.confidence:.0%} sure)"
-        print(f"  {photo.name}: {found.text}{sure}")
-        texts.append(found.text)
-    folder.mkdir(parents=True, exist_ok=True)
-    if captions[0].attention is not None:
-        looked = folder / f"{photos[0].stem}_words.png"
-        print(f"where it looked: {captioner.heatmap(photos[0], captions[0]).save(looked, overwrite=True)}")
-    place = folder / "photos.png"
-    sheet([squared(photo) for photo in photos], texts).save(place, optimize=True)
-    return place
+    captions: dict[Path, captioner.Caption] = {}
+    texts: dict[Path, str] = {}
+    for photo, caption in zip(photos, model.caption_many(photos), strict=True):
+        try:
+            alt = captioner.alt_text(caption, confidence=model.confidence(caption))
+        except DataError as error:
+            print(f"photos.py: {caption.error or f'{photo}: {error}'}", file=sys.stderr)
+            continue
+        sure = "" if alt.confidence is None else f"  ({alt.confidence:.0%} sure)"
+        print(f"  {photo.name}: {alt.text}{sure}")
+        captions[photo], texts[photo] = caption, alt.text
+    failed = sum(photo not in texts for photo in photos)
+    if not texts:
+        raise ImageError("expected photographs that can be captioned, got none; see above")
+    if failed:
+        print(
+            f"photos.py: {len(photos) - failed} of {len(photos)} images captioned, {failed} failed",
+            file=sys.stderr,
+        )
+    first, caption = next(iter(captions.items()))
+    if caption.attention is not None:
+        looked = folder / f"{first.stem}_words.png"
+        print(f"where it looked: {captioner.heatmap(first, caption).save(looked, overwrite=True)}")
+    with atomic.replacing(folder / "photos.png", suffix=".png") as aside:
+        sheet([squared(photo) for photo in texts], list(texts.values())).save(aside, optimize=True)
+    print(f"look at {folder / 'photos.png'}")
+    return failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,11 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="(default: %(default)s)")
     parser.add_argument("--to", type=Path, default=Path("demo"), help="the pictures (default: %(default)s)")
 
-    def work() -> None:
-        given = parser.parse_args(arguments)
-        with captioner.load(given.model) as model:
-            place = show(model, given.photos or carried(), given.to)
-        print(f"look at {place}")
+    def work() -> int:
+        options = parser.parse_args(arguments)
+        with captioner.load(options.model) as model:
+            return 1 if show(model, options.photos or carried(), options.to) else 0
 
     return run_program("photos.py", work)
 

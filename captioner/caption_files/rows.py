@@ -270,25 +270,22 @@ def _separated(names: Sequence[str], delimiter: str) -> str:
 
 def _row(where: str, fields: Mapping[str, Any], columns: tuple[str, str] | None, fault: str) -> Row:
     """A row, its image and captions looked up under the names that they may have."""
+    lower = {name.strip().lower(): value for name, value in fields.items()}
     image: Any
+    texts: list[Any]
     if columns is not None:
         image, texts = fields.get(columns[0]), [fields.get(columns[1])]
     else:
-        lower = {str(name).strip().lower(): value for name, value in fields.items()}
         image = next((lower[name] for name in IMAGE if lower.get(name) not in (None, "")), None)
-        several = lower.get("captions")
         one = next((lower[name] for name in CAPTION if lower.get(name) is not None), None)
-        texts = several if isinstance(several, list) else [one]
-    split = next((fields[name] for name in fields if name.strip().lower() == "split"), None)
-    has_split = any(name.strip().lower() == "split" for name in fields)
+        texts = lower["captions"] if isinstance(lower.get("captions"), list) else [one]
+    split = str(lower["split"] or "") if "split" in lower else None
     usable = isinstance(image, str | int | float) and not isinstance(image, bool)
     name = str(image).strip() if usable else ""
     fault = (
         fault or ("" if name else f"no image is named (a column {' or '.join(IMAGE)})") or _texts_fault(texts)
     )
-    return Row(
-        where, name, [] if fault else list(texts), str(split or "") if has_split else None, fields, fault
-    )
+    return Row(where, name, [] if fault else texts, split, fields, fault)
 
 
 def _texts_fault(texts: Sequence[Any]) -> str:

@@ -107,9 +107,9 @@ def _pictures(options: argparse.Namespace, place: Path, failed: list[CaptionerEr
     if not options.pictures:
         from captioner.pixels import drawn
 
-        path = place / "drawn.jpg"
-        path.write_bytes(drawn((480, 640)))
-        return [str(path)]
+        example = place / "drawn.jpg"
+        example.write_bytes(drawn((480, 640)))
+        return [str(example)]
     files = image_files(options.pictures, options.recursive)
     for line in files.notes():
         note(options, line)
@@ -123,8 +123,8 @@ def _pictures(options: argparse.Namespace, place: Path, failed: list[CaptionerEr
             failed.append(error)
         if len(paths) == max(options.rounds, benchmark.WARM_UP):
             break
-    for error in failed:
-        tell(str(error))
+    for failure in failed:
+        tell(str(failure))
     if not paths:
         raise ImageError("none of these images can be read; see above")
     return paths

@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
     for line in matched.notes:
         note(options, line)
     metrics = options.metric or DEFAULT_METRICS
+    figures: Mapping[str, float | None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said below, in a line
         if options.html:

@@ -40,7 +40,9 @@ class Parser(argparse.ArgumentParser):
         self.register("type", int, _whole_number)
         self.register("type", float, _number)
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
         """See `argparse.ArgumentParser`; an unknown option is refused before a missing argument is."""
         args = list(sys.argv[1:] if args is None else args)
         ready_output()

@@ -12,16 +12,22 @@ import numpy as np
 from captioner.engines import proto
 from captioner.engines.remote import (
     INPUT,
+    LABEL,
     SIGNATURE,
     TOO_LARGE,
     Failure,
     RemoteEngine,
     Transport,
+    unavailable,
 )
 from captioner.engines.remote_address import Address, Options, root_certificate
 from captioner.errors import EngineError, MissingDependency
 
 _UNSAFE = re.compile(r"certificate|host ?name verification|\bSSL|\bTLS", re.I)
+# Words of gRPC itself, when no server said anything.
+_NETWORK = re.compile(
+    r"connect|socket|reset|DNS|resol|GOAWAY|stream|pipe|ping|transport|tcp|refused|shut", re.I
+)
 
 
 class GrpcEngine(RemoteEngine):
@@ -143,8 +149,10 @@ class GrpcTransport(Transport):
     def _failure(self, code: Any, detail: str) -> Failure:
         codes, unsafe = self._codes, _UNSAFE.search(detail)
         kinds = {
-            codes.UNAVAILABLE: "tls" if unsafe else "away",
-            codes.RESOURCE_EXHAUSTED: "busy",
+            codes.UNAVAILABLE: unavailable(
+                detail, "away" if _NETWORK.search(detail) or not detail else "busy"
+            ),
+            codes.RESOURCE_EXHAUSTED: unavailable(detail, "busy"),
             codes.DEADLINE_EXCEEDED: "time",
             codes.NOT_FOUND: "missing",
             codes.UNAUTHENTICATED: "tls" if unsafe else "denied",  # "does not match SSL server name"
@@ -152,6 +160,10 @@ class GrpcTransport(Transport):
             codes.UNIMPLEMENTED: "foreign",
         }
         kind = "large" if TOO_LARGE.search(detail) else kinds.get(code, "failed")
+        if code is codes.UNAVAILABLE and unsafe:
+            kind = "tls"
+        if LABEL in detail:
+            kind = "label"
         if "Serving signature" in detail:  # that there is none of that name
             kind = "foreign"
         return Failure(kind, f"{code.name}: {detail}")

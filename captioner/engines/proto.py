@@ -8,8 +8,8 @@ used, which ties them to no version of the protobuf compiler.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any
@@ -64,9 +64,14 @@ TYPE_NAMES = {number: name for number, name, _, _ in _TYPES}
 _MOST = 1 << 27
 
 
-@lru_cache(maxsize=1)
+# Classes of two builds cannot be put into one another, so whoever comes while they are built must wait for them:
+# `functools.lru_cache` would let every thread build its own.
+_building = threading.Lock()
+_built: SimpleNamespace | None = None
+
+
 def messages() -> SimpleNamespace:
-    """The message classes, by name.
+    """The message classes, by name; the same ones for every thread.
 
     Returns:
         namespace with `PredictRequest`, `PredictResponse`, `Tensor` and so on.
@@ -79,6 +84,15 @@ def messages() -> SimpleNamespace:
         >>> spec.SerializeToString()
         b'\\n\\x04dogs"\\x06stable'
     """
+    global _built
+    if _built is None:
+        with _building:
+            if _built is None:
+                _built = _build()
+    return _built
+
+
+def _build() -> SimpleNamespace:
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError as error:
@@ -162,7 +176,10 @@ def array(tensor: Any) -> np.ndarray:
         values = _from_list(getattr(tensor, field), dtype, count)
     if values is None:
         raise EngineError(f"expected {count} values for a tensor {name} {shape}, got another number")
-    return values.reshape(shape)
+    try:
+        return values.reshape(shape)
+    except ValueError:  # dimensions that numpy cannot hold beside a 0
+        raise EngineError(f"expected a tensor of at most {_MOST} elements, got {name} {shape[:8]}") from None
 
 
 def _from_list(given: Sequence[Any], dtype: np.dtype, count: int) -> np.ndarray | None:

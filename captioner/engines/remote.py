@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import itertools
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
@@ -23,19 +25,33 @@ from captioner.types import Caption
 SIGNATURE, INPUT = "explain", "image_bytes"
 # Seconds that a look at the server may take, so that `load` does not hang, and the share of `timeout`.
 _CHECK, _SHARE = 10.0, 1 / 6
-_PAUSE = 0.1  # seconds before the first repeat; each further pause is twice as long
+_PAUSE, _LONGEST = (
+    0.1,
+    2.0,
+)  # seconds before the first repeat; each further pause is twice as long, up to this
 _ROOM = 256  # bytes of a request beside its pictures, and beside each of them
 
-# May be repeated: asking for a caption changes nothing on the server, so a lost answer costs only time.
-_REPEATED = ("away", "busy")
+# Failures that are repeated, and how often unless `Options.retries` says: where nobody answers a few times, where the
+# server says that it is busy for as long as there is time. Asking for a caption changes nothing on the server, so a
+# lost answer costs only time.
+_REPEATED = {"away": 4, "loading": 4, "busy": None, "full": None}
+# How servers say that their queue is full: TensorFlow Serving with batching (UNAVAILABLE, 503), and ours (429).
+_FULL = re.compile(r"\bqueue\b.*\bfull\b|waiting or running already", re.I | re.S)
+_LOADING = re.compile(r"\bbeing loaded\b|\bnot init(ialized)? yet\b", re.I)
+LABEL = "Unrecognized servable version label"
 # How servers say that a request, an answer or the number of pictures in one is beyond a limit.
 TOO_LARGE = re.compile(r"larger than max|larger than maximum|exceeds? (the )?max", re.I)
 _SAY = {
     "away": "cannot reach the server ({detail}): is it running, and is this its {protocol} address?",
-    "busy": "the server is overloaded ({detail}): lower in_flight, or raise retries",
+    "busy": "the server is busy ({detail}): send less at once (in_flight, batch_size), or raise timeout",
+    "full": "the server is busy: its queue is full ({detail}); raise max_enqueued_batches there (--queue of the "
+    "development server), or send less at once (in_flight, batch_size)",
+    "loading": "the server is not ready ({detail}): try again in a moment",
     "time": "no answer within {seconds:g} seconds ({detail}): is the server busy? raise timeout, or lower batch_size",
     "large": "too large for one message ({detail}): send a smaller picture, or raise max_bytes here and there",
     "missing": "the server has no such model ({detail}): check name, version and label",
+    "label": "the server knows no such label ({detail}): ask for a version (/versions/N), or give it the label there: "
+    "version_labels in models.config (--label of the development server)",
     "denied": f"the server refuses us ({{detail}}): pass authorization= to load, or set {VARIABLE}",
     "tls": "no safe connection ({detail}): check the scheme, the host's name and root_certificate",
     "foreign": "{detail}; expected TensorFlow Serving with a model that `captioner export` wrote",
@@ -49,8 +65,8 @@ class Failure(Exception):
     """Why one attempt came to nothing; never leaves the engines.
 
     Args:
-        kind: str, a key of what can be said about it: "away", "busy", "time", "large", "missing", "denied",
-            "tls", "foreign" or "failed".
+        kind: str, a key of what can be said about it: "away", "busy", "full", "loading", "time", "large", "missing",
+            "label", "denied", "tls", "foreign" or "failed".
         detail: str. What the server or the network said.
         after: float, default 0. Seconds that the server wants us to wait.
     """
@@ -60,8 +76,22 @@ class Failure(Exception):
         self.kind, self.detail, self.after, self.seconds = kind, detail, after, 0.0
 
 
+def unavailable(detail: str, otherwise: str) -> str:
+    """The kind of a failure that a server calls UNAVAILABLE or RESOURCE_EXHAUSTED.
+
+    Args:
+        detail: str. What it said.
+        otherwise: str. The kind if that tells nothing more.
+
+    Example:
+        >>> unavailable("The batch scheduling queue to which this task was submitted is full", "away")
+        'full'
+    """
+    return "full" if _FULL.search(detail) else "loading" if _LOADING.search(detail) else otherwise
+
+
 class Transport(abc.ABC):
-    """One protocol: puts questions on the wire and takes answers off it.
+    """One protocol: puts questions on the wire and takes answers off it, for many threads at a time.
 
     Each method takes `left`, the seconds that it may take, and raises `Failure`.
     """
@@ -93,7 +123,8 @@ class RemoteEngine(Engine):
     """Asks a server for captions.
 
     Pictures are sent as they are, in requests of bounded number and size, several at a time; captions come in
-    order. What fails because the server is away for a moment or overloaded is repeated after a pause.
+    order. What fails because the server is away for a moment or busy is repeated after a pause. Threads may share one
+    engine. `close` lets calls that run finish and refuses later ones.
 
     Args:
         transport: Transport.
@@ -107,7 +138,7 @@ class RemoteEngine(Engine):
         self._transport, self._place, self._options = transport, place, options or Options()
         self._version: int | None = None
         self._signatures: dict[str, Any] = {}
-        self._closed = False
+        self._lock, self._users, self._closed = threading.Lock(), 0, False
 
     @classmethod
     @abc.abstractmethod
@@ -150,6 +181,8 @@ class RemoteEngine(Engine):
                 raise self._not_served(known)
             self._version, found = self._repeat(self._transport.metadata, seconds)
         except Failure as failure:
+            if failure.kind == "label":
+                failure.detail += f"; there are the versions {', '.join(str(v[0]) for v in known)}"
             raise self._error(failure) from None
         # TensorFlow lists what initialises the model, too.
         self._signatures = {name: sides for name, sides in found.items() if not name.startswith("__")}
@@ -168,8 +201,28 @@ class RemoteEngine(Engine):
                 f"{self._place}: the strategy of a served model is fixed, got {parse_spec(strategy)}: "
                 f"export again with it, or load the model folder itself"
             )
-        if self._closed:
-            raise EngineError(f"{self._place}: expected an open connection, but it was closed: load it again")
+        with self._held(new=True):
+            return self._predict(images)
+
+    @contextlib.contextmanager
+    def _held(self, new: bool = False) -> Iterator[None]:
+        """Keeps the connection open meanwhile: one that is closed under a request may read somebody else's answer."""
+        with self._lock:
+            if new and self._closed:
+                raise EngineError(
+                    f"{self._place}: expected an open connection, but it was closed: load it again"
+                )
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = self._closed and not self._users
+            if last:
+                self._transport.close()
+
+    def _predict(self, images: Sequence[bytes]) -> list[Caption]:
         requests, captions = self._requests(images)
         stop = threading.Event()
         pool = ThreadPoolExecutor(min(self._options.in_flight, max(len(requests), 1)), "captioner-ask")
@@ -201,8 +254,10 @@ class RemoteEngine(Engine):
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._closed = True
-        self._transport.close()
+        with self._lock:
+            idle, self._closed = not self._closed and not self._users, True
+        if idle:
+            self._transport.close()
 
     def _requests(self, images: Sequence[bytes]) -> tuple[list[list[int]], dict[int, Caption]]:
         """Places of the pictures that go together, and what there is to say of those too large to go at all."""
@@ -226,9 +281,10 @@ class RemoteEngine(Engine):
         """Captions of some of the pictures; a request that proves too large goes in halves."""
         sent = [images[place] for place in places]
         try:
-            outputs, version = self._repeat(
-                lambda left: self._transport.explain(sent, left), self._options.timeout, stop
-            )
+            with self._held():  # of its own, for `predict` leaves it behind when another request fails
+                outputs, version = self._repeat(
+                    lambda left: self._transport.explain(sent, left), self._options.timeout, stop
+                )
         except Failure as failure:
             if failure.kind != "large":
                 raise
@@ -249,15 +305,18 @@ class RemoteEngine(Engine):
         """What `call` gives within so many seconds, or at the last attempt."""
         seconds = min(seconds, self._options.timeout)
         stop, end = stop or threading.Event(), time.monotonic() + seconds
-        for attempt in range(self._options.retries + 1):
+        for attempt in itertools.count():
             try:
                 return call(max(end - time.monotonic(), 0.001))
             except Failure as failure:
                 failure.seconds = seconds
+                most = _REPEATED.get(failure.kind, 0)
+                most = most if self._options.retries is None or most == 0 else self._options.retries
                 # Not all in step, lest clients that failed together come back together.
-                pause = max(failure.after, _PAUSE * 2**attempt * random.uniform(0.75, 1.25))
+                pause = min(_PAUSE * 2.0 ** min(attempt, 16), _LONGEST) * random.uniform(0.75, 1.25)
+                pause = max(failure.after, pause)
                 late = time.monotonic() + pause >= end
-                if failure.kind not in _REPEATED or attempt == self._options.retries or late:
+                if attempt == most or late:
                     raise
             if stop.wait(pause):
                 break

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from captioner import checks
 from captioner.errors import EngineError, SpecError
 from captioner.registry import unknown
 
@@ -21,6 +22,13 @@ SCHEMES = {
     "https": ("http", True, 443),
 }
 VARIABLE = "CAPTIONER_AUTHORIZATION"
+# What the options that are whole numbers may be.
+_RANGES = {
+    "batch_size": (1, 4096),
+    "in_flight": (1, 256),
+    "retries": (0, 1000),
+    "max_bytes": (1024, (1 << 31) - 1),  # gRPC counts in int32
+}
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -34,8 +42,9 @@ class Options:
         timeout: float, default 60. Seconds that a request may take, repeats included.
         batch_size: int, default 8. Pictures in a request, at most.
         in_flight: int, default 4. Requests under way at a time for one call of `predict`.
-        retries: int, default 4. How often a request is repeated when the server is away or overloaded; the
-            pauses grow from a tenth of a second. A request that ran out of time is never repeated.
+        retries: int, default None: where nobody answers 4 times, and where the server says that it is busy for as long
+            as `timeout` allows. How often a request is repeated; the pauses grow from a tenth of a second to two
+            seconds. A request that ran out of time is never repeated.
         max_bytes: int, default 64 MiB. Size of a request, and of an answer, at most.
         root_certificate: str, default None, which is the machine's own. PEM file of who signed the server's
             certificate; for grpcs:// and https://.
@@ -46,19 +55,16 @@ class Options:
     timeout: float = 60.0
     batch_size: int = 8
     in_flight: int = 4
-    retries: int = 4
+    retries: int | None = None
     max_bytes: int = 64 << 20
     root_certificate: str | None = None
     authorization: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("in_flight", 1), ("retries", 0), ("max_bytes", 1024)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise SpecError(f"expected the option {name} to be an integer from {least}, got {value!r}")
-        timeout = self.timeout
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < 1e6:
-            raise SpecError(f"expected the option timeout to be seconds above 0, got {timeout!r}")
+        for name, (least, most) in _RANGES.items():
+            if name != "retries" or self.retries is not None:
+                checks.integer(getattr(self, name), name, least, most)
+        checks.number(self.timeout, "timeout", 0, 1e6, above=True)
         # What it was is not told: it is a secret.
         if self.authorization is not None and not re.fullmatch(
             r"[\x21-\x7e][\x20-\x7e]*", self.authorization
@@ -142,7 +148,7 @@ def address(source: str, **given: Any) -> tuple[Address, Options]:
         host, port, has_user = parts.hostname, parts.port, "@" in parts.netloc
     except ValueError:
         raise EngineError(f"{form}, got {shown}") from None
-    if scheme not in SCHEMES or not host:
+    if scheme not in SCHEMES or not host or port == 0:
         raise EngineError(f"{form}, got {shown}")
     if has_user:
         raise EngineError(f"{form} without a user: say who you are with authorization= or {VARIABLE}")
@@ -152,14 +158,14 @@ def address(source: str, **given: Any) -> tuple[Address, Options]:
     rest = re.fullmatch(r"(.*?)/v1/models(/.*)", path) if scheme.startswith("http") else None
     if rest:
         base, path = rest.groups()
-    found = re.fullmatch(r"/([^/]+)(?:/versions/(\d{1,18})|/labels/([^/]+))?/?", path)
+    found = re.fullmatch(r"/([^/]+)(?:/versions/([0-9]{1,18})|/labels/([^/]+))?/?", path)
     if not found or ":" in found[1]:
         raise EngineError(f"{form}, got {shown}")
     name, version, label = found.groups()
     place = Address(
         scheme,
         host,
-        port or SCHEMES[scheme][2],
+        SCHEMES[scheme][2] if port is None else port,
         unquote(name),
         int(version) if version else None,
         unquote(label) if label else None,
@@ -193,6 +199,15 @@ def root_certificate(options: Options) -> bytes | None:
         ) from None
 
 
+def _read(name: str, text: str) -> Any:
+    """The value of an option that stands in an address."""
+    kind = int if name in _RANGES else float if name == "timeout" else str
+    try:
+        return kind(text)
+    except ValueError:
+        raise SpecError(f"{name} expects a number, got {text!r}") from None
+
+
 def _options(place: Address, query: str, given: dict[str, Any]) -> Options:
     known = {option.name: option for option in dataclasses.fields(Options)}
     values: dict[str, Any] = {}
@@ -203,11 +218,9 @@ def _options(place: Address, query: str, given: dict[str, Any]) -> Options:
             )
         if name not in known:
             raise SpecError(unknown("option of a server", name, [n for n in known if n != "authorization"]))
-        kind = type(known[name].default)
-        try:
-            values[name] = kind(text) if kind in (int, float) else text
-        except ValueError:
-            raise SpecError(f"expected the option {name} to be a number, got {text!r}") from None
+        if name in values:
+            raise SpecError(f"expected the option {name} once in the address, got it twice")
+        values[name] = _read(name, text)
     for name in given:
         if name not in known:
             raise SpecError(unknown("option of a server", name, known))

@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from captioner.engines.remote import (
+    LABEL,
     SIGNATURE,
     TOO_LARGE,
     Failure,
     RemoteEngine,
     Transport,
+    unavailable,
 )
 from captioner.engines.remote_address import Address, Options, root_certificate
 from captioner.errors import MissingDependency
@@ -149,8 +151,12 @@ def _failure(status: int, data: bytes, after: str) -> Failure:
         kind = "foreign"  # not even an error as TensorFlow Serving words it
     elif "not found in signature def" in said:
         kind = "foreign"
+    elif LABEL in said:
+        kind = "label"
     elif TOO_LARGE.search(said):
         kind = "large"
+    elif said and status in (429, 503):  # the server's own words: it is there
+        kind = unavailable(said, "busy")
     return Failure(kind, f"HTTP {status}: {said}" if said else f"HTTP {status}", _seconds(after))
 
 

@@ -199,8 +199,6 @@ def _sizes(batch_sizes: Any) -> list[int]:
     if not isinstance(batch_sizes, list | tuple) or not batch_sizes:
         raise SpecError(f"batch_sizes expects numbers such as (1, 8), got {batch_sizes!r}")
     sizes = sorted({checks.integer(size, "batch_sizes", 1) for size in batch_sizes})
-    if len(sizes) * len(SIGNATURES) > warmup.MOST:
-        raise SpecError(
-            f"batch_sizes expects at most {warmup.MOST // len(SIGNATURES)} numbers, got {len(sizes)}"
-        )
+    if len(sizes) > warmup.MOST_SIZES:
+        raise SpecError(f"batch_sizes expects at most {warmup.MOST_SIZES} numbers, got {len(sizes)}")
     return sizes

@@ -1,7 +1,8 @@
 """Warm-up requests, in the file that TensorFlow Serving replays before it calls a version available.
 
-The file is a TFRecord of `PredictionLog` messages. A different signature or batch size is a new executor in the
-server, seconds the first time, so each of them has its request here.
+The file is a TFRecord of `PredictionLog` messages. Every set of outputs that is asked for is an executor of its own in
+the server, seconds the first time, so each signature has its requests here, and so has each `output_filter` of clients
+that we write. Another batch size is no new executor; the largest is there for the memory that it takes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from captioner.exporting.signatures import INPUT, SIGNATURES
 FILE = "tf_serving_warmup_requests"
 # The server refuses a version with more.
 MOST = 1000
+# What clients over gRPC ask for in `output_filter`: that of serving/examples/grpc_client.py, and the sentence alone.
+FILTERS = {"serving_default": (("caption", "error"), ("caption",))}
+# So many batch sizes fit.
+MOST_SIZES = (MOST - sum(map(len, FILTERS.values()))) // len(SIGNATURES)
 # Numbers of fields in prediction_log.proto: PredictionLog.predict_log, PredictLog.request.
 _PREDICT_LOG, _REQUEST = 6, 1
 
 
 def write(folder: Path, name: str, batch_sizes: Sequence[int], picture: bytes) -> Path:
-    """Writes requests for every signature and batch size.
+    """Writes requests for every signature and batch size, and for every filter of outputs.
 
     Args:
         folder: Path. The `assets.extra` of a version.
@@ -38,14 +43,17 @@ def write(folder: Path, name: str, batch_sizes: Sequence[int], picture: bytes) -
         for signature in SIGNATURES:
             for size in batch_sizes:
                 file.write(_log(name, signature, [picture] * size))
+            for outputs in FILTERS.get(signature, ()):
+                file.write(_log(name, signature, [picture] * min(batch_sizes), outputs))
     return path
 
 
-def _log(name: str, signature: str, pictures: Sequence[bytes]) -> bytes:
-    """A `PredictionLog` on the wire."""
+def _log(name: str, signature: str, pictures: Sequence[bytes], outputs: Sequence[str] = ()) -> bytes:
+    """A `PredictionLog` on the wire; only some outputs if there are any."""
     message = proto.messages()
     spec = message.ModelSpec(name=name, signature_name=signature)
     request = message.PredictRequest(model_spec=spec, inputs={INPUT: proto.strings(pictures)})
+    request.output_filter.extend(outputs)
     return _field(_PREDICT_LOG, _field(_REQUEST, request.SerializeToString()))
 
 

@@ -46,9 +46,9 @@ def network(text: str) -> keras.Model:
     try:
         return keras.models.model_from_json(text)
     except Exception as error:  # a config may be wrong in as many ways as Keras has layers
-        raise ModelError(
-            f"Keras cannot build the encoder again: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from None
+        # Keras wraps what went wrong in a layer into the whole config of each layer around it.
+        reason = " ".join(str(error).rpartition("Exception encountered: ")[2].split())[:300]
+        raise ModelError(f"Keras cannot build the encoder again: {type(error).__name__}: {reason}") from None
 
 
 def check_rebuilding(model: Any) -> None:

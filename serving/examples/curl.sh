@@ -1,9 +1,10 @@
 #!/bin/sh
 # Asks a server for the sentence of a picture, with curl alone:
-#   sh curl.sh dog.jpg http://localhost:8501/v1/models/default
+#   sh curl.sh dog.jpg http://localhost:8501/v1/models/captioner
 set -eu
 picture=${1:?usage: sh curl.sh PICTURE [URL of the model]}
-model=${2:-http://localhost:8501/v1/models/default}
+[ -r "$picture" ] || { echo "curl.sh: cannot read $picture" >&2; exit 1; }
+model=${2:-http://localhost:8501/v1/models/captioner}
 
 # Through a pipe, since a picture is too long for a command line.
 answer=$(
@@ -12,7 +13,8 @@ answer=$(
 )
 caption=$(printf '%s\n' "$answer" | sed -n 's/.*"caption": *"\([^"]*\)".*/\1/p')
 if [ -z "$caption" ]; then
-  printf '%s\n' "$answer" >&2
+  printf '%s\n' "$answer" | tr '\n' ' ' >&2
+  echo >&2
   exit 1
 fi
 printf '%s\n' "$caption"

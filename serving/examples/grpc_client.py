@@ -1,12 +1,14 @@
 """Asks a server for the sentences of pictures over gRPC; grpcio is enough, no TensorFlow, no generated code.
 
-python grpc_client.py localhost:8500 default dog.jpg cat.jpg
+python grpc_client.py localhost:8500 captioner dog.jpg cat.jpg
 """
 
 import sys
 from pathlib import Path
 
 import grpc
+
+MOST = 8  # images in a request: what the server takes in one batch (max_batch_size)
 
 
 def number(n):
@@ -49,14 +51,16 @@ def ask(server, model, pictures, timeout=60):
 
 def main(server, model, *paths):
     """Prints a line for each picture."""
-    try:
-        found = ask(server, model, [Path(path).read_bytes() for path in paths])
-    except grpc.RpcError as problem:
-        sys.exit(f"{server}: {problem.code().name} {problem.details()}")
-    except OSError as problem:
-        sys.exit(str(problem))
-    for path, (caption, error) in zip(paths, found, strict=True):
-        print(f"{path}: {error or caption}")
+    for start in range(0, len(paths), MOST):
+        some = paths[start : start + MOST]
+        try:
+            found = ask(server, model, [Path(path).read_bytes() for path in some])
+        except grpc.RpcError as problem:
+            sys.exit(f"{server}: {problem.code().name} {' '.join(problem.details().split())}")
+        except OSError as problem:
+            sys.exit(str(problem))
+        for path, (caption, error) in zip(some, found, strict=True):
+            print(f"{path}: {error or caption}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Asks a server for the sentences of pictures over REST; the standard library is enough.
 
-python rest_client.py http://localhost:8501/v1/models/default dog.jpg cat.jpg
+python rest_client.py http://localhost:8501/v1/models/captioner dog.jpg cat.jpg
 """
 
 import base64
+import http.client
 import json
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+MOST = 8  # images in a request: what the server takes in one batch (max_batch_size)
 
 
 def ask(model, pictures, timeout=60):
@@ -25,14 +28,18 @@ def ask(model, pictures, timeout=60):
 
 def main(model, *paths):
     """Prints a line for each picture."""
-    try:
-        rows = ask(model, [Path(path).read_bytes() for path in paths])
-    except urllib.error.HTTPError as error:
-        sys.exit(f"{model}: HTTP {error.code} {error.read().decode(errors='replace')}")
-    except OSError as error:
-        sys.exit(f"{model}: {error}")
-    for path, row in zip(paths, rows, strict=True):
-        print(f"{path}: {row['caption'] if row['ok'] else row['error']}")
+    for start in range(0, len(paths), MOST):
+        some = paths[start : start + MOST]
+        try:
+            rows = ask(model, [Path(path).read_bytes() for path in some])
+            lines = [row["caption"] if row["ok"] else row["error"] for row in rows]
+        except urllib.error.HTTPError as error:
+            words = " ".join(error.read().decode(errors="replace").split())
+            sys.exit(f"{model}: HTTP {error.code} {words}")
+        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+            sys.exit(f"{model}: {type(error).__name__}: {error}")
+        for path, line in zip(some, lines, strict=True):
+            print(f"{path}: {line}")
 
 
 if __name__ == "__main__":

@@ -81,13 +81,7 @@ def folder(
             bad.add(row.where, row.image, fault)
     bad.check(len(found.rows))
     rows.say_what_is_left_out(file)
-    remedies = {
-        split: f"add images, or a column split to {file.name}, or raise {split}={share:g} of the dataset"
-        for split, share in (("validation", validation), ("test", test))
-    }
-    if rows.has_splits:
-        remedies = {split: f"no row of {file.name} says {split} in its column split" for split in SPLITS}
-    dataset = FileDataset("folder", place, rows.by_split(), bad, remedies)
+    dataset = FileDataset("folder", place, rows.by_split(), bad, rows.remedies(file.name))
     dataset.repeated = rows.repeated
     return dataset
 
@@ -129,6 +123,22 @@ class _Rows:
         """Pictures and their captions, by split."""
         return {s: {n: c for n, c in self.captions.items() if self._splits[n] == s} for s in SPLITS}
 
+    def remedies(self, file: str) -> dict[str, str]:
+        """What to do for each split that holds no image."""
+        if self.has_splits:
+            return {split: f"no row of {file} says {split} in its column split" for split in SPLITS}
+        places = [_place_by_hash(name) for name in self.captions]
+        found = {}
+        for split in ("validation", "test"):
+            of_validation = split == "validation"
+            share, other = (self._validation, self._test) if of_validation else (self._test, self._validation)
+            start = other if of_validation else 0.0
+            enough = (s / 20 for s in range(1, 20) if any(start <= p < start + s / 20 for p in places))
+            wanted = next((s for s in enough if s > share and any(p >= s + other for p in places)), None)
+            larger = f", or set {split}={wanted:g} of the dataset (now {share:g})" if wanted else ""
+            found[split] = f"add images, or a column split to {file}{larger}"
+        return found
+
     def say_what_is_left_out(self, file: Path) -> None:
         """A line for captions that come twice, and one for images that no row names."""
         if self.repeated:
@@ -157,10 +167,14 @@ def _captions_file(pictures: Path, captions: str | None) -> Path:
     return file
 
 
-def _split_by_hash(name: str, validation: float, test: float) -> str:
-    """A split from the first 8 bytes of the SHA-256 of the name, accents composed, taken as a number from 0 to 1."""
+def _place_by_hash(name: str) -> float:
+    """The first 8 bytes of the SHA-256 of the name, accents composed, taken as a number from 0 to 1."""
     name = unicodedata.normalize("NFC", name)
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
+def _split_by_hash(name: str, validation: float, test: float) -> str:
+    place = _place_by_hash(name)
     if place < test:
         return "test"
     return "validation" if place < test + validation else "train"

@@ -10,8 +10,6 @@ from captioner import inputs
 from captioner.errors import ImageError
 from captioner.image_ids import composed, shown
 
-# What cameras, phones and Macs leave in a folder besides the images that can be read.
-_OTHERS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".svg")
 _TAIL = 1 << 16
 _MOST_FILES = 200_000
 
@@ -52,7 +50,7 @@ class ImageFolder:
         return self._located[name]
 
     def unnamed(self, named: Collection[str]) -> tuple[int, str]:
-        """How many files here look like images and are in no row, and the first of them.
+        """How many files here have the ending of an image and are in no row, and the first of them.
 
         Args:
             named: the images that rows name, as `locate` returns them.
@@ -62,7 +60,7 @@ class ImageFolder:
         return len(others), min(others, default="")
 
     def _files(self) -> Iterator[str]:
-        endings, seen = (*inputs.SUFFIXES, *_OTHERS), 0
+        endings, seen = (*inputs.SUFFIXES, *inputs.UNREADABLE_SUFFIXES), 0
         for place, folders, names in os.walk(self.folder):  # links to folders are not followed: no loops
             folders.sort()
             for name in names:
