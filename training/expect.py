@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from tqdm import tqdm
 
 from captioner import atomic, bundle, checks
 from captioner.cli.parser import Parser, add_trust
@@ -134,7 +135,7 @@ def _targets(
 
 def pooled(features: Any, batch: int = 256) -> np.ndarray:
     """Mean features float32 [N, C] of kept ones [N, L, C]."""
-    starts = range(0, len(features), batch)
+    starts = tqdm(range(0, len(features), batch), desc="pool features", leave=False, mininterval=1.0)
     every = np.arange(len(features))
     return np.concatenate([features[every[s : s + batch]].astype(np.float32).mean(axis=1) for s in starts])
 
