@@ -158,6 +158,16 @@ def heatmap(image: Any, caption: Caption) -> Heatmap:
     if caption.attention is None or not len(caption.words):
         what = "no words" if not caption.words else "no attention: its model does not attend"
         raise DataError(f"expected a caption with a map for each word, got one with {what}")
+    try:
+        maps = np.asarray(caption.attention, np.float32)
+    except (TypeError, ValueError):  # ragged, or no numbers
+        maps = np.empty(0, np.float32)
+    whole = maps.ndim == 3 and len(maps) == len(caption.words) == len(caption.word_logp) and maps.size
+    if not whole or not np.isfinite(maps).all():
+        raise DataError(
+            f"expected attention [words, rows, columns] of finite numbers and a word_logp for each of "
+            f"{len(caption.words)} words, got attention of shape {list(maps.shape)}"
+        )
     picture = pixels.upright_rgb(inputs.to_bytes(image))
     scale = min(1.0, _SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

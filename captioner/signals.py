@@ -141,7 +141,7 @@ def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopp
     try:
         with stoppable():
             code = work()
-            sys.stdout.flush()
+            print(end="", flush=True)  # where there is a standard output
             return code or 0
     except CaptionerError as error:
         _tell(f"{name}: {' '.join(in_command_line_words(str(error)).split())}")

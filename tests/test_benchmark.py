@@ -1,6 +1,7 @@
 """`captioner bench`: what is measured, of what, and what is said where it cannot be."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 pytest.importorskip("ai_edge_litert")
 
 import captioner
-from captioner import benchmark, cli
+from captioner import benchmark, bundle, cli
 from captioner.cli import bench
 from captioner.errors import EngineError, SpecError
 from captioner.pixels import drawn
@@ -56,8 +57,16 @@ def test_costs_are_those_of_a_process_of_its_own(lite, picture):
 
 
 def test_sizes_leave_out_what_was_exported_into_a_folder(tiny_bundle, tmp_path):
-    before = benchmark._size(tiny_bundle)
-    assert before > (tiny_bundle / "model.weights.h5").stat().st_size
+    whole = sum(path.stat().st_size for path in tiny_bundle.iterdir() if path.is_file())
+    assert benchmark._size(tiny_bundle) == whole
+    model = tmp_path / "model"
+    shutil.copytree(tiny_bundle, model)
+    for name in bundle.FILES:  # everything that an engine reads counts, whether this model has it or not
+        with open(model / name, "ab") as handle:
+            handle.write(bytes(1000))
+    assert benchmark._size(model) == whole + 1000 * len(bundle.FILES)
+    (model / "model.tflite").write_bytes(bytes(7))
+    assert benchmark._size(model) == whole + 1000 * len(bundle.FILES)
     (tmp_path / "1" / "variables").mkdir(parents=True)
     (tmp_path / "1" / "variables" / "data").write_bytes(bytes(70))
     (tmp_path / "1" / "saved_model.pb").write_bytes(bytes(7))
@@ -124,3 +133,30 @@ def test_memory_is_told_where_there_is_no_proc(monkeypatch):
     assert 10 < benchmark.peak_memory() < 1e5
     monkeypatch.setitem(sys.modules, "resource", None)
     assert benchmark.peak_memory() is None
+
+
+def test_images_that_cannot_be_read_are_left_out_and_counted(lite, picture, tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    (tmp_path / "sub").mkdir()
+    options = ["--rounds", "1", "--starts", "1", "--json", "--pictures", str(tmp_path / "bad.png")]
+    assert cli.main(["bench", str(lite), *options, picture, str(tmp_path / "*.nix")]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["caption"] is not None
+    assert "bad.png" in said.err and "no file matches" in said.err and said.err.count("\n") == 2
+    assert cli.main(["bench", str(lite), *options]) == 2
+    assert "none of these images can be read" in capsys.readouterr().err
+
+
+def test_trust_reaches_the_process(lite, picture, monkeypatch):
+    asked = []
+    ran = {
+        "engine": "lite",
+        "first": 1.0,
+        "first_memory": None,
+        "latencies": [0.1],
+        "memory": None,
+        "caption": "",
+    }
+    monkeypatch.setattr(benchmark, "_process", lambda given, threads: asked.append(given) or ran)
+    benchmark.cost(str(lite), [picture], starts=1, trust=("my_pkg",))
+    assert asked[0]["trust"] == ["my_pkg"]

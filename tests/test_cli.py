@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from captioner import api
 from captioner.cli import caption as caption_command
 from captioner.cli import main
+from captioner.cli import models as models_command
 from captioner.cli.caption import Progress
 from captioner.engines.fake import FakeEngine
 from captioner.errors import EngineError
@@ -308,6 +310,7 @@ def test_evaluate_without_files(tmp_path, capsys):
 def test_show(tiny_bundle, capsys):
     assert main(["show", str(tiny_bundle)]) == 0
     said = capsys.readouterr().out
+    assert "image_size   32 x 32\n" in said
     for words in (
         "10 words and 4 special tokens: a, red",
         "lstm(units=12",
@@ -319,6 +322,40 @@ def test_show(tiny_bundle, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["model"]["max_length"] == 7 and facts["vocabulary"]["size"] == 14
     assert facts["parameters"]["encoder"] == 8 * (4 * 4 * 3 + 1) + 12 * (2 * 2 * 8 + 1)
+
+
+def test_show_takes_the_default_model_and_prints_tables(tiny_bundle, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "saved_models" / "default"
+    shutil.copytree(tiny_bundle, folder)
+    scores = {"CIDEr-D": 58.834, "images": 5, "note": None}
+    (folder / "metrics.json").write_text(
+        json.dumps({"test": {"weights, run by Keras": scores, "model.tflite": {"CIDEr-D": 9.0}}})
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["show"]) == 0
+    said = capsys.readouterr().out
+    assert "\ntest         weights, run by Keras  model.tflite\n" in said
+    assert "\nCIDEr-D                      58.83          9.00\n" in said
+    assert "\nimages                           5             -\n" in said
+    assert "\nencoder      a Keras Functional of 4 layers: InputLayer, Rescaling, Conv2D, Conv2D\n" in said
+    assert "{" not in said
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert "models in saved_models:\n" in said and ", CIDEr-D 58.83\n" in said
+
+
+def test_models_looks_where_the_default_model_is(tmp_path, capsys, monkeypatch):
+    """Outside the clone, too, and says where it has looked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models_command, "_tables", dict)
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert f"no folder {tmp_path}/saved_models" in said
+    beside = Path(api.__file__).parents[1] / "saved_models"
+    if (beside / "default").is_dir():
+        assert f"models in {beside}:\n  {beside}/default" in said
+    assert main(["models", "--folder", "mine"]) == 0
+    assert capsys.readouterr().out.startswith(f"models in mine:\n  none  no folder {tmp_path}/mine")
 
 
 def test_models_lists_folders_and_every_row_of_every_table(tiny_bundle, capsys):
@@ -346,6 +383,30 @@ def test_the_real_thing_says_the_sentence_and_nothing_else(tiny_bundle, folder):
     )
     assert done.stderr == ""
     assert done.returncode == 0 and len(done.stdout.split()) >= 2
+
+
+def test_quiet_evaluation_says_nothing_beside_the_figures(tmp_path, capsys):
+    files = caption_files(tmp_path)
+    options = ["--quiet", "--html", str(tmp_path / "r.html")]
+    assert main(["evaluate", str(files["predictions"][0]), str(files["references"][0]), *options]) == 0
+    out, err = capsys.readouterr()
+    assert "BLEU-1" in out and err == ""
+
+
+def test_trust_is_asked_for_in_words_of_the_command_line(tiny_bundle, folder, tmp_path, capsys):
+    """A model that names code of somebody's runs with --trust and not without."""
+    mine = tmp_path / "mine"
+    shutil.copytree(tiny_bundle, mine)
+    manifest = json.loads((mine / "captioner.json").read_text())
+    manifest["model"]["decoder"] = "captioner.models.decoders:SoftAttention(units=12, embedding=10, depth=8)"
+    (mine / "captioner.json").write_text(json.dumps(manifest))
+    for command in (["caption", str(folder / "a.jpg"), "--model", str(mine)], ["export", str(mine), "-q"]):
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert "add --trust captioner" in err and "trust=(" not in err and err.count("\n") == 1
+    trusting = ["--model", str(mine), "--trust", "captioner"]
+    assert main(["caption", str(folder / "a.jpg"), *trusting]) == 0, capsys.readouterr().err
+    assert "names Python code" not in capsys.readouterr().err
 
 
 def test_output_that_nobody_reads_to_the_end(tiny_bundle):

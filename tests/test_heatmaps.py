@@ -100,6 +100,14 @@ def test_many_and_long_words_stay_inside():
         (Caption("", error="dog.jpg: no such picture file"), "expected a caption to draw, got none: dog.jpg"),
         (Caption("a dog", words=("a", "dog"), word_logp=(-1.0, -1.0)), "its model does not attend"),
         (Caption(""), "no words"),
+        (told(np.ones((2, 7, 7))), r"for each of 3 words, got attention of shape \[2, 7, 7\]"),
+        (told(np.ones((3, 49))), r"got attention of shape \[3, 49\]"),
+        (told(np.full((3, 7, 7), np.nan)), "of finite numbers"),
+        (told([[[1.0]], [[1.0, 2.0]], [[]]]), r"got attention of shape \[0\]"),
+        (
+            Caption("a dog", words=("a", "dog"), attention=np.ones((2, 7, 7))),
+            "a word_logp for each of 2 words",
+        ),
     ],
 )
 def test_a_caption_without_maps_is_one_line(caption, says):

@@ -421,7 +421,7 @@ def test_what_is_refused(tmp_path, monkeypatch):
 
     refused(DataError, "end in .html, got .*r.htm", out=tmp_path / "r.htm")
     refused(DataError, "there is no such folder", images=tmp_path / "nowhere")
-    refused(SpecError, "2 or more resamples", resamples=1)
+    refused(SpecError, "resamples expects a whole number of at least 2, got 1", resamples=1)
     refused(SpecError, "list of 2 names", against=predictions, names=["a"])
     refused(
         DataError,

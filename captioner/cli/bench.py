@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         nargs="*",
         default=[DEFAULT_MODEL],
-        help="model folder, exported version, .tflite file or address (default: %(default)s)",
+        help=f"model folder, exported version, .tflite file or address (default: {DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--pictures",

@@ -22,6 +22,7 @@ from captioner import checks
 from captioner.api import DEFAULT_MODEL, export, located
 from captioner.cli.messages import tell
 from captioner.cli.parser import add_trust
+from captioner.errors import SpecError
 from captioner.registry import Spec, parse_spec
 
 
@@ -63,15 +64,18 @@ def run(options: argparse.Namespace) -> int:
     targets = [parse_spec(target) for target in options.to or ["saved_model"]]
     if options.overwrite:
         targets = [_replacing(target) for target in targets]
-    with _stages(quiet=options.quiet):
-        paths = export(
-            located(options.model),
-            to=targets,
-            strategy=options.strategy,
-            max_length=options.max_length,
-            into=options.into,
-            trust=options.trust,
-        )
+    try:
+        with _stages(quiet=options.quiet):
+            paths = export(
+                located(options.model),
+                to=targets,
+                strategy=options.strategy,
+                max_length=options.max_length,
+                into=options.into,
+                trust=options.trust,
+            )
+    except SpecError as error:  # in words of the command line
+        raise SpecError(str(error).replace("max_length expects", "--max-length expects", 1)) from None
     for path in paths.values():
         print(path)
     return 0

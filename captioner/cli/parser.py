@@ -15,8 +15,9 @@ exit codes:
   0    fine
   1    some of several failed; a line on standard error for each says why
   2    nothing could be done, and one line on standard error says why
-  129, 130, 143
-       stopped because the terminal was closed, by Ctrl-C, by SIGTERM; what was printed stands"""
+  129  stopped: the terminal was closed
+  130  stopped by Ctrl-C
+  143  stopped by SIGTERM"""
 
 
 class Parser(argparse.ArgumentParser):

@@ -66,9 +66,21 @@ def _readable(value: Any) -> str:
     """A value of a config as people write it."""
     if isinstance(value, list) and value and all(isinstance(side, int) for side in value):
         return " x ".join(map(str, value))
+    if isinstance(value, Mapping) and isinstance(value.get("keras"), str):
+        return _network(value["keras"])
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={_readable(inner)}" for key, inner in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _network(config: str) -> str:
+    """A network of the user's own, which is kept as Keras' JSON: thousands of characters."""
+    try:
+        network = json.loads(config)
+        layers = [layer["class_name"] for layer in network["config"]["layers"]]
+        return f"a Keras {network['class_name']} of {len(layers)} layers: {', '.join(layers)}"
+    except (ValueError, KeyError, TypeError):
+        return "a Keras network"
 
 
 def figure_columns(metrics: Mapping[str, Any], path: str = "") -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from captioner import checks
 from captioner.errors import DataError, SpecError
 from captioner.metrics import DEFAULT_METRICS, Scored, scored
 from captioner.metrics.evaluation import Predictions, ReferenceTexts
@@ -65,8 +66,7 @@ def report(
         ```
     """
     page.require()
-    if resamples < 2:
-        raise SpecError(f"expected 2 or more resamples for a spread, got {resamples}")
+    checks.integer(resamples, "resamples", 2)
     paths = page.files(out, figures.KIND, overwrite)
     given = [predictions] if against is None else [predictions, against]
     if isinstance(names, str) or len(names) < len(given):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ class Pictures:
         for caption in captions:
             overlay = sheet = ""
             if isinstance(caption, Caption) and caption.attention is not None and caption.words:
-                drawn = heatmap(data, caption)
-                overlay, sheet = jpeg(drawn.overlay(), 2 * SIDE), jpeg(drawn.sheet(), _SHEET)
+                with suppress(DataError):  # maps that fit nothing; the image is shown without
+                    drawn = heatmap(data, caption)
+                    overlay, sheet = jpeg(drawn.overlay(), 2 * SIDE), jpeg(drawn.sheet(), _SHEET)
             found.overlays.append(overlay)
             found.sheets.append(sheet)
         return found
