@@ -124,7 +124,11 @@ def test_a_run_with_a_teacher(teacher, tmp_path):
         (["xe.teacher=TEACHER", "data.max_vocabulary=12"], DataError, "to have the vocabulary of these"),
         (["xe.teacher=TEACHER", "seed=5"], ModelError, "to have the student's encoder"),
         (["xe.teacher=TEACHER", "model.image_size=16"], ModelError, r"of \(16, 16\), the student's size"),
-        (["xe.teacher_temperature=0"], SpecError, "xe.teacher_temperature to be 0.05 or more"),
+        (
+            ["xe.teacher_temperature=0"],
+            SpecError,
+            "xe.teacher_temperature expects a number of at least 0.05, got 0.0",
+        ),
     ],
 )
 def test_a_wrong_teacher_is_one_line(teacher, tmp_path, changes, error, says):

@@ -1,5 +1,7 @@
 """Ensembles: probabilities are averaged, one member alone is itself, and the models must fit together."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -80,6 +82,27 @@ def test_the_program_makes_a_folder_like_any_other(models, both, tmp_path, capsy
     assert ensemble.main([*folders, "--out", str(tmp_path / "both")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("ensemble.py: ") and error.count("\n") == 1
+
+
+def test_parts_of_one_s_own_are_trusted_by_name_alone(models, tmp_path, capsys, monkeypatch):
+    (tmp_path / "own_parts.py").write_text(
+        "from pathlib import Path\nfrom captioner.models import DECODERS\n"
+        f"Path({str(tmp_path / 'MARKER')!r}).touch()\n"
+        "def build(**given): return DECODERS.build(given.pop('spec'), **given)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folders = []
+    for i, model in enumerate(models):
+        folders.append(str(captioner.save(model, tmp_path / str(i))))
+        path = tmp_path / str(i) / "captioner.json"
+        manifest = json.loads(path.read_text())
+        manifest["model"]["decoder"] = f"own_parts:build(spec={manifest['model']['decoder']!r})"
+        path.write_text(json.dumps(manifest))
+    assert ensemble.main([*folders, "--out", str(tmp_path / "both")]) == 2
+    assert "own_parts" in capsys.readouterr().err and not (tmp_path / "MARKER").exists()
+    trusting = ["--trust", "own_parts"]
+    assert ensemble.main([*folders, "--out", str(tmp_path / "both"), *trusting]) == 0
+    assert (tmp_path / "MARKER").exists()
 
 
 def test_models_that_do_not_fit_are_one_line(models):

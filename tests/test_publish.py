@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import keras
 import numpy as np
@@ -12,7 +13,9 @@ pytest.importorskip("ai_edge_litert")
 
 import captioner
 from captioner import benchmark, bundle
+from captioner.errors import DataError
 from captioner.models import ENCODERS
+from captioner.signals import Stopped
 from training import publish
 from training.config import as_dict
 from training.datasets import DATASETS
@@ -51,7 +54,7 @@ def run(tiny_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(
         benchmark,
         "cost",
-        lambda source, pictures, threads: benchmark.Cost(
+        lambda source, pictures, threads, trust: benchmark.Cost(
             source, "x", 1.25, 0.5, 9.0, (0.002, 0.004), 10.0, "a dog"
         ),
     )
@@ -90,6 +93,20 @@ def test_a_run_becomes_a_model_for_others(run, tmp_path, capsys):
     assert publish.main(arguments) == 2
     assert "is there already" in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(Stopped(signal.SIGTERM), 143), (KeyboardInterrupt(), 130), (DataError("no disk"), 2)]
+)
+def test_what_stops_it_leaves_nothing_half_made(error, code, run, tmp_path, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise error
+
+    monkeypatch.setattr(publish, "export", stop)
+    assert publish.main([str(run), str(tmp_path / "models" / "mine"), "drawn", "--no-official"]) == code
+    assert list((tmp_path / "models").iterdir()) == []
+    said = capsys.readouterr().err
+    assert said == ("publish.py: no disk\n" if code == 2 else "publish.py: stopped; nothing was written\n")
 
 
 @pytest.mark.parametrize(

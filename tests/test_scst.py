@@ -217,7 +217,7 @@ def test_a_run_stopped_in_either_phase_ends_like_one_that_was_not(tmp_path, monk
     [
         (["xe.epochs=0"], SpecError, "expected xe.epochs to be 1 or more"),
         (["xe.epochs=0", "scst.epochs=1"], SpecError, "model.start to begin from"),
-        (["scst.samples=1"], SpecError, "scst.samples to be 2 or more"),
+        (["scst.samples=1"], SpecError, "scst.samples expects a whole number of at least 2, got 1"),
         (["scst.baseline=greed"], SpecError, "did you mean 'greedy'"),
         (["scst.temperature=0"], SpecError, "scst.temperature"),
         (["model.start=nowhere"], captioner.CaptionerError, "nowhere"),

@@ -192,3 +192,17 @@ def test_a_reader_that_has_had_enough_is_no_error():
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(20) == 0
+
+
+PROGRAMS = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "training").glob("*.py"))
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_program_ends_in_one_line(path):
+    text = path.read_text(encoding="utf-8")
+    assert "run_program(" in text, f"{path} ends by itself: let captioner.signals.run_program run it"
+    assert "except KeyboardInterrupt:" not in text, f"{path} catches Ctrl-C alone, and not SIGTERM"

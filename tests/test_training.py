@@ -271,7 +271,7 @@ def test_train_starts_quietly():
     environment = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("train.py: expected the folder") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("train.py: expected a folder of images") and done.stderr.count("\n") == 1
 
 
 # Scoring a model folder.

@@ -30,12 +30,12 @@ from tqdm import tqdm
 
 from captioner import atomic, bundle
 from captioner.api import Captioner, load
-from captioner.cli.parser import Parser
+from captioner.cli.parser import Parser, add_trust
 from captioner.confidence import FEATURES, Confidence, features
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import BundleError, DataError
 from captioner.metrics import METRICS
-from captioner.signals import run_program
+from captioner.signals import defer_signals, run_program
 from captioner.text import words
 from captioner.types import Caption
 from training.human_agreement import FIGURES, pairs, read_ratings
@@ -226,18 +226,13 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--split", default="validation", help="learnt from (default: %(default)s)")
     build.add_argument("--check", default="test", help="shows the reliability (default: %(default)s)")
     build.add_argument("--strategy", default=DEFAULT_STRATEGY, help="(default: %(default)s)")
+    add_trust(build)
     build.add_argument("--overwrite", action="store_true", help="replace a calibration that is there")
     return build
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return run_program("calibrate.py", lambda: run(arguments))
-
-
-def run(arguments: Sequence[str] | None) -> None:
-    """Does what the command line says."""
-    given = parser().parse_args(arguments)
+def run(given: argparse.Namespace) -> str:
+    """Does what the command line says; returns what there is to tell."""
     from training.datasets import DATASETS
 
     folder = bundle.read(given.model).folder
@@ -246,16 +241,27 @@ def run(arguments: Sequence[str] | None) -> None:
         if path.exists() and not given.overwrite:
             raise BundleError(f"{path} is there already: pass --overwrite to replace it")
     dataset = DATASETS.build(given.dataset)
-    with load(folder) as model:
+    with load(folder, trust=given.trust) as model:
         noted = calibrate(model, dataset, given.ratings, given.split, given.check, given.strategy)
-    draw(noted, picture)
-    atomic.write_json(target, noted)
+    with defer_signals():
+        draw(noted, picture)
+        atomic.write_json(target, noted)
     shown = noted["reliability"]
-    print(
-        f"{target}: experts would accept {100 * noted['accepted'][given.check]:.0f} % of the {given.check} captions; "
+    return (
+        f"experts would accept {100 * noted['accepted'][given.check]:.0f} % of the {given.check} captions; "
         f"confidence is off by {100 * shown['error']:.1f} points on average (Brier {shown['brier']:.3f}, "
-        f"{shown['base']:.3f} for always the same); export again to carry it on"
+        f"{shown['base']:.3f} for always the same)"
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+
+    def work() -> None:
+        given = parser().parse_args(arguments)
+        print(f"{Path(given.model, bundle.CONFIDENCE)}: {run(given)}; export again to carry it on")
+
+    return run_program("calibrate.py", work, "stopped; nothing was written")
 
 
 if __name__ == "__main__":

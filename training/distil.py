@@ -7,6 +7,7 @@ the knowledge in a neural network"). A teacher that is an ensemble, or just anot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,16 @@ class Teacher:
         return self._weight * self._temperature**2 * ops.sum(each * live) / ops.sum(live)
 
 
-def open_teacher(folder: str, student: CaptionModel, weight: float, temperature: float) -> Teacher:
+def open_teacher(
+    folder: str, student: CaptionModel, weight: float, temperature: float, trust: Sequence[str] = ()
+) -> Teacher:
     """Loads the model that a student learns from.
 
     Args:
         folder: str. A model folder.
         student: CaptionModel.
         weight, temperature: see `Teacher`.
+        trust: sequence of str, default none; see `captioner.load`.
 
     Raises:
         BundleError: if it is no whole model folder.
@@ -70,7 +74,7 @@ def open_teacher(folder: str, student: CaptionModel, weight: float, temperature:
             f"expected the teacher {folder} to look at pictures of {student.image_size}, the student's size, it looks "
             f"at {tuple(found.config['image_size'])}"
         )
-    model = network(found)
+    model = network(found, trust)
     if not student.encoder.trainable and not _alike(student.encoder, model.encoder):
         raise ModelError(
             f"expected the teacher {folder} to have the student's encoder, as both see the same kept features, it has "

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner import api
-from captioner.cli.parser import Parser
+from captioner.cli.parser import Parser, add_trust
 from captioner.engines.start import import_tensorflow
 from captioner.signals import run_program
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="ensemble.py", description=__doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model folders")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the new model folder goes")
+    add_trust(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
 
     def work() -> None:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from captioner.engines.keras import KerasEngine
         from captioner.models.ensemble import joined
 
-        model = joined([KerasEngine.open(folder).model for folder in given.models])
+        model = joined([KerasEngine.open(folder, given.trust).model for folder in given.models])
         lines = [f"# Ensemble of {len(given.models)}", "", *(f"- `{folder}`" for folder in given.models), ""]
         print(api.save(model, given.out, overwrite=given.overwrite, card="\n".join(lines)))
 

@@ -32,9 +32,11 @@ from captioner.checks import integer
 from captioner.cli.parser import Parser
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
-from captioner.errors import CaptionerError, DataError, ImageError, SpecError
+from captioner.errors import DataError, ImageError, SpecError
 from captioner.metrics import undefined
 from captioner.metrics.official import ptb_words
+from captioner.signals import run_program
+from training.run_folder import finite
 
 _BATCH = 50  # pictures captioned together, as in training
 _KEPT = 4e9  # bytes of features kept for the next strategy
@@ -250,11 +252,7 @@ def run(given: argparse.Namespace) -> None:
         write_text(given.predictions, text + "\n")
     if given.json:
         count = len(first)
-        known = {
-            strategy: {name: None if math.isnan(value) else value for name, value in row.items()}
-            for strategy, row in figures.items()
-        }
-        content = {"split": given.split, "pictures": count, "figures": known}
+        content = {"split": given.split, "pictures": count, "figures": finite(figures)}
         print(json.dumps(content, ensure_ascii=False, allow_nan=False))
     else:
         print(table(figures))
@@ -262,16 +260,7 @@ def run(given: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        run(given)
-    except CaptionerError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\nevaluate.py: stopped", file=sys.stderr)
-        return 130
-    return 0
+    return run_program("evaluate.py", lambda: run(parser().parse_args(arguments)))
 
 
 if __name__ == "__main__":

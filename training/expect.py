@@ -19,9 +19,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from tqdm import tqdm
 
 from captioner import atomic, bundle, checks
-from captioner.cli.parser import Parser
+from captioner.cli.parser import Parser, add_trust
 from captioner.decoding.arrays import numpy_arrays
 from captioner.decoding.expectation import Expectation, keyed, unit
 from captioner.decoding.ngrams import ngrams
@@ -134,7 +135,7 @@ def _targets(
 
 def pooled(features: Any, batch: int = 256) -> np.ndarray:
     """Mean features float32 [N, C] of kept ones [N, L, C]."""
-    starts = range(0, len(features), batch)
+    starts = tqdm(range(0, len(features), batch), desc="pool features", leave=False, mininterval=1.0)
     every = np.arange(len(features))
     return np.concatenate([features[every[s : s + batch]].astype(np.float32).mean(axis=1) for s in starts])
 
@@ -172,6 +173,7 @@ def parser() -> argparse.ArgumentParser:
         "--least", type=int, default=LEAST, help="pictures that an n-gram occurs with (default: %(default)s)"
     )
     build.add_argument("--ridge", type=float, default=RIDGE, help="(default: %(default)s)")
+    add_trust(build)
     build.add_argument("--overwrite", action="store_true", help="replace an expectation that is there")
     return build
 
@@ -197,7 +199,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     from training.datasets import DATASETS
 
     found = learn(
-        network(read),
+        network(read, given.trust),
         DATASETS.build(given.dataset),
         given.features,
         given.views,

@@ -87,7 +87,10 @@ def _leaves(state: Any) -> list[Any]:
 
 def record(model: Any, inputs: Any, captions: Sequence[Sequence[int]], path: Path, epoch: int) -> None:
     """Adds one epoch's norms to a CSV with the columns epoch, step, norm (an epoch done again replaces its rows)."""
-    rows = [row for row in _rows(path) if int(row[0]) < epoch] if path.is_file() else []
+    try:
+        rows = [row for row in _rows(path) if int(row[0]) < epoch] if path.is_file() else []
+    except (ValueError, IndexError, csv.Error):
+        raise DataError(f"expected the columns epoch, step, norm in {path}, got something else") from None
     rows += [[str(epoch), str(t), f"{value:.6e}"] for t, value in enumerate(norms(model, inputs, captions))]
     _write(path, ["epoch", "step", "norm"], rows)
 
@@ -101,7 +104,7 @@ def _write(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> No
 
 
 def _rows(path: Path) -> list[list[str]]:
-    with path.open(newline="") as handle:
+    with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.reader(handle))[1:]
 
 
@@ -126,7 +129,7 @@ def curves_of(run: Path) -> Curves:
         if not all(len(norms) for norms in found.values()):
             raise ValueError(f"no epoch {best}")
         return found
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(
             f"expected the columns epoch, step, norm in {path}, got something else ({error})"
         ) from None

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from captioner.atomic import write_text
+from captioner.errors import DataError
 from training import report
 from training.datasets import Example
 
@@ -41,10 +42,15 @@ class Journal:
             flush=True,
         )
         path = self.out / "history.csv"
-        rows = []
+        rows: list[dict[str, Any]] = []
         if path.is_file():
-            with path.open(newline="") as handle:
-                rows = [old for old in csv.DictReader(handle) if int(old["epoch"]) < row["epoch"]]
+            try:
+                with path.open(newline="", encoding="utf-8") as handle:
+                    rows = [old for old in csv.DictReader(handle) if int(old["epoch"]) < row["epoch"]]
+            except (OSError, ValueError, KeyError, TypeError, csv.Error):
+                raise DataError(
+                    f"expected the figures of this run's epochs in {path}, found something else; move it away"
+                ) from None
         rows.append(row)
         names = list(dict.fromkeys(name for each in rows for name in each))
         table = io.StringIO()
@@ -68,7 +74,7 @@ class Journal:
             for caption, example in list(zip(captions, examples, strict=False))[::step][:count]
         ]
         path = self.out / "samples.txt"
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         # An epoch done again after a crash replaces what it wrote the first time.
         before = before[: before.find(f"epoch {epoch}\n")] if f"epoch {epoch}\n" in before else before
         write_text(path, before + f"epoch {epoch}\n" + "".join(f"  {line}\n" for line in lines))

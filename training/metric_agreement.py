@@ -22,6 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tqdm import tqdm
+
 from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.metrics import METRICS
@@ -134,10 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ours = [[words(caption) for caption in captions] for captions in texts]
         written = ptb_images([[" ".join(caption) for caption in captions] for captions in ours])
         tables = []
-        for images in (ours, by_ptb):
-            candidates, references = leave_one_out(images)
-            tables += [our_figures(candidates, references), official_figures(candidates, references)]
-        tables.append(official_figures(leave_one_out(written)[0], leave_one_out(by_ptb)[1]))
+        with tqdm(total=5, desc="score", unit="table", leave=False) as bar:
+            for images in (ours, by_ptb):
+                candidates, references = leave_one_out(images)
+                for figures in (our_figures, official_figures):
+                    tables.append(figures(candidates, references))
+                    bar.update()
+            tables.append(official_figures(leave_one_out(written)[0], leave_one_out(by_ptb)[1]))
         print(
             f"{sum(map(len, texts))} captions of {len(texts)} images ({given.split}), each against the others\n"
         )

@@ -12,9 +12,12 @@ model confuses (`training/biases.py`), and ends with the notes.
 from __future__ import annotations
 
 import argparse
+import os
+import secrets
+import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ import numpy as np
 
 import captioner
 from captioner import atomic, benchmark, bundle, metadata
-from captioner.cli.parser import Parser
+from captioner.cli.parser import Parser, add_trust
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
 from captioner.errors import BundleError, ModelError, SpecError
@@ -38,34 +41,33 @@ _BUNDLE = "weights, run by Keras"
 _THREADS = 2
 
 
-def make(run: Path, folder: Path) -> str | None:
+def make(run: Path, folder: Path, trust: Sequence[str] = ()) -> str | None:
     """Writes the model folder.
 
     Args:
         run: path of a finished run's folder.
-        folder: path. Must not exist.
+        folder: path, where nothing is yet.
+        trust: sequence of str, default none; see `captioner.load`.
 
     Returns:
         What training did to the encoder, see `moved`.
 
     Raises:
-        BundleError: if it is no finished run, or the folder is there.
+        BundleError: if it is no finished run.
     """
-    if folder.exists():
-        raise BundleError(f"{folder} is there already: move it away or name another")
     if not (run / "calibration").is_dir() or not (run / "run.json").is_file():
         raise BundleError(
             f"expected {run} to be a finished run with run.json, model and calibration, it is not"
         )
-    with captioner.load(run / "model") as found:
+    with captioner.load(run / "model", trust=trust) as found:
         model = found.engine.model
-        said = moved(run, model.encoder)
+        said = moved(run, model.encoder, trust)
         fold_statistics(model.encoder.network)
         captioner.save(model, folder, half_precision=True)
     return said
 
 
-def moved(run: Path, encoder: Any) -> str | None:
+def moved(run: Path, encoder: Any, trust: Sequence[str] = ()) -> str | None:
     """How far training has moved an encoder, as trained, from the pretrained weights that the run names.
 
     Returns:
@@ -78,7 +80,7 @@ def moved(run: Path, encoder: Any) -> str | None:
     if without_weights(spec) == parse_spec(spec):
         return None
     try:
-        with table_specs_only():  # run.json may be anybody's
+        with table_specs_only(trust):  # run.json may be anybody's
             began, _ = build_encoder(spec, encoder.image_size)
     except (ModelError, SpecError) as error:
         print(f"not compared with the weights at the start: {error}", flush=True)
@@ -117,16 +119,16 @@ def fold_statistics(network: Any) -> None:
             layer.set_weights([slope, beta - mean * slope, np.zeros_like(mean), rest])
 
 
-def export(run: Path, folder: Path, strategy: str) -> None:
+def export(run: Path, folder: Path, strategy: str, trust: Sequence[str] = ()) -> None:
     """The SavedModel and the `.tflite` files, of the weights as they are kept."""
     eight = f"tflite(quantize='int8', calibration={str(run / 'calibration')!r})"
     for target in ("saved_model", "tflite(quantize='float16')", eight):
-        captioner.export(folder, [target], strategy=strategy)
+        captioner.export(folder, [target], strategy=strategy, trust=trust)
         print(f"exported {target.partition(', ')[0]}", flush=True)
 
 
 def measure(
-    folder: Path, dataset: Any, split: str, strategy: str, official: bool
+    folder: Path, dataset: Any, split: str, strategy: str, official: bool, trust: Sequence[str] = ()
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Figures on a split and costs here, of everything in the folder.
 
@@ -149,12 +151,13 @@ def measure(
         for source in benchmark.variants(folder):
             name = _BUNDLE if Path(source) == folder else Path(source).name
             name = "SavedModel" if name.isdigit() else name
-            with captioner.load(source) as model:
+            # A SavedModel is a graph: it names no parts.
+            with captioner.load(source, trust=() if Path(source).name.isdigit() else trust) as model:
                 figures, captions = evaluate(model, dataset, split, [strategy], official)
             said = said or captions[strategy]
             whole = scored(captions[strategy], references, metrics=["cider_d"])
             error = spread(resampled([whole], 1000)[0]["CIDEr-D"])["error"]
-            cost = benchmark.cost(source, [str(picture)], threads=_THREADS)
+            cost = benchmark.cost(source, [str(picture)], threads=_THREADS, trust=trust)
             found[name] = {
                 **{k: round(v, 2) for k, v in figures[strategy].items()},
                 "error": round(error, 2),
@@ -186,7 +189,8 @@ def table(measured: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def card(
-    run: Path,
+    name: str,
+    config: Mapping[str, Any],
     folder: Path,
     measured: dict[str, dict[str, Any]],
     split: str,
@@ -196,10 +200,10 @@ def card(
     notes: str,
 ) -> str:
     """Markdown for `card.md`: settings, figures, what `biases` counts, and the notes."""
-    config, about = read_config(run, "model.image_size"), metadata.load(folder / bundle.MANIFEST)
+    about = metadata.load(folder / bundle.MANIFEST)
     parameters = about["parameters"]
     lines = [
-        f"# {folder.name}",
+        f"# {name}",
         "",
         f"- encoder: `{about['model']['encoder']}`, {parameters['encoder']:,} weights, pictures at "
         f"{config['model']['image_size']} x {config['model']['image_size']}",
@@ -243,6 +247,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the end of the card")
     build.add_argument("--split", default="test", help="scored (default: %(default)s)")
     build.add_argument("--strategy", default=DEFAULT_STRATEGY, help="(default: %(default)s)")
+    add_trust(build)
     build.add_argument(
         "--no-official", dest="official", action="store_false", help="go without pycocoevalcap and Java"
     )
@@ -250,12 +255,32 @@ def parser() -> argparse.ArgumentParser:
 
 
 def publish(given: argparse.Namespace) -> None:
-    """Does what the command line says."""
+    """Does what the command line says: all of it, or nothing is left."""
+    folder = given.folder
+    if folder.exists():
+        raise BundleError(f"{folder} is there already: move it away or name another")
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        _publish(given, aside)
+        try:
+            atomic.flush_tree(aside)
+            os.rename(aside, folder)
+            atomic.flush(folder.parent)
+        except OSError as error:
+            raise BundleError(f"cannot write {folder}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {size / 1e6:.1f} MB in all")
+
+
+def _publish(given: argparse.Namespace, folder: Path) -> None:
+    """Writes the model folder and everything in it."""
     import_tensorflow("publishing a model")
     from captioner.caption_files import read_text
+    from training import calibrate
     from training.biases import biases
     from training.biases import table as table_of_biases
-    from training.calibrate import run as calibrate
     from training.datasets import DATASETS
 
     if given.official:
@@ -263,21 +288,25 @@ def publish(given: argparse.Namespace) -> None:
     notes = read_text(given.notes, "notes") if given.notes else ""
     dataset = DATASETS.build(given.dataset)
     dataset.examples(given.split)
-    trained = make(given.run, given.folder)
+    trained = make(given.run, folder, given.trust)
     if given.ratings:
-        calibrate(
-            [str(given.folder), given.dataset, f"--ratings={given.ratings}", f"--strategy={given.strategy}"]
-        )
-    export(given.run, given.folder, given.strategy)
-    measured, said = measure(given.folder, dataset, given.split, given.strategy, given.official)
-    atomic.write_json(given.folder / bundle.METRICS, finite({given.split: measured}))
+        trusted = [f"--trust={package}" for package in given.trust]
+        options = [f"--ratings={given.ratings}", f"--strategy={given.strategy}", *trusted]
+        learnt_from = calibrate.parser().parse_args([str(folder), given.dataset, *options])
+        print(f"calibrated: {calibrate.run(learnt_from)}", flush=True)
+    export(given.run, folder, given.strategy, given.trust)
+    measured, said = measure(folder, dataset, given.split, given.strategy, given.official, given.trust)
+    atomic.write_json(folder / bundle.METRICS, finite({given.split: measured}))
     people = {example.id: example.captions for example in dataset.examples(given.split)}
     learnt = [c for e in dataset.examples("train") for c in e.captions] if "train" in dataset.splits else None
     confused = table_of_biases(*biases(said, people, learnt))
-    text = card(given.run, given.folder, measured, given.split, given.strategy, trained, confused, notes)
-    atomic.write_text(given.folder / bundle.CARD, text)
-    size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file())
-    print(f"{given.folder}: {size / 1e6:.1f} MB in all")
+    config = read_config(given.run, "model.image_size")
+    atomic.write_text(
+        folder / bundle.CARD,
+        card(
+            given.folder.name, config, folder, measured, given.split, given.strategy, trained, confused, notes
+        ),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -285,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program(
         "publish.py",
         lambda: publish(parser().parse_args(arguments)),
-        "stopped; delete the folder and run the same command again",
+        "stopped; nothing was written",
     )
 
 

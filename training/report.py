@@ -183,7 +183,7 @@ def _history(path: Path) -> list[dict[str, Any]]:
                 {name: _number(text) for name, text in row.items()} | {"epoch": int(row["epoch"])}
                 for row in csv.DictReader(handle)
             ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         raise DataError(
             f"expected the figures of a run's epochs in {path}, found none that can be read"
         ) from None

@@ -136,7 +136,7 @@ def build(run: Run, out: Path, resume: bool) -> Any:
         from training.distil import open_teacher
 
         model.extra_loss = open_teacher(
-            run.xe.teacher, model, run.xe.teacher_weight, run.xe.teacher_temperature
+            run.xe.teacher, model, run.xe.teacher_weight, run.xe.teacher_temperature, _trusted(run)
         )
     # Options that hold words, or do not go together, are told now and not after an epoch.
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
@@ -146,6 +146,12 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     write_run(out, run)
     source.prepare(model)
     return Trainer(run, out, source, model)
+
+
+def _trusted(run: Run) -> list[str]:
+    """Packages whose code the run's own specs name: a model folder that it names may name parts of them too."""
+    names = [parse_spec(spec).name for spec in (run.model.encoder, run.model.decoder)]
+    return [name.partition(":")[0].partition(".")[0] for name in names if ":" in name]
 
 
 def _clear(out: Path) -> None:

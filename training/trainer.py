@@ -287,7 +287,7 @@ class Trainer:
         self.journal.report()
         set_aside(self.source.examples("train"), self.model.image_size, self.out)
         # Last, as its being there says that the run is finished.
-        api.save(self.model, self.out / "model", card=text, metrics=metrics, overwrite=True)
+        api.save(self.model, self.out / "model", card=text, metrics=finite(metrics), overwrite=True)
         return metrics
 
 
