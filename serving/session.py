@@ -123,24 +123,24 @@ def warm_up(version: Version, folder: Path) -> int:
 
     count = 0
     for record in _records(folder / WARM_UP):
-        for log in _fields(record, 6):  # PredictionLog.predict_log
-            for packed in _fields(log, 1):  # PredictLog.request
-                try:
-                    request = messages().PredictRequest.FromString(packed)
-                except DecodeError:
-                    raise ServingError("DATA_LOSS", f"warm-up request {count + 1} is damaged") from None
-                spec = request.model_spec
-                call = Call(
-                    spec.name,
-                    arrays_of(request.inputs),
-                    signature=spec.signature_name,
-                    outputs=list(request.output_filter),
-                )
-                try:
-                    predict_on(version, call)
-                except ServingError as error:
-                    raise ServingError(error.code, f"warm-up request {count + 1}: {error.message}") from None
-                count += 1
+        try:
+            log = messages().PredictionLog.FromString(record)
+        except DecodeError:
+            raise ServingError("DATA_LOSS", f"warm-up request {count + 1} is damaged") from None
+        if not log.HasField("predict_log"):
+            continue
+        request = log.predict_log.request
+        call = Call(
+            request.model_spec.name,
+            arrays_of(request.inputs),
+            signature=request.model_spec.signature_name,
+            outputs=list(request.output_filter),
+        )
+        try:
+            predict_on(version, call)
+        except ServingError as error:
+            raise ServingError(error.code, f"warm-up request {count + 1}: {error.message}") from None
+        count += 1
     return count
 
 
@@ -153,40 +153,6 @@ def _records(path: Path) -> Iterator[bytes]:
             if len(head) < 12 or len(data) < length or len(file.read(4)) < 4:
                 raise ServingError("DATA_LOSS", f"{path.name} ends in the middle of a request")
             yield data
-
-
-def _fields(data: bytes, number: int) -> Iterator[bytes]:
-    """The messages in a field of a message, without knowing its other fields."""
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            value |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                return value
-
-    try:
-        while at < len(data):
-            field, kind = divmod(varint(), 8)
-            if kind == 2:
-                length = varint()
-                at += length
-                if at > len(data):
-                    raise IndexError
-                if field == number:
-                    yield data[at - length : at]
-            elif kind == 0:
-                varint()
-            elif kind in (1, 5):
-                at += 8 if kind == 1 else 4
-            else:
-                raise ServingError("DATA_LOSS", "a warm-up request is damaged")
-    except IndexError:
-        raise ServingError("DATA_LOSS", "a warm-up request is damaged") from None
 
 
 def _promised(spec: Spec, array: np.ndarray) -> bool:

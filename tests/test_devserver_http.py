@@ -196,6 +196,40 @@ def test_a_request_whose_client_has_left_is_not_run():
         assert each.line.rows == [1] and each.post().status_code == 200
 
 
+def test_a_grpc_call_that_was_cancelled_is_not_run():
+    import grpc
+    import numpy as np
+
+    from captioner.engines.proto import PREDICT, messages
+    from serving.grpc_services import GrpcServer
+    from serving.wire import tensor_of
+
+    entered, held = threading.Semaphore(0), threading.Event()
+    line = Line(1, 0.5, lambda: (entered.release(), held.wait(30)))
+    gate = Gate(8, 1)
+    models = Some("m", [Queued(line, gate)])
+    server = GrpcServer(lambda: models, "127.0.0.1:0", gate, Metrics(gate), 1 << 20)
+    server.start()
+    request = messages().PredictRequest(model_spec=messages().ModelSpec(name="m"))
+    request.inputs["x"].CopyFrom(tensor_of(np.ones(1, np.float32)))
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            predict = channel.unary_unary(PREDICT)
+            first = predict.future(request.SerializeToString(), timeout=60)
+            assert entered.acquire(timeout=30)
+            second = predict.future(request.SerializeToString(), timeout=60)
+            until(lambda: gate.inside == 2)
+            second.cancel()
+            time.sleep(0.2)
+            held.set()
+            assert first.result() is not None
+            until(lambda: gate.inside == 0)
+    finally:
+        held.set()
+        server.stop(5)
+    assert line.rows == [1]
+
+
 def until(true):
     end = time.monotonic() + 20
     while not true():

@@ -272,7 +272,7 @@ class Busy:
         self.line, self.gate, self._free = Line(1, 0.5), Gate(8, 1), threading.Event()
         self.version = Queued(self.line, self.gate, batch, wait)
         self._threads, busy = [], threading.Event()
-        slow = Queued(Line(1, 0.5, lambda: (busy.set(), self._free.wait(20))), self.gate)
+        slow = Queued(Line(1, 0.5, lambda: (busy.set(), self._free.wait(60))), self.gate)
         self._start(lambda: run(slow, [1.0]))
         assert busy.wait(20)
 
@@ -330,11 +330,24 @@ def test_every_request_of_a_batch_waits_for_its_own_time(hasty):
     assert busy.line.rows == [2]  # nothing was run for the one that had left
 
 
+def test_whoever_joins_a_waiting_batch_is_not_bound_by_its_time():
+    busy = Busy(batch=8)
+    hasty = busy.ask(1.0, timeout=0.5)
+    time.sleep(0.2)  # by now the batch waits for a turn, for as long as the one in it does
+    patient = busy.ask(2.0, timeout=20)
+    until(lambda: len(hasty) == 2)
+    time.sleep(0.2)
+    assert hasty[0] == "DEADLINE_EXCEEDED" and not patient
+    busy.free()
+    assert patient[0] == 3.0 and busy.line.rows == [1]
+
+
 def test_a_batch_that_everybody_has_left_is_not_run():
     busy = Busy(batch=8)
     asked = [busy.ask(1.0, timeout=0.1) for _ in range(2)]
     until(lambda: all(asked))
     assert [found[0] for found in asked] == ["DEADLINE_EXCEEDED"] * 2
+    until(lambda: busy.version._open == {})  # and nobody waits for a turn on their behalf
     late = busy.ask(3.0, timeout=20)  # must not hang on what the others left behind
     busy.free()
     assert late[0] == 3.5 and busy.line.rows == [1] and busy.version._open == {}

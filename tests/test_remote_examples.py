@@ -58,9 +58,11 @@ def ask(request, world, folder):
                 *where,
                 *paths,
             ]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", timeout=60
+        )
 
-    ask.many = request.param != "curl.sh"
+    ask.many, ask.grpc = request.param != "curl.sh", "grpc" in request.param
     yield ask
     server.close()
 
@@ -112,6 +114,28 @@ def test_an_example_without_arguments_says_how_to_use_it():
 def test_nobody_there(ask):
     done = ask("good.gif", port=1)
     assert done.returncode != 0 and "Traceback" not in done.stderr and done.stderr.strip()
+
+
+def test_a_server_of_another_kind(ask, world):
+    other = SERVERS["http" if ask.grpc else "grpc"](world)
+    try:
+        done = ask("good.gif", port=other.port)
+    finally:
+        other.close()
+    assert done.returncode != 0 and done.stdout == "" and "Traceback" not in done.stderr
+    assert done.stderr.strip() and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"hello", b"{}", b'{"predictions": [{}]}', b'{"predictions": 3}', b"\xff\xfe"]
+)
+def test_answers_that_are_not_ours_are_one_line(ask, world, answer):
+    if ask.grpc:
+        pytest.skip("JSON")
+    world.always = lambda found: answer
+    done = ask("good.gif")
+    assert done.returncode != 0 and done.stdout == "" and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_readme_names_every_example():

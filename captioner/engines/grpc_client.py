@@ -10,16 +10,8 @@ from typing import Any
 import numpy as np
 
 from captioner.engines import proto
-from captioner.engines.remote import (
-    INPUT,
-    LABEL,
-    SIGNATURE,
-    TOO_LARGE,
-    Failure,
-    RemoteEngine,
-    Transport,
-    unavailable,
-)
+from captioner.engines.failures import LABEL, TOO_LARGE, Failure, unavailable
+from captioner.engines.remote import INPUT, SIGNATURE, RemoteEngine, Transport
 from captioner.engines.remote_address import Address, Options, root_certificate
 from captioner.errors import EngineError, MissingDependency
 

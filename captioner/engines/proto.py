@@ -46,6 +46,8 @@ _MESSAGES = {
     "TensorInfo": "string name = 1; int32 dtype = 2; TensorShape tensor_shape = 3",
     "SignatureDef": "map TensorInfo inputs = 1; map TensorInfo outputs = 2; string method_name = 3",
     "SignatureDefMap": "map SignatureDef signature_def = 1",
+    "PredictLog": "PredictRequest request = 1",
+    "PredictionLog": "PredictLog predict_log = 6",
 }
 # The states of a version, by number.
 STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}

@@ -6,7 +6,6 @@ import abc
 import contextlib
 import itertools
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,8 @@ import numpy as np
 
 from captioner.engines.answers import OUTPUTS, captions_from
 from captioner.engines.base import Engine
-from captioner.engines.remote_address import VARIABLE, Address, Options, address
+from captioner.engines.failures import REPEATED, SAYINGS, Failure, one_line
+from captioner.engines.remote_address import Address, Options, address
 from captioner.errors import EngineError
 from captioner.registry import parse_spec
 from captioner.types import Caption
@@ -25,69 +25,11 @@ from captioner.types import Caption
 SIGNATURE, INPUT = "explain", "image_bytes"
 # Seconds that a look at the server may take, so that `load` does not hang, and the share of `timeout`.
 _CHECK, _SHARE = 10.0, 1 / 6
-_PAUSE, _LONGEST = (
-    0.1,
-    2.0,
-)  # seconds before the first repeat; each further pause is twice as long, up to this
+# Seconds before the first repeat, and at most: each pause is twice as long as the one before.
+_PAUSE, _LONGEST = 0.1, 2.0
 _ROOM = 256  # bytes of a request beside its pictures, and beside each of them
 
-# Failures that are repeated, and how often unless `Options.retries` says: where nobody answers a few times, where the
-# server says that it is busy for as long as there is time. Asking for a caption changes nothing on the server, so a
-# lost answer costs only time.
-_REPEATED = {"away": 4, "loading": 4, "busy": None, "full": None}
-# How servers say that their queue is full: TensorFlow Serving with batching (UNAVAILABLE, 503), and ours (429).
-_FULL = re.compile(r"\bqueue\b.*\bfull\b|waiting or running already", re.I | re.S)
-_LOADING = re.compile(r"\bbeing loaded\b|\bnot init(ialized)? yet\b", re.I)
-LABEL = "Unrecognized servable version label"
-# How servers say that a request, an answer or the number of pictures in one is beyond a limit.
-TOO_LARGE = re.compile(r"larger than max|larger than maximum|exceeds? (the )?max", re.I)
-_SAY = {
-    "away": "cannot reach the server ({detail}): is it running, and is this its {protocol} address?",
-    "busy": "the server is busy ({detail}): send less at once (in_flight, batch_size), or raise timeout",
-    "full": "the server is busy: its queue is full ({detail}); raise max_enqueued_batches there (--queue of the "
-    "development server), or send less at once (in_flight, batch_size)",
-    "loading": "the server is not ready ({detail}): try again in a moment",
-    "time": "no answer within {seconds:g} seconds ({detail}): is the server busy? raise timeout, or lower batch_size",
-    "large": "too large for one message ({detail}): send a smaller picture, or raise max_bytes here and there",
-    "missing": "the server has no such model ({detail}): check name, version and label",
-    "label": "the server knows no such label ({detail}): ask for a version (/versions/N), or give it the label there: "
-    "version_labels in models.config (--label of the development server)",
-    "denied": f"the server refuses us ({{detail}}): pass authorization= to load, or set {VARIABLE}",
-    "tls": "no safe connection ({detail}): check the scheme, the host's name and root_certificate",
-    "foreign": "{detail}; expected TensorFlow Serving with a model that `captioner export` wrote",
-    "failed": "the server failed ({detail})",
-}
-
 T = TypeVar("T")
-
-
-class Failure(Exception):
-    """Why one attempt came to nothing; never leaves the engines.
-
-    Args:
-        kind: str, a key of what can be said about it: "away", "busy", "full", "loading", "time", "large", "missing",
-            "label", "denied", "tls", "foreign" or "failed".
-        detail: str. What the server or the network said.
-        after: float, default 0. Seconds that the server wants us to wait.
-    """
-
-    def __init__(self, kind: str, detail: str, after: float = 0.0):
-        super().__init__(kind, detail)
-        self.kind, self.detail, self.after, self.seconds = kind, detail, after, 0.0
-
-
-def unavailable(detail: str, otherwise: str) -> str:
-    """The kind of a failure that a server calls UNAVAILABLE or RESOURCE_EXHAUSTED.
-
-    Args:
-        detail: str. What it said.
-        otherwise: str. The kind if that tells nothing more.
-
-    Example:
-        >>> unavailable("The batch scheduling queue to which this task was submitted is full", "away")
-        'full'
-    """
-    return "full" if _FULL.search(detail) else "loading" if _LOADING.search(detail) else otherwise
 
 
 class Transport(abc.ABC):
@@ -310,7 +252,7 @@ class RemoteEngine(Engine):
                 return call(max(end - time.monotonic(), 0.001))
             except Failure as failure:
                 failure.seconds = seconds
-                most = _REPEATED.get(failure.kind, 0)
+                most = REPEATED.get(failure.kind, 0)
                 most = most if self._options.retries is None or most == 0 else self._options.retries
                 # Not all in step, lest clients that failed together come back together.
                 pause = min(_PAUSE * 2.0 ** min(attempt, 16), _LONGEST) * random.uniform(0.75, 1.25)
@@ -333,7 +275,7 @@ class RemoteEngine(Engine):
         return EngineError(f"{self._place}: version {number} is not served, {reason}")
 
     def _say(self, failure: Failure) -> str:
-        return _SAY[failure.kind].format(
+        return SAYINGS[failure.kind].format(
             detail=self._shown(failure.detail), protocol=self._transport.protocol, seconds=failure.seconds
         )
 
@@ -346,14 +288,3 @@ class RemoteEngine(Engine):
 
     def _error(self, failure: Failure) -> EngineError:
         return EngineError(f"{self._place}: {self._say(failure)}")
-
-
-def one_line(text: str, most: int = 300) -> str:
-    """A text without line breaks, cut where it gets long.
-
-    Example:
-        >>> one_line("one\\n  line")
-        'one line'
-    """
-    text = " ".join(str(text).split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -16,15 +16,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from captioner.engines.remote import (
-    LABEL,
-    SIGNATURE,
-    TOO_LARGE,
-    Failure,
-    RemoteEngine,
-    Transport,
-    unavailable,
-)
+from captioner.engines.failures import LABEL, TOO_LARGE, Failure, unavailable
+from captioner.engines.remote import SIGNATURE, RemoteEngine, Transport
 from captioner.engines.remote_address import Address, Options, root_certificate
 from captioner.errors import MissingDependency
 

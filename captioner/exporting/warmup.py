@@ -22,8 +22,6 @@ MOST = 1000
 FILTERS = {"serving_default": (("caption", "error"), ("caption",))}
 # So many batch sizes fit.
 MOST_SIZES = (MOST - sum(map(len, FILTERS.values()))) // len(SIGNATURES)
-# Numbers of fields in prediction_log.proto: PredictionLog.predict_log, PredictLog.request.
-_PREDICT_LOG, _REQUEST = 6, 1
 
 
 def write(folder: Path, name: str, batch_sizes: Sequence[int], picture: bytes) -> Path:
@@ -54,12 +52,5 @@ def _log(name: str, signature: str, pictures: Sequence[bytes], outputs: Sequence
     spec = message.ModelSpec(name=name, signature_name=signature)
     request = message.PredictRequest(model_spec=spec, inputs={INPUT: proto.strings(pictures)})
     request.output_filter.extend(outputs)
-    return _field(_PREDICT_LOG, _field(_REQUEST, request.SerializeToString()))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A message inside a message: tag, length, content."""
-    length, rest = b"", len(content)
-    while rest > 127:
-        length, rest = length + bytes([rest & 127 | 128]), rest >> 7
-    return bytes([number << 3 | 2]) + length + bytes([rest]) + content
+    log = message.PredictionLog(predict_log=message.PredictLog(request=request))
+    return log.SerializeToString()
