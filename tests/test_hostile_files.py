@@ -242,6 +242,31 @@ def test_no_json_in_every_file(small, exported, tmp_path, text):
     assert not survives(lambda: versions.facts(tmp_path / "1"))
 
 
+@pytest.mark.parametrize("kind", ["write", "python", "when loaded"])
+def test_a_graph_that_touches_files_is_not_loaded(exported, tmp_path, kind):
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def explain(self, image_bytes):
+            if kind == "write":
+                tf.io.write_file(str(tmp_path / MARKER), "x")
+            if kind == "python":
+                tf.numpy_function(lambda x: x, image_bytes, tf.string)
+            return {"ok": tf.fill(tf.shape(image_bytes), True)}
+
+    module = Module()
+    if kind == "when loaded":
+        (tmp_path / "words.txt").write_text("a\n")
+        names = tf.lookup.TextFileInitializer(str(tmp_path / "words.txt"), "string", 0, "int64", -1)
+        module.table = tf.lookup.StaticHashTable(names, -1)
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"explain": module.explain})
+    shutil.copytree(exported["saved_model"] / "assets.extra", tmp_path / "1" / "assets.extra")
+    with pytest.raises(EngineError, match="1 has the operation .*nothing was loaded") as error:
+        captioner.load(tmp_path / "1")
+    assert "\n" not in str(error.value)
+
+
 # Specs that are trusted.
 
 
