@@ -38,6 +38,10 @@ SPECS = [
     COMMAND,
     f"os:popen(cmd='touch {MARKER}')",
     f"subprocess:run(args=['touch', '{MARKER}'])",
+    "evil_parts:run(units=4)",
+    "lstm(attention='evil_parts:run')",
+    "ensemble(members=['gru(units=4)', 'evil_parts:run'])",
+    "side_by_side(encoders=['small_cnn', 'evil_parts:run'])",
     f"lstm(attention='{INNER}')",
     f"top_down(cell='{INNER}')",
     f"ensemble(members=['lstm', '{INNER}'])",
@@ -75,8 +79,13 @@ class Danger:
 
 @pytest.fixture(autouse=True)
 def nothing_ran(tmp_path, monkeypatch):
+    """With a module at hand that does harm as soon as it is imported, and takes whatever it is called with."""
+    harm = f"open({str(tmp_path / MARKER)!r}, 'w').close()\n"
+    (tmp_path / "evil_parts.py").write_text(f"{harm}def run(*args, **options):\n    {harm}")
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     yield
+    sys.modules.pop("evil_parts", None)
     assert not list(Path(tmp_path).rglob(MARKER)), "a file of a stranger ran a command"
 
 
@@ -252,7 +261,7 @@ def test_a_graph_that_touches_files_is_not_loaded(exported, tmp_path, kind):
             if kind == "write":
                 tf.io.write_file(str(tmp_path / MARKER), "x")
             if kind == "python":
-                tf.numpy_function(lambda x: x, image_bytes, tf.string)
+                tf.numpy_function(lambda x: x, [image_bytes], tf.string)
             return {"ok": tf.fill(tf.shape(image_bytes), True)}
 
     module = Module()
@@ -282,7 +291,6 @@ def package(tmp_path, monkeypatch, name):
         "class Double(keras.layers.Layer):\n"
         "    def call(self, x):\n        return x * 2\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, name, raising=False)
 
 

@@ -114,6 +114,6 @@ def _refuse_files(version: Path) -> None:
         for node in (*meta.graph_def.node, *functions):
             if _FILES.fullmatch(node.op):
                 raise EngineError(
-                    f"{version} has the operation {node.op[:60]}, which reads or writes files or calls Python: captions "
+                    f"{version} has the operation {node.op[:60]}, which touches files or calls Python: captions "
                     "need none, so nothing was loaded; export the model again, or ask whoever made it"
                 )
