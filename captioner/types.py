@@ -67,11 +67,15 @@ class Caption:
     def __repr__(self) -> str:
         if not self.ok:
             return f"Caption(error={self.error!r})"
-        parts = [repr(self.text), f"score={self.score:.2f}", f"{len(self.words)} words"]
+        parts = [
+            repr(self.text),
+            f"score={self.score:.2f}",
+            f"{len(self.words)} word{'s' * (len(self.words) != 1)}",
+        ]
         if self.attention is not None:
             parts.append(f"attention {'x'.join(map(str, self.attention.shape))}")
         if self.alternatives:
-            parts.append(f"{len(self.alternatives)} alternatives")
+            parts.append(f"{len(self.alternatives)} alternative{'s' * (len(self.alternatives) > 1)}")
         return f"Caption({', '.join(parts)})"
 
     def __str__(self) -> str:
