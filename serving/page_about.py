@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle
+from captioner import bundle, checks
+from captioner.errors import SpecError
 
 # The rows of `metrics.json` as `training/publish.py` names them; a `.tflite` file's is called after the file.
 _KERAS, _SAVED_MODEL = "weights, run by Keras", "SavedModel"
 _PURPOSES = {
-    "saved_model": "What this server runs, as TensorFlow Serving would.",
+    "saved_model": "For servers: the export that TensorFlow Serving runs.",
     "tflite": "For phones and small computers: needs no TensorFlow.",
-    "keras": "The trained model itself, run by Keras.",
+    "keras": "For development: the trained weights, run by Keras.",
     "remote": "Runs on another server.",
 }
 
@@ -76,7 +76,7 @@ def good_for(models: Sequence[About]) -> list[str]:
     Example:
         >>> good_for([About("saved_model", 23.8), About("tflite", 6.74, 58.94, 9.5)])[1]
         'For phones and small computers: needs no TensorFlow. The smallest here. 6.7 MB; CIDEr-D 58.9 on test images; \
-9.5 ms an image.'
+9.5 ms per image.'
     """
     lines = []
     for i, model in enumerate(models):
@@ -87,7 +87,7 @@ def good_for(models: Sequence[About]) -> list[str]:
         if model.cider_d is not None:
             figures.append(f"CIDEr-D {model.cider_d:.1f} on test images")
         if model.milliseconds is not None:
-            figures.append(f"{model.milliseconds:g} ms an image")
+            figures.append(f"{model.milliseconds:g} ms per image")
         best = " and ".join(_superlatives(model, others))
         parts = [_PURPOSES[model.engine], f"The {best} here." if best else "", "; ".join(figures)]
         lines.append(" ".join(part for part in parts if part) + ("." if figures else ""))
@@ -134,9 +134,10 @@ def _figures(folder: Path | None, row: str) -> Mapping[str, Any]:
 
 
 def _number(figures: Mapping[str, Any], name: str) -> float | None:
-    value = figures.get(name)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good else None
+    try:
+        return checks.number(figures.get(name), name)
+    except SpecError:
+        return None
 
 
 def _size(path: Path) -> float | None:

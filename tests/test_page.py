@@ -357,9 +357,9 @@ def test_whatever_a_visitor_asks_for_is_a_strategy_or_a_sentence():
 
 def test_what_a_model_is_good_for_comes_from_its_folder(server, tmp_path):
     own, blind = server.get("/page/models").json()["models"]
-    assert own["good_for"].startswith("What this server runs, as TensorFlow Serving would.")
+    assert own["good_for"].startswith("For servers: the export that TensorFlow Serving runs.")
     assert "CIDEr" not in own["good_for"] and re.search(r"\d\.\d MB\.$", own["good_for"])
-    assert blind["good_for"].startswith("The trained model itself, run by Keras.")
+    assert blind["good_for"].startswith("For development: the trained weights, run by Keras.")
     (tmp_path / "a.tflite").write_bytes(bytes(2_100_000))
     (tmp_path / "b.tflite").write_bytes(bytes(1_000_000))
     rows = {
@@ -370,10 +370,10 @@ def test_what_a_model_is_good_for_comes_from_its_folder(server, tmp_path):
     both = [about(tmp_path / "a.tflite"), about(str(tmp_path / "b.tflite"))]
     lead = "For phones and small computers: needs no TensorFlow."
     assert good_for(both) == [
-        f"{lead} The fastest here. 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms an image.",
-        f"{lead} The smallest here. 1.0 MB; CIDEr-D 50.0 on test images; 12 ms an image.",
+        f"{lead} The fastest here. 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms per image.",
+        f"{lead} The smallest here. 1.0 MB; CIDEr-D 50.0 on test images; 12 ms per image.",
     ]
-    assert good_for(both[:1]) == [f"{lead} 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms an image."]
+    assert good_for(both[:1]) == [f"{lead} 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms per image."]
     # Times of another machine, or none at all, decide nothing.
     assert "fastest" not in " ".join(good_for([*both, About("remote")]))
     (tmp_path / "a.tflite").write_bytes(bytes(2_500_000))  # exported anew: the figures are another file's

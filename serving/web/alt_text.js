@@ -9,7 +9,8 @@ let edited = () => {}; // is told of what somebody makes of it
 export function sureness({ confidence }) {
   if (confidence === null) return "";
   const words = confidence >= 0.8 ? "very likely right" : confidence >= 0.5 ? "probably right" : confidence >= 0.2 ? "unsure" : "probably wrong";
-  return `${percent(confidence)}, ${words}`;
+  // Rounded down, lest 49.7 % look like the 50 % that are needed to be probable.
+  return `${percent(Math.floor(100 * confidence + 1e-9) / 100)}, ${words}`;
 }
 
 /**

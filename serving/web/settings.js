@@ -40,17 +40,17 @@ function shortName(name) {
 }
 
 function showStrategies() {
-  const { any_strategy: any, default: usual, good_for: purpose } = model();
-  const first = usual ? `Model default: ${usual}` : "Model default";
+  const { any_strategy: any, good_for: purpose } = model();
   const rows = any ? known.strategies.map(({ name, label }) => element("option", { value: name, textContent: label })) : [];
   part("model-about").textContent = purpose ?? "";
-  part("strategy").replaceChildren(element("option", { value: "", textContent: first }), ...rows);
+  part("strategy").replaceChildren(element("option", { value: "", textContent: "Model default" }), ...rows);
   showFields();
 }
 
 function showFields() {
-  const { about = "", options = {} } = strategy();
-  part("strategy-about").textContent = model().problem ?? about;
+  const { about, options = {} } = strategy();
+  const { problem, default: usual } = model();
+  part("strategy-about").textContent = problem ?? about ?? (usual ? `Model default: ${usual}.` : "");
   const field = (id, shown, value) => {
     part(id).closest(".field").hidden = !shown;
     part(id).value = value ?? "";
