@@ -206,11 +206,8 @@ number of words that must occur
         raise SpecError(
             f"expected a strategy of at most {_LONGEST_SPEC} characters here, got {len(strategy)}"
         )
-    try:
-        with table_specs_only():
-            built = STRATEGIES.build(strategy)
-    except TypeError as error:
-        raise SpecError(f"strategy {strategy}: {' '.join(str(error).split())}") from None
+    with table_specs_only():
+        built = STRATEGIES.build(strategy)
     banned = sum(len(rule.value) for rule in built.rules if isinstance(rule, Banned))
     if banned > _MOST_BANNED:
         raise SpecError(f"expected at most {_MOST_BANNED} banned words here, got {banned}")
