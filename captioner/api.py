@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle, inputs
+from captioner import bundle, checks, inputs
 from captioner.alt_texts import LONGEST, THRESHOLD, AltText, alt_text
 from captioner.confidence import Confidence
 from captioner.engines import ENGINES, Engine, import_tensorflow, versions
@@ -43,6 +43,11 @@ class Captioner:
 
     def __init__(self, engine: Engine):
         self.engine = engine
+
+    def __repr__(self) -> str:
+        about = self.engine.describe()
+        source, strategy = str(about["source"]), str(about["strategy"])
+        return f"Captioner(engine={about['engine']}, source={source!r}, strategy={strategy!r})"
 
     def caption(self, image: Any, strategy: str | None = None) -> Caption:
         """Captions one picture.
@@ -80,15 +85,14 @@ class Captioner:
 
         Raises:
             ImageError: if `images` is a single picture.
-            SpecError: if the strategy is not known.
-            EngineError: if `batch_size` is below 1, or the engine cannot run.
+            SpecError: if the strategy is not known, or `batch_size` is no whole number of at least 1.
+            EngineError: if the engine cannot run.
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise ImageError(
                 f"caption_many expects several pictures, got one {type(images).__name__}: use caption"
             )
-        if batch_size < 1:
-            raise EngineError(f"expected a batch_size of 1 or more, got {batch_size}")
+        checks.integer(batch_size, "batch_size", 1)
         self.engine.predict([], strategy)  # so that a wrong strategy is told here, not at the first picture
         return self._captions(iter(images), strategy, batch_size)
 
@@ -146,7 +150,9 @@ class Captioner:
         self.close()
 
 
-def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Captioner:
+def load(
+    source: str | os.PathLike[str] = DEFAULT_MODEL, *, trust: Sequence[str] = (), **options: Any
+) -> Captioner:
     """Loads a model, whatever runs it.
 
     Args:
@@ -155,6 +161,10 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
             `.tflite` file, which needs no TensorFlow, or the address of a served model:
             `grpc://host:8500/name`, `http://host:8501/name`, encrypted with grpcs:// and https://, with
             `/versions/3` or `/labels/stable` at the end if need be.
+        trust: sequence of str, default none. Packages of your own that a model folder or `.tflite` file may name parts
+            of, such as ("my_pkg",); they are imported. Without it a file names rows of this library's tables and layers
+            of Keras, and nothing that it says is run as code. A SavedModel is a TensorFlow program all the same: one that
+            touches files is refused, but run only those of people whom you trust.
         **options: what the engine takes. For a served model timeout, batch_size, in_flight, retries, max_bytes,
             root_certificate and authorization; see `captioner.engines.remote_address.Options`. For a `.tflite`
             file threads.
@@ -164,7 +174,7 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
 
     Raises:
         BundleError: if the folder is missing, no model, damaged or too new.
-        ModelError: if the weights do not fit the network.
+        ModelError: if the network needs code that is not trusted, or the weights do not fit it.
         EngineError: if this version has no engine for such a source, or the server is away, does not serve the
             model, or serves none of ours.
         SpecError: if the engine takes no such option, or not such a value.
@@ -178,6 +188,8 @@ def load(source: str | os.PathLike[str] = DEFAULT_MODEL, **options: Any) -> Capt
             f".tflite file, grpc://host:port/name or http://host:port/name"
         )
     row = ENGINES[name]
+    if trust:
+        options["trust"] = trust
     accepted = list(inspect.signature(row.open).parameters.values())[1:]
     if not any(p.kind is p.VAR_KEYWORD for p in accepted):
         for option in options:
@@ -250,11 +262,15 @@ def save(
 
     Raises:
         BundleError: if the folder holds a model already, something is in the way, or the disk refuses.
-        ModelError: if `model` is no `CaptionModel`.
+        ModelError: if `model` is no `CaptionModel`, or cannot be built again from what would be saved, as with a
+            layer that is not registered with Keras.
     """
     if not all(hasattr(model, name) for name in ("get_config", "tokenizer", "save_weights", "encoder")):
         raise ModelError(f"expected a CaptionModel to save, got {type(model).__name__}")
-    from captioner.engines.keras import save_weights
+    from captioner.engines.weights import save_weights
+    from captioner.models.keras_config import check_rebuilding
+
+    check_rebuilding(model)
 
     encoder, every = (sum(math.prod(w.shape) for w in part.weights) for part in (model.encoder, model))
     return bundle.write(
@@ -277,6 +293,8 @@ def export(
     strategy: str | None = None,
     max_length: int | None = None,
     into: str | os.PathLike[str] | None = None,
+    *,
+    trust: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Turns a model folder into what servers and devices run, pictures decoded and words chosen inside.
 
@@ -288,6 +306,7 @@ def export(
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
         into: str or PathLike, default None, which is the model folder itself. Where it is put: a SavedModel gets the
             next number, and a `.tflite` file that is there is only replaced on `overwrite=True` of its target.
+        trust: sequence of str, default none; see `load`.
 
     Returns:
         dict of target's name to the Path of what was written.
@@ -307,7 +326,7 @@ def export(
         TARGETS[target.name]
     # A wrong word is told before the work starts.
     STRATEGIES.build(strategy or DEFAULT_STRATEGY)
-    model = ENGINES["keras"].open(os.fspath(folder)).model
+    model = ENGINES["keras"].open(os.fspath(folder), trust=trust).model
     given = {"model": model, "folder": Path(into or folder), "strategy": strategy, "max_length": max_length}
     return {target.name: TARGETS.build(target, **given) for target in targets}
 

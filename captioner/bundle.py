@@ -9,8 +9,8 @@
     expectation.npz     optional, what people say of pictures (`captioner.decoding.expectation`)
 
 Only the weights and the vocabulary carry checksums: people may edit the card. Anything else in the folder
-(exports, notes) belongs to others and is never touched. A bundle is written aside and renamed, so that no
-reader sees half of one.
+(exports, notes) belongs to others and is never touched. A bundle changes at one moment, when its manifest does (see
+`captioner.folders`), so that a reader sees the old one or the new one, whole, whatever stops the writer.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from captioner.errors import BundleError, CaptionerError
+from captioner import folders, metadata
+from captioner.errors import BundleError, CaptionerError, DataError
 from captioner.text import Tokenizer
 
 FORMAT = 1
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
 CARD, METRICS, CONFIDENCE, EXPECTATION = "card.md", "metrics.json", "confidence.json", "expectation.npz"
-_OURS = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, EXPECTATION)
+FILES = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, EXPECTATION)
+_TRIES = 5  # at reading a bundle that is written meanwhile
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def write(
     confidence: Mapping[str, Any] | None = None,
     save_expectation: Callable[[str], Any] | None = None,
 ) -> Path:
-    """Writes a bundle: aside first, then renamed into place.
+    """Writes a bundle, which replaces the one that is there at one moment.
 
     Args:
         folder: str or PathLike. Made if need be. A folder with other things in it is fine.
@@ -108,35 +110,35 @@ def write(
         Path of the folder.
 
     Raises:
-        BundleError: if a model is there and may not be replaced, if a file of somebody else is in the way, or
-            if the disk refuses; the folder is then as it was.
+        BundleError: if a model is there and may not be replaced, a file of somebody else is in the way, the config
+            or what was measured is no JSON, or the disk refuses: the folder then holds what it held, or, if it
+            refuses only after the switch, the new model.
     """
     folder = Path(folder)
+    notes = {METRICS: metrics, CONFIDENCE: confidence}
+    contents = {name: _json(value, name) for name, value in notes.items() if value is not None}
+    manifest = {
+        "format": FORMAT,
+        "captioner": version(),
+        "model": metadata.model_config(
+            json.loads(_json(config, "the model's config")), "config of the model"
+        ),
+        "parameters": dict(parameters or {}),
+        "vocabulary": {"size": len(tokenizer), "fingerprint": tokenizer.fingerprint},
+    }
     _refuse(folder, overwrite)
-    aside = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
-        aside.mkdir()
-        save_weights(str(aside / WEIGHTS))
-        tokenizer.save(aside / VOCABULARY)
-        if save_expectation is not None:
-            save_expectation(str(aside / EXPECTATION))
-        if card is not None:
-            (aside / CARD).write_text(card, encoding="utf-8")
-        for name, content in ((METRICS, metrics), (CONFIDENCE, confidence)):
-            if content is not None:
-                _write_json(aside / name, content)
-        manifest = {
-            "format": FORMAT,
-            "captioner": version(),
-            "model": dict(config),
-            "parameters": dict(parameters or {}),
-            "vocabulary": {"size": len(tokenizer), "fingerprint": tokenizer.fingerprint},
-            "sha256": {name: _sha256(aside / name) for name in (WEIGHTS, VOCABULARY)},
-        }
-        _write_json(aside / MANIFEST, manifest)
-        _publish(aside, folder)
+        with folders.staged(folder, MANIFEST, FILES) as stage:
+            save_weights(str(stage / WEIGHTS))
+            tokenizer.save(stage / VOCABULARY)
+            if save_expectation is not None:
+                save_expectation(str(stage / EXPECTATION))
+            if card is not None:
+                (stage / CARD).write_text(card, encoding="utf-8")
+            for name, text in contents.items():
+                (stage / name).write_text(text, encoding="utf-8")
+            manifest["sha256"] = {name: _sha256(stage / name) for name in (WEIGHTS, VOCABULARY)}
+            folders.switch(folder, stage, MANIFEST, manifest, FILES, lambda: _refuse(folder, overwrite))
     except (OSError, RuntimeError) as error:
         # HDF5 buries what the system said in an essay of its own, and sometimes raises RuntimeError.
         buried = re.search(r"error message = '([^']*)'", str(error))
@@ -144,10 +146,22 @@ def write(
             raise
         reason = buried[1] if buried else getattr(error, "strerror", None) or " ".join(str(error).split())
         raise BundleError(f"cannot write the model to {folder}: {reason}") from None
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+    except DataError as error:
+        raise BundleError(f"cannot write the model to {folder}: {error}") from None
     return folder
+
+
+def amend(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Changes the manifest of a bundle, alone with it.
+
+    Args:
+        folder: Path of a bundle.
+        change: callable that is given the manifest and returns the new one.
+
+    Raises:
+        BundleError: if the disk refuses, or somebody else writes there for long.
+    """
+    folders.amend(folder, MANIFEST, FILES, change)
 
 
 def read(folder: str | os.PathLike[str]) -> Bundle:
@@ -163,47 +177,94 @@ def read(folder: str | os.PathLike[str]) -> Bundle:
         BundleError: if there is no such folder, it holds no model, a file is missing or not the one that was
             written, or the vocabulary is not that of the weights, or a newer captioner wrote it.
     """
+    return opened(folder, lambda found: found)
+
+
+def opened(folder: str | os.PathLike[str], use: Callable[[Bundle], _Result]) -> _Result:
+    """Reads a bundle and does something with its files, again if a writer replaces them meanwhile.
+
+    Args:
+        folder: str or PathLike.
+        use: callable that is given the `Bundle`, once or several times.
+
+    Returns:
+        What `use` returned of a bundle that was one and the same all the time.
+
+    Raises:
+        BundleError: see `read`; also if others write all the time.
+        Exception: what `use` raises.
+    """
     folder = Path(folder)
+    for attempt in range(_TRIES):
+        # The first time without a lock: there may be none to be had, and hardly ever a writer.
+        with folders.locked(folder, shared=True) if attempt else nullcontext():
+            before = folders.stamp(folder / MANIFEST)
+            try:
+                result = use(_read(folder))
+            except Exception:
+                if folders.stamp(folder / MANIFEST) == before:
+                    raise
+                continue
+            if folders.stamp(folder / MANIFEST) == before:
+                return result
+    raise BundleError(f"{folder} was written again and again while it was read: try again later")
+
+
+def _read(folder: Path) -> Bundle:
     manifest = _manifest(folder)
-    try:
-        config, sums = manifest["model"], manifest["sha256"]
-        fingerprint, expected = manifest["vocabulary"]["fingerprint"], sums[WEIGHTS]
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"damaged {folder / MANIFEST}: it lacks the entry {error}") from None
+    where = folder / MANIFEST
+    fields = metadata.Fields(manifest, str(where))
+    config = metadata.model_config(manifest.get("model"), f"{where}, model")
+    vocabulary = fields.fields("vocabulary")
+    fingerprint = vocabulary.text("fingerprint")
+    expected = fields.fields("sha256").text(WEIGHTS)
+    counts = manifest.get("parameters", {})
+    parts = metadata.Fields(counts, f"{where}, parameters")
+    parameters = {name: parts.integer(name, 0, 10**12) for name in counts}
+    files = folders.place(folder, manifest)
     for name in (WEIGHTS, VOCABULARY):
-        if not (folder / name).is_file():
+        if not (files / name).is_file():
             raise BundleError(f"incomplete model {folder}: {name} is missing")
+    tokenizer = _vocabulary(files / VOCABULARY)
+    if tokenizer.fingerprint != fingerprint:
+        raise BundleError(
+            f"{files / VOCABULARY} is a vocabulary that does not match the weights: expected "
+            f"{vocabulary.integer('size', 1, 10**8)} entries with fingerprint {fingerprint[:12]}, "
+            f"got {len(tokenizer)} with {tokenizer.fingerprint[:12]}"
+        )
     try:
-        tokenizer = Tokenizer.load(folder / VOCABULARY)
-        if tokenizer.fingerprint != fingerprint:
+        if (found := _sha256(files / WEIGHTS)) != expected:
             raise BundleError(
-                f"{folder / VOCABULARY} is a vocabulary that does not match the weights: expected "
-                f"{manifest['vocabulary'].get('size')} entries with fingerprint {fingerprint[:12]}, "
-                f"got {len(tokenizer)} with {tokenizer.fingerprint[:12]}"
-            )
-        if (found := _sha256(folder / WEIGHTS)) != expected:
-            raise BundleError(
-                f"damaged {folder / WEIGHTS}: expected checksum {expected[:12]}, got {found[:12]}; "
+                f"damaged {files / WEIGHTS}: expected checksum {expected[:12]}, got {found[:12]}; "
                 f"copy the model again"
             )
-        card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+        card = (files / CARD).read_text(encoding="utf-8") if (files / CARD).is_file() else ""
     except OSError as error:
         raise BundleError(f"cannot read the model {folder}: {error.strerror or error}") from None
-    except CaptionerError as error:
-        raise error if isinstance(error, BundleError) else BundleError(str(error)) from None
-    notes = [_read_json(folder / n) if (folder / n).is_file() else {} for n in (METRICS, CONFIDENCE)]
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{files / CARD} is no UTF-8 text: byte {error.start} is not UTF-8") from None
+    metrics, noted = (
+        metadata.load(files / n) if (files / n).is_file() else {} for n in (METRICS, CONFIDENCE)
+    )
+    if noted:
+        metadata.confidence(noted, str(files / CONFIDENCE))
     return Bundle(
         folder=folder,
         config=config,
         tokenizer=tokenizer,
-        weights=folder / WEIGHTS,
-        parameters=manifest.get("parameters", {}),
-        metrics=notes[0],
+        weights=files / WEIGHTS,
+        parameters=parameters,
+        metrics=metrics,
         card=card,
-        captioner=str(manifest.get("captioner", "")),
-        confidence=notes[1],
-        expectation=folder / EXPECTATION if (folder / EXPECTATION).is_file() else None,
+        captioner=str(manifest.get("captioner", ""))[:100],
+        confidence=noted,
+        expectation=files / EXPECTATION if (files / EXPECTATION).is_file() else None,
     )
+
+
+def has_weights(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds weights of its own, whole model or not, and not only exports."""
+    return (Path(folder) / WEIGHTS).exists() or any(Path(folder).glob(f".write-*/{WEIGHTS}"))
 
 
 def find(folder: str | os.PathLike[str] = "saved_models") -> list[Path]:
@@ -229,41 +290,11 @@ def _refuse(folder: Path, overwrite: bool) -> None:
             )
         _manifest(folder, newer=True)
         return
-    for name in _OURS:
+    for name in FILES:
         if (folder / name).exists():
             raise BundleError(
                 f"{folder} holds a {name} that belongs to no model: move it away or choose another folder"
             )
-
-
-def _publish(aside: Path, folder: Path) -> None:
-    """Moves a finished bundle into place, the manifest last."""
-    for path in aside.iterdir():
-        _flush(path)
-    if not folder.exists():
-        os.rename(aside, folder)
-    else:
-        # Other things may live in the folder, a server's versions among them: replace file by file.
-        for name in (*_OURS, MANIFEST):
-            if (aside / name).exists():
-                os.replace(aside / name, folder / name)
-            else:
-                (folder / name).unlink(missing_ok=True)
-    _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    """Has the disk really hold a file or folder, before a rename makes others rely on it."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:  # folders cannot be opened everywhere
-        if path.is_dir():
-            return
-        raise
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _manifest(folder: Path, newer: bool = False) -> dict[str, Any]:
@@ -276,32 +307,38 @@ def _manifest(folder: Path, newer: bool = False) -> dict[str, Any]:
             f"expected a model folder with {MANIFEST}, {WEIGHTS} and {VOCABULARY}; the {what} {folder} "
             f"has no {MANIFEST}"
         )
-    manifest = _read_json(path)
-    found = manifest.get("format")
-    if not isinstance(found, int):
+    manifest = metadata.load(path)
+    form = metadata.version_of(manifest, FORMAT)
+    if form is None:
         raise BundleError(f"{path} was not written by captioner: it has no format version")
-    if found > FORMAT and not newer:
+    if form > FORMAT and not newer:
         raise BundleError(
-            f"{folder} was written by a newer captioner ({manifest.get('captioner')}, format {found}); "
-            f"this one reads up to format {FORMAT}: upgrade captioner"
+            f"{folder} was written by a newer captioner ({str(manifest.get('captioner'))[:40]}, format "
+            f"{manifest['format']}); this one reads up to format {FORMAT}: upgrade captioner"
         )
     return manifest
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _vocabulary(path: Path) -> Tokenizer:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > metadata.MOST_WORDS_BYTES:
+            raise BundleError(
+                f"damaged {path}: expected at most {metadata.MOST_WORDS_BYTES} bytes, got {size}"
+            )
+        return Tokenizer.load(path)
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise BundleError(f"damaged {path}: expected JSON, {error}") from None
-    if not isinstance(value, dict):
-        raise BundleError(f"damaged {path}: expected a JSON object, got {type(value).__name__}")
-    return value
+    except CaptionerError as error:
+        raise BundleError(str(error)) from None
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(dict(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(value: Mapping[str, Any], name: str) -> str:
+    try:
+        return json.dumps(dict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BundleError(
+            f"expected {name} to be what JSON can hold, finite numbers among it: {error}"
+        ) from None
 
 
 def _sha256(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -81,9 +80,7 @@ def number(
         captioner.errors.SpecError: top_p expects a number above 0 and at most 1, got 0
     """
     good = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    # Not math.isfinite: a whole number may be too large for a float.
-    good = good and abs(value) <= sys.float_info.max and least <= value <= most
-    good = good and not (above and value == least)
+    good = good and _finite(value) and least <= value <= most and not (above and value == least)
     if not good:
         if above:
             bounds = f"above {least:g}" + ("" if math.isinf(most) else f" and at most {most:g}")
@@ -100,3 +97,10 @@ def _shown(value: Any) -> str:
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False

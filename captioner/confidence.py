@@ -10,11 +10,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from captioner.errors import BundleError
+from captioner import checks
+from captioner.errors import BundleError, SpecError
 from captioner.types import Caption
 
 # What a caption is judged by; the weights of a calibration have these names.
 FEATURES = ("mean_logp", "least_logp", "words")
+_MOST = 1e6  # of a weight, either way; no sum of them is infinite then
 
 
 def features(caption: Caption) -> tuple[float, float, float]:
@@ -52,9 +54,9 @@ class Confidence:
 
     def __init__(self, noted: Mapping[str, Any]):
         try:
-            self._bias = float(noted["bias"])
-            self._weights = [float(noted["weights"][name]) for name in FEATURES]
-        except (KeyError, TypeError, ValueError):
+            self._bias = checks.number(noted["bias"], "bias", -_MOST, _MOST)
+            self._weights = [checks.number(noted["weights"][name], name, -_MOST, _MOST) for name in FEATURES]
+        except (KeyError, TypeError, IndexError, SpecError):
             raise BundleError(
                 f"damaged calibration: expected bias and weights of {', '.join(FEATURES)}; "
                 "run training/calibrate.py again"

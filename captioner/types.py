@@ -13,7 +13,7 @@ PAD, START, END, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Caption:
     """One caption of one picture, or the reason why there is none.
 
@@ -29,8 +29,8 @@ class Caption:
         error: str or None. Why the picture has no caption.
 
     Example:
-        >>> Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7)).ok
-        True
+        >>> Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7))
+        Caption('a dog', score=-1.50, 2 words)
     """
 
     text: str
@@ -46,6 +46,37 @@ class Caption:
     def ok(self) -> bool:
         """Whether the picture got a caption."""
         return self.error is None
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all of two captions is equal, the maps number by number."""
+        if not isinstance(other, Caption):
+            return NotImplemented
+        if (self.attention is None) != (other.attention is None):
+            return False
+        return self._rest() == other._rest() and (
+            self.attention is None or np.array_equal(self.attention, other.attention)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._rest())
+
+    def _rest(self) -> tuple[Any, ...]:
+        """All but the maps, which have no hash."""
+        return self.text, self.score, self.words, self.logp, self.word_logp, self.alternatives, self.error
+
+    def __repr__(self) -> str:
+        if not self.ok:
+            return f"Caption(error={self.error!r})"
+        parts = [
+            repr(self.text),
+            f"score={self.score:.2f}",
+            f"{len(self.words)} word{'s' * (len(self.words) != 1)}",
+        ]
+        if self.attention is not None:
+            parts.append(f"attention {'x'.join(map(str, self.attention.shape))}")
+        if self.alternatives:
+            parts.append(f"{len(self.alternatives)} alternative{'s' * (len(self.alternatives) > 1)}")
+        return f"Caption({', '.join(parts)})"
 
     def __str__(self) -> str:
         return self.text if self.ok else f"[{self.error}]"

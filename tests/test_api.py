@@ -1,6 +1,5 @@
 """Engines and what users call: one contract, whatever runs the model."""
 
-import contextlib
 import io
 import shutil
 
@@ -8,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import build_tiny_model
-from remote_world import SERVERS, World
+from engine_sources import CHOOSING, ROWS, row_of, source_of
 
 import captioner
 from captioner import Captioner, inputs
@@ -37,27 +36,11 @@ def same(one: Caption, other: Caption, exactly: bool = True) -> bool:
 
 # The contract of engines, held by every row of the table and by the fake.
 
-CHOOSING = ("keras", "lite", "fake")  # the others run the strategy that was exported
 
-
-@pytest.fixture(scope="module", params=[*ENGINES, "fake"])
+@pytest.fixture(scope="module", params=ROWS)
 def engine(request, tiny_bundle, tmp_path_factory):
-    with contextlib.ExitStack() as stack:
-        sources = {"keras": tiny_bundle, "fake": ""}
-        if request.param == "saved_model":
-            into = tmp_path_factory.mktemp("exported")
-            one = "saved_model(batch_sizes=(1,))"
-            # Random weights may have nothing to say unless they must.
-            written = captioner.export(tiny_bundle, [one], strategy="beam(width=3, min_length=3)", into=into)
-            sources[request.param] = written["saved_model"]
-        if request.param == "lite":
-            into = tmp_path_factory.mktemp("lite")
-            sources[request.param] = captioner.export(tiny_bundle, ["tflite"], into=into)["tflite"]
-        if request.param in SERVERS:
-            server = stack.enter_context(contextlib.closing(SERVERS[request.param](World())))
-            sources[request.param] = f"{server.scheme}://127.0.0.1:{server.port}/dogs"
-        row = FakeEngine if request.param == "fake" else ENGINES[request.param]
-        engine = row.open(str(sources[request.param]))
+    with source_of(request.param, tiny_bundle, tmp_path_factory) as source:
+        engine = row_of(request.param).open(source)
         yield engine
         engine.close()
         engine.close()
@@ -222,8 +205,9 @@ def test_errors_name_the_picture(model, tmp_path, pictures):
 def test_wrong_calls_are_told_at_once(model):
     with pytest.raises(ImageError, match="use caption"):
         model.caption_many("dog.jpg")
-    with pytest.raises(EngineError, match="batch_size of 1 or more, got 0"):
-        model.caption_many(["dog.jpg"], batch_size=0)
+    for size in (0, -1, 1.5, True, "8"):
+        with pytest.raises(SpecError, match="batch_size expects a whole number of at least 1"):
+            model.caption_many(["dog.jpg"], batch_size=size)
     with pytest.raises(SpecError, match="did you mean 'beam'"):
         model.caption_many(["dog.jpg"], "baem")
     with pytest.raises(SpecError, match="width"):

@@ -12,13 +12,14 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
+GROUND |= {"captioner.confidence", "captioner.metadata", "captioner.folders"}
 WORDS = GROUND | {"captioner.text", "captioner.inputs"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
 LITE = ENGINE | {"captioner.pixels", "captioner.decoding", "captioner.engines.lite"}
 HEAVY = {"captioner.headers", "captioner.images", "captioner.models"}
-TEXTS = {"captioner.confidence", "captioner.alt_texts"}
+TEXTS = {"captioner.alt_texts"}
 RUNNERS = (
     LITE | HEAVY | TEXTS | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
 )
@@ -28,11 +29,13 @@ ALLOWED = {
     "captioner.registry": GROUND,
     "captioner.checks": GROUND,
     "captioner.atomic": GROUND,
+    "captioner.confidence": GROUND,
+    "captioner.metadata": GROUND,
+    "captioner.folders": GROUND,
     "captioner.text": WORDS,
     "captioner.inputs": WORDS,
     "captioner.bundle": DATA,
     "captioner.metrics": DATA,
-    "captioner.confidence": DATA,
     "captioner.alt_texts": DATA,
     "captioner.heatmaps": WORDS | {"captioner.pixels"},
     "captioner.reports": DATA | {"captioner.heatmaps", "captioner.pixels", "captioner.reports"},
@@ -201,3 +204,19 @@ def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkey
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
     asked = "import os; from captioner.engines.start import import_tensorflow; import_tensorflow('a test')"
     assert run(f"{asked}; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])") == found
+
+
+def test_imports_warn_of_nothing():
+    """Each module under `python -W error`; TensorFlow's own warnings would be errors as well, so there are none."""
+    code = (
+        "import importlib, pkgutil, captioner\n"
+        "for module in pkgutil.walk_packages(captioner.__path__, 'captioner.'):\n"
+        "    if module.name != 'captioner.__main__':\n"
+        "        importlib.import_module(module.name)"
+    )
+    for imports in ("import captioner", code):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", imports], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert imports == code or done.stderr == ""

@@ -258,8 +258,9 @@ def test_load_says_in_one_line_which_file_and_why(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_save_into_a_missing_folder_is_one_line(tmp_path):
-    with pytest.raises(DataError, match="No such file"):
+def test_save_below_a_file_is_one_line(tmp_path):
+    (tmp_path / "no").write_text("a file")
+    with pytest.raises(DataError, match="^cannot write.*(File exists|Not a directory)"):
         Tokenizer(["a"]).save(tmp_path / "no" / "vocab")
 
 

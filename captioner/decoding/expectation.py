@@ -95,6 +95,21 @@ class Expectation:
         with open(path, "wb") as file:
             np.savez(file, **{each.name: getattr(self, each.name) for each in fields(self)})
 
+    def _sound(self) -> bool:
+        """Whether all arrays are of the kinds and shapes that they should be, and finite."""
+        count, rank = self.vectors.shape
+        numbers = (self.idf, self.mean, self.vectors, self.centre, self.project)
+        return (
+            self.keys.shape == self.idf.shape == self.mean.shape == (count,)
+            and count > 0
+            and self.project.shape == (*self.centre.shape, rank)
+            and self.keys.dtype.kind == self.pictures.dtype.kind == "i"
+            and (self.pictures.shape, self.vocabulary.shape) == ((), ())
+            and self.pictures > 0
+            and self.vocabulary.dtype.kind == "U"
+            and all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers)
+        )
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], vocabulary: str, channels: int) -> Expectation:
         """Reads what `save` wrote.
@@ -108,12 +123,15 @@ class Expectation:
             BundleError: if the file is damaged, or was learnt for another vocabulary or encoder.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                found = cls(**{each.name: file[each.name] for each in fields(cls)})
-            count, rank = found.vectors.shape
-            whole = found.keys.shape == found.idf.shape == found.mean.shape == (count,)
-            whole = whole and count > 0 and found.project.shape == (*found.centre.shape, rank)
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+            with zipfile.ZipFile(
+                path
+            ) as archive:  # `save` compresses nothing: no member is larger than the file
+                whole = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
+            if whole:
+                with np.load(path, allow_pickle=False) as file:
+                    found = cls(**{each.name: file[each.name] for each in fields(cls)})
+                whole = found._sound()
+        except Exception:  # damage shows in as many ways as there are bytes
             whole = False
         if not whole:
             raise BundleError(f"damaged {path}: run training/expect.py again, or delete it")

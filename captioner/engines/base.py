@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from captioner.errors import EngineError
 from captioner.text import Tokenizer
 from captioner.types import END, Caption, Hypotheses
 
@@ -21,6 +22,12 @@ class Engine(abc.ABC):
     An engine is given encoded pictures and gives one `Caption` for each, in order. A picture that it cannot
     read gets a `Caption` whose `error` says why, and costs the others nothing. Everything above engines
     (`Captioner`, the command line, servers) knows no more of them than this.
+
+    One engine serves any number of threads: each gets the captions that it would get alone, whatever the others ask
+    for at the same time, with whichever strategies. `close` may be called while others predict: they get their captions
+    or an `EngineError`. Engines may be opened in several threads at once.
+
+    No caption of an engine has a NaN or an infinity in it: that is an `EngineError`.
     """
 
     @classmethod
@@ -70,6 +77,9 @@ def captions_of(found: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) 
     Returns:
         list of B `Caption`, each with up to K - 1 alternatives.
 
+    Raises:
+        EngineError: if a number is NaN or infinite.
+
     Example:
         >>> zeros = np.zeros((1, 1, 2), np.float32)
         >>> best = Hypotheses(np.array([[[4, 2]]]), np.array([[2]]), zeros[0], zeros[0], zeros,
@@ -78,6 +88,11 @@ def captions_of(found: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) 
         ('dog',)
     """
     found = Hypotheses(*(np.asarray(leaf) for leaf in found))
+    numbers = (found.logp, found.score, found.word_logp, found.attention)
+    if not all(np.isfinite(array).all() for array in numbers):
+        raise EngineError(
+            "the network computed NaN or infinity: its weights are not finite, or overflow; train or export it again"
+        )
     captions = []
     for image in range(found.ids.shape[0]):
         row = [

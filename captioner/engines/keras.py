@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 from captioner import bundle
 from captioner.engines.base import DEFAULT_STRATEGY, Engine, captions_of
 from captioner.engines.start import import_tensorflow
-from captioner.errors import ImageError, ModelError
-from captioner.registry import parse_spec
+from captioner.engines.weights import load_weights, save_weights
+from captioner.errors import CaptionerError, EngineError, ImageError, ModelError
+from captioner.registry import parse_spec, table_specs_only
 from captioner.types import Caption
 
 _MAX_STRATEGIES = 16  # graphs kept at a time
@@ -38,38 +41,36 @@ class KerasEngine(Engine):
         self.model, self.source = model, source
         self._read = images.reader(tuple(model.image_size))
         self._searches: dict[str, Callable[[Any], Any]] = {}
+        self._tracing = threading.Lock()
+        self._closed = False
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "captioner-decode")
 
     @classmethod
-    def open(cls, source: str) -> KerasEngine:
+    def open(cls, source: str, trust: Sequence[str] = ()) -> KerasEngine:
         """Opens a model folder.
 
         Args:
             source: str. Path of a bundle.
+            trust: sequence of str, default none. Packages of the user's own that the model may name parts of.
 
         Returns:
             KerasEngine.
 
         Raises:
             BundleError: if it is no whole bundle.
-            ModelError: if its weights do not fit its network.
+            ModelError: if its network cannot be built, or its weights do not fit it.
         """
-        found = bundle.read(source)
-        import_tensorflow("running a model")
-        from captioner.decoding.expectation import Expectation
-
-        model = network(found)
-        model.calibration = found.confidence or None
-        if found.expectation is not None:
-            model.expectation = Expectation.load(
-                found.expectation, found.tokenizer.fingerprint, model.encoder.channels
-            )
-        return cls(model, source)
+        return cls(bundle.opened(source, lambda found: _whole(found, trust)), source)
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""
         search = self._search(strategy or DEFAULT_STRATEGY)
-        pixels = list(self._pool.map(self._pixels, images))
+        try:
+            pixels = list(self._pool.map(self._pixels, images))
+        except RuntimeError as error:
+            if not self._closed:
+                raise
+            raise EngineError(f"the model {self.source} was closed: load it again ({error})") from None
         good = [p for p in pixels if not isinstance(p, ImageError)]
         captions = iter(captions_of(search(good), self.model.tokenizer, self.model.grid) if good else [])
         return [Caption("", error=str(p)) if isinstance(p, ImageError) else next(captions) for p in pixels]
@@ -87,6 +88,7 @@ class KerasEngine(Engine):
 
     def close(self) -> None:
         """See `Engine.close`."""
+        self._closed = True
         self._pool.shutdown(wait=False)
 
     def _search(self, strategy: str) -> Callable[[Any], Any]:
@@ -95,20 +97,24 @@ class KerasEngine(Engine):
 
         from captioner.decoding import STRATEGIES, generate
 
-        key = str(parse_spec(strategy))
-        if key not in self._searches:
-            chosen, model = STRATEGIES.build(key), self.model
-            if len(self._searches) >= _MAX_STRATEGIES:
-                self._searches.pop(next(iter(self._searches)))
+        spec = parse_spec(strategy)
+        STRATEGIES[spec.name]  # whoever may not name it may not use what somebody else has named
+        key = str(spec)
+        with self._tracing:
+            if key not in self._searches:
+                chosen, model = STRATEGIES.build(spec), self.model
 
-            def run(pixels: Any) -> Any:
-                features = model.encode(pixels)
-                return generate(model, features, chosen, model.max_length, model.tokenizer)
+                def run(pixels: Any) -> Any:
+                    features = model.encode(pixels)
+                    return generate(model, features, chosen, model.max_length, model.tokenizer)
 
-            signature = [tf.TensorSpec([None, *model.image_size, 3], tf.float32)]
-            graph = tf.function(run, input_signature=signature, autograph=False)
-            self._searches[key] = lambda pixels: graph(tf.stack(pixels))
-        return self._searches[key]
+                signature = [tf.TensorSpec([None, *model.image_size, 3], tf.float32)]
+                graph = tf.function(run, input_signature=signature, autograph=False)
+                graph.get_concrete_function()  # traced here, where no other thread traces the same layers
+                if len(self._searches) >= _MAX_STRATEGIES:
+                    self._searches.pop(next(iter(self._searches)))
+                self._searches[key] = lambda pixels: graph(tf.stack(pixels))
+            return self._searches[key]
 
     def _pixels(self, image: bytes) -> Any:
         """float32 [H, W, 3] of one picture, or the ImageError that says why not."""
@@ -118,70 +124,50 @@ class KerasEngine(Engine):
             return error
 
 
-def network(found: bundle.Bundle) -> Any:
+def network(found: bundle.Bundle, trust: Sequence[str] = ()) -> Any:
     """The `CaptionModel` of a bundle with its weights, and nothing of what was learnt about it afterwards.
 
+    Args:
+        found: Bundle.
+        trust: sequence of str, default none. Packages whose parts the config may name; they are imported, so that
+            what they register with Keras is known.
+
     Raises:
-        ModelError: if the weights do not fit.
+        ModelError: if the network cannot be built from parts that are known or trusted, or the weights do not fit.
+        SpecError: for `trust` that is no list of package names.
     """
     from captioner.models import CaptionModel
+    from captioner.models.encoders import without_weights
 
-    model = CaptionModel.from_config(found.config, tokenizer=found.tokenizer)
+    config = dict(found.config)
+    with table_specs_only(trust):
+        try:
+            for package in trust:
+                importlib.import_module(package)
+            if isinstance(config["encoder"], str):
+                # The bundle has its own: no file that it names is read.
+                config["encoder"] = str(without_weights(config["encoder"]))
+            model = CaptionModel.from_config(config, tokenizer=found.tokenizer)
+        except Exception as error:  # a config may be wrong in as many ways as Keras has layers
+            kind = "" if isinstance(error, CaptionerError) else f"{type(error).__name__}: "
+            reason = " ".join(str(error).split())
+            raise ModelError(f"cannot build the network of {found.folder}: {kind}{reason[:500]}") from None
     load_weights(model, found)
     return model
 
 
-def load_weights(model: Any, found: bundle.Bundle) -> None:
-    """Puts the weights of a bundle into a network.
+def _whole(found: bundle.Bundle, trust: Sequence[str]) -> Any:
+    """The network, and what was learnt about it."""
+    import_tensorflow("running a model")
+    from captioner.decoding.expectation import Expectation
 
-    Raises:
-        ModelError: if they are those of another.
-    """
-    try:
-        model.load_weights(str(found.weights))
-    except (ValueError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{found.weights} does not fit the network of {found.folder}: {reason}") from None
-
-
-def save_weights(model: Any, path: str, half_precision: bool = False) -> None:
-    """Writes the weights of a network, and nothing of its optimizer, which Keras would put beside them.
-
-    Args:
-        model: `CaptionModel`.
-        path: str, ending in ".weights.h5".
-        half_precision: bool, default False. Kernels and matrices as float16. Vectors stay: they are small, and
-            variances among them need their range.
-    """
-    optimizer = getattr(model, "optimizer", None)
-    try:
-        model.optimizer = None
-        model.save_weights(path)
-    finally:
-        model.optimizer = optimizer
-    if half_precision:
-        _halve(path)
+    model = network(found, trust)
+    model.calibration = found.confidence or None
+    if found.expectation is not None:
+        model.expectation = Expectation.load(
+            found.expectation, found.tokenizer.fingerprint, model.encoder.channels
+        )
+    return model
 
 
-def _halve(path: str) -> None:
-    """Writes a file of weights anew: HDF5 would not give back the space of what is replaced in it."""
-    import h5py
-    import numpy as np
-
-    whole = f"{path}.whole"
-    os.replace(path, whole)
-    try:
-        with h5py.File(whole, "r") as old, h5py.File(path, "w") as new:
-
-            def copy(name: str, item: Any) -> None:
-                if isinstance(item, h5py.Group):
-                    target = new.require_group(name)
-                else:
-                    half = item.ndim > 1 and item.dtype == np.float32
-                    target = new.create_dataset(name, data=item[()].astype(np.float16) if half else item[()])
-                target.attrs.update(item.attrs)
-
-            new.attrs.update(old.attrs)
-            old.visititems(copy)
-    finally:
-        os.remove(whole)
+__all__ = ["KerasEngine", "load_weights", "network", "save_weights"]

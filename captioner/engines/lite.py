@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from captioner import pixels
+from captioner import checks, inputs, pixels
 from captioner.engines.base import Engine, captions_of
 from captioner.engines.lite_file import ENCODE, STEP, LiteFile, read
-from captioner.errors import EngineError, ImageError, MissingDependency, SpecError
-from captioner.types import Caption
+from captioner.errors import EngineError, ImageError, MissingDependency
+from captioner.registry import table_specs_only
+from captioner.types import Caption, Hypotheses
 
 
 class LiteEngine(Engine):
@@ -25,59 +27,72 @@ class LiteEngine(Engine):
         path: Path.
         file: LiteFile. What the file holds besides its graph.
         threads: int. Threads that the graph may use.
+        trust: sequence of str, default none. Packages whose strategies the file may name.
 
     Attributes:
         decoder: LiteDecoder. The graph.
     """
 
-    def __init__(self, path: Path, file: LiteFile, threads: int):
+    def __init__(self, path: Path, file: LiteFile, threads: int, trust: Sequence[str] = ()):
+        from captioner.decoding import STRATEGIES
+
         self.path, self._facts, self.tokenizer = path, file.facts, file.tokenizer
+        with table_specs_only(trust):
+            try:
+                self._strategy = STRATEGIES.build(file.facts["strategy"])
+            except Exception as error:  # options of a stranger's
+                reason = " ".join(str(error).split())[:300]
+                raise EngineError(f"{path} cannot be run with the strategy that it names: {reason}") from None
         self.decoder = LiteDecoder(path, file.facts, threads)
+        self.decoder.check(file.facts, len(file.tokenizer))
+        # A graph has one set of buffers, and the decoder one picture that it looks at.
+        self._alone = threading.Lock()
 
     @classmethod
-    def open(cls, source: str, threads: int | None = None) -> LiteEngine:
+    def open(cls, source: str, threads: int | None = None, trust: Sequence[str] = ()) -> LiteEngine:
         """Opens a file.
 
         Args:
             source: str. Path of a `.tflite` file that captioner wrote.
             threads: int, default None, which is one a core. Threads that the graph may use.
+            trust: sequence of str, default none. Packages of the user's own whose strategies the file may name.
 
         Returns:
             LiteEngine.
 
         Raises:
-            EngineError: if it is missing, none of ours, damaged or too new.
+            EngineError: if it is missing, none of ours, damaged or too new, or names a strategy that is not known.
             SpecError: for a number of threads that this machine does not have.
             MissingDependency: if ai-edge-litert is not installed.
         """
         cores = os.cpu_count() or 1
-        if threads is None:
-            threads = cores
-        if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= cores:
-            raise SpecError(
-                f"threads expects a whole number from 1 to {cores}, the cores here, got {threads!r}"
-            )
+        threads = (
+            cores if threads is None else checks.integer(threads, "threads", 1, cores, "(the cores here)")
+        )
         path = Path(source)
-        return cls(path, read(path), threads)
+        return cls(path, read(path), threads, trust)
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""
         from captioner.decoding import STRATEGIES, generate
         from captioner.decoding.arrays import numpy_arrays
 
-        built = STRATEGIES.build(strategy or self._facts["strategy"])
+        built = self._strategy if strategy is None else STRATEGIES.build(strategy)
         height, width = self._facts["grid"]
         places = np.zeros((1, height * width, 0), np.float32)
+        size, most = tuple(self._facts["image_size"]), self._facts.get("max_pixels", inputs.MAX_PIXELS)
         captions = []
         for image in images:
             try:
-                seen = pixels.read(image, tuple(self._facts["image_size"]), self._facts["max_pixels"])
+                seen = pixels.read(image, size, most)
             except ImageError as error:
                 captions.append(Caption("", error=str(error)))
                 continue
-            self.decoder.look(seen)
-            with numpy_arrays():
+            with self._alone, numpy_arrays():
+                self.decoder.look(seen)
                 found = generate(self.decoder, places, built, self._facts["max_length"], self.tokenizer)
+                # Copies: what the graph gave may lie in its buffers.
+                found = Hypotheses(*(np.array(leaf) for leaf in found))
             captions += captions_of(found, self.tokenizer, (height, width))
         return captions
 
@@ -87,7 +102,7 @@ class LiteEngine(Engine):
             "engine": "lite",
             "source": str(self.path),
             "strategy": self._facts["strategy"],
-            "quantize": self._facts["quantize"],
+            "quantize": self._facts.get("quantize"),
             "model": self._facts.get("model"),
             "vocabulary": len(self.tokenizer),
             "confidence": self._facts.get("confidence"),
@@ -124,8 +139,30 @@ class LiteDecoder:
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise EngineError(f"{path} cannot be run: {reason}; export it again") from None
-        self._memory, self._state = facts["memory"], facts["state"]
+        self._path, self._memory, self._state = path, facts["memory"], facts["state"]
         self._seen: dict[str, np.ndarray] = {}
+
+    def check(self, facts: Mapping[str, Any], vocabulary: int) -> None:
+        """Raises an `EngineError` unless the graph has the sizes that the file says it has."""
+        encode, step = self._encode.get_input_details(), self._step.get_input_details()
+        after = self._step.get_output_details()
+        made = self._encode.get_output_details()
+        kept = [*self._memory, *self._state]
+        rows, columns = facts["grid"]
+        wanted = {"ids", *kept}, {"logits", "attention", *(f"next_{name}" for name in self._state)}
+        whole = (
+            set(encode) == {"image"}
+            and list(encode["image"]["shape"]) == [1, *facts["image_size"], 3]
+            and wanted[0] == set(step)
+            and wanted[1] <= set(after)
+            and set(kept) <= set(made)
+            and after["logits"]["shape"][-1] == vocabulary
+            and after["attention"]["shape"][-1] == rows * columns
+        )
+        if not whole:
+            raise EngineError(
+                f"damaged {self._path}: its graph has other sizes or names than captioner noted; export it again"
+            )
 
     def look(self, seen: np.ndarray) -> None:
         """Encodes the picture uint8 [H, W, 3] that the next search is about."""

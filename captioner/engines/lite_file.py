@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioner import bundle
+from captioner import bundle, metadata
 from captioner.errors import CaptionerError, EngineError
 from captioner.text import Tokenizer
 from captioner.types import SPECIALS
@@ -55,7 +55,7 @@ def pack(graph: bytes, facts: Mapping[str, Any], tokenizer: Tokenizer) -> bytes:
     whole = io.BytesIO(graph)
     whole.seek(0, os.SEEK_END)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(FACTS, json.dumps(noted, indent=2) + "\n")
+        archive.writestr(FACTS, json.dumps(noted, indent=2, allow_nan=False) + "\n")
         archive.writestr(VOCABULARY, "".join(f"{word}\n" for word in tokenizer.vocabulary[len(SPECIALS) :]))
     return whole.getvalue()
 
@@ -90,28 +90,48 @@ def read(path: Path) -> LiteFile:
             f"{path} has nothing of captioner's at its end: it was made by something else, or it is truncated; "
             "make one with `captioner export --to tflite`"
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            facts = json.loads(archive.read(FACTS))
-            words = archive.read(VOCABULARY).decode("utf-8").split("\n")[:-1]
-        length, digest, form = int(facts["bytes"]), facts["sha256"], facts["format"]
-        needed = [facts[name] for name in ("strategy", "max_length", "image_size", "grid", "signatures")]
-        tokenizer = Tokenizer(words)
-        checked = _digest(path, length)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, CaptionerError):
-        raise EngineError(
-            f"damaged {path}: what captioner put at its end cannot be read; export it again"
-        ) from None
+    facts, words = _appended(path)
+    form = metadata.version_of(facts, bundle.FORMAT)
+    if form is None:
+        raise EngineError(f"damaged {path}: what captioner put at its end says no format; export it again")
     if form > bundle.FORMAT:
         raise EngineError(
-            f"{path} was exported by a newer captioner ({facts.get('captioner')}, format {form}); this one reads "
-            f"up to format {bundle.FORMAT}: upgrade captioner"
+            f"{path} was exported by a newer captioner ({str(facts.get('captioner'))[:40]}, format "
+            f"{facts['format']}); this one reads up to format {bundle.FORMAT}: upgrade captioner"
         )
-    if not all(needed) or checked != digest:
+    metadata.export_facts(facts, str(path), EngineError)
+    fields = metadata.Fields(facts, str(path), EngineError)
+    for name in ("signatures", "memory", "state"):
+        fields.names(name)
+    length, digest = fields.integer("bytes", 8, path.stat().st_size), fields.text("sha256")
+    try:
+        tokenizer = Tokenizer(words.decode("utf-8").split("\n")[:-1])
+    except (UnicodeDecodeError, CaptionerError):
+        raise EngineError(f"damaged {path}: its vocabulary cannot be read; export it again") from None
+    if _digest(path, length) != digest:
         raise EngineError(
             f"damaged {path}: its checksum is another than when it was exported; export it again"
         )
     return LiteFile(facts, tokenizer)
+
+
+def _appended(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The metadata and the words at the end of a file, neither larger than it can reasonably be."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = []
+            for name, most in ((FACTS, metadata.MOST_BYTES), (VOCABULARY, metadata.MOST_WORDS_BYTES)):
+                with archive.open(name) as member:
+                    parts.append(member.read(most + 1))
+                if len(parts[-1]) > most:
+                    raise EngineError(f"damaged {path}: expected a {name} of at most {most} bytes at its end")
+        return metadata.parse(parts[0], str(path), EngineError), parts[1]
+    except EngineError:
+        raise
+    except Exception:  # damage shows in as many ways as there are bytes
+        raise EngineError(
+            f"damaged {path}: what captioner put at its end cannot be read; export it again"
+        ) from None
 
 
 def _digest(path: Path, length: int) -> str:

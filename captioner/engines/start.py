@@ -7,12 +7,14 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 from captioner.errors import EngineError, MissingDependency
 
 # What TensorFlow's libraries say while they load, before any setting of theirs is heard.
 _CHATTER = re.compile(rb"WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:")
+_starting = threading.Lock()
 
 
 def import_tensorflow(purpose: str) -> None:
@@ -29,16 +31,17 @@ def import_tensorflow(purpose: str) -> None:
         MissingDependency: if TensorFlow or Keras is not installed.
         EngineError: if Keras runs on another backend.
     """
-    quiet = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _without_chatter() if quiet else contextlib.nullcontext():
-        try:
-            import keras
-            import tensorflow  # noqa: F401
-        except ImportError as error:
-            raise MissingDependency(error.name or "tensorflow", "tf", purpose) from None
+    with _starting:  # standard error is one for all threads
+        quiet = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with _without_chatter() if quiet else contextlib.nullcontext():
+            try:
+                import keras
+                import tensorflow  # noqa: F401
+            except ImportError as error:
+                raise MissingDependency(error.name or "tensorflow", "tf", purpose) from None
     if keras.backend.backend() != "tensorflow":
         raise EngineError(
             f"{purpose} needs Keras on the tensorflow backend, got {keras.backend.backend()}: "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle
+from captioner import bundle, metadata
 from captioner.errors import EngineError
 
 GRAPH = "saved_model.pb"
@@ -47,7 +46,7 @@ def version_folder(source: str | os.PathLike[str]) -> Path | None:
 
 def holds_only_exports(source: str | os.PathLike[str]) -> bool:
     """Whether a path is an exported model and not a whole model folder, whose own weights come first."""
-    return not (Path(source) / bundle.WEIGHTS).exists() and version_folder(source) is not None
+    return not bundle.has_weights(source) and version_folder(source) is not None
 
 
 def facts(version: Path) -> dict[str, Any]:
@@ -67,16 +66,13 @@ def facts(version: Path) -> dict[str, Any]:
         raise EngineError(
             f"{version} was not exported by captioner: it has no {FACTS}; make one with `captioner export`"
         )
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        known = isinstance(found["format"], int) and isinstance(found["strategy"], str)
-    except (OSError, ValueError, KeyError, TypeError):
-        known = False
-    if not known:
+    found = metadata.load(path, EngineError)
+    form = metadata.version_of(found, bundle.FORMAT)
+    if form is None:
         raise EngineError(f"damaged {path}: expected what captioner wrote there; export the model again")
-    if found["format"] > bundle.FORMAT:
+    if form > bundle.FORMAT:
         raise EngineError(
-            f"{version} was exported by a newer captioner ({found.get('captioner')}, format {found['format']}); "
-            f"this one reads up to format {bundle.FORMAT}: upgrade captioner"
+            f"{version} was exported by a newer captioner ({str(found.get('captioner'))[:40]}, format "
+            f"{found['format']}); this one reads up to format {bundle.FORMAT}: upgrade captioner"
         )
-    return found
+    return metadata.export_facts(found, str(path), EngineError)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from captioner import bundle, checks
+from captioner.engines import weights
 from captioner.errors import ModelError, SpecError
 
 
@@ -28,7 +27,7 @@ def facts(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, 
 
 def finite(model: Any) -> None:
     """Raises a `ModelError` if a weight is NaN or infinite."""
-    if not all(np.isfinite(w).all() for w in model.get_weights()):
+    if not weights.finite(model):
         raise ModelError("expected finite weights to export, got NaN or infinity: train the model again")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle
+from captioner import atomic, bundle
 from captioner.engines.versions import versions
 from captioner.errors import BundleError
 
@@ -34,7 +33,7 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> Path:
     try:
         aside.mkdir(parents=True)
         fill(aside)
-        _flush(aside)
+        atomic.flush_tree(aside)
         while True:
             version = folder / str(max(versions(folder), default=0) + 1)
             try:
@@ -43,6 +42,7 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> Path:
                 if version.exists():  # somebody else was faster
                     continue
                 raise
+            atomic.flush(folder)
             return version
     except OSError as error:
         raise BundleError(f"cannot write the export to {folder}: {error.strerror or error}") from None
@@ -60,35 +60,14 @@ def record(folder: Path, version: Path, facts: Mapping[str, Any]) -> None:
         version: Path of the version inside it.
         facts: mapping that JSON can hold.
     """
-    manifest = folder / bundle.MANIFEST
-    if not manifest.is_file():
+    if not (folder / bundle.MANIFEST).is_file():
         return
-    found = json.loads(manifest.read_text(encoding="utf-8"))
-    # Versions that are gone are forgotten.
-    there = {str(number) for number in versions(folder)}
-    exports = {number: entry for number, entry in found.get("exports", {}).items() if number in there}
-    found["exports"] = {**exports, version.name: dict(facts)}
-    write_json(manifest, found)
 
+    def change(manifest: dict[str, Any]) -> dict[str, Any]:
+        # Versions that are gone are forgotten.
+        there = {str(number) for number in versions(folder)}
+        exports = manifest.get("exports")
+        kept = {n: entry for n, entry in (exports if isinstance(exports, dict) else {}).items() if n in there}
+        return {**manifest, "exports": {**kept, version.name: dict(facts)}}
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON file aside and renames it."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        aside.write_text(json.dumps(dict(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        raise BundleError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _flush(folder: Path) -> None:
-    """Has the disk hold every file, before a rename makes others rely on it."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+    bundle.amend(folder, change)

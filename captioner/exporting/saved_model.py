@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from captioner import checks, images, pixels
+from captioner import atomic, checks, images, pixels
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.rules import FORBIDDEN
 from captioner.engines.base import DEFAULT_STRATEGY
@@ -20,7 +20,7 @@ from captioner.engines.versions import FACTS
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import warmup
 from captioner.exporting.options import facts, finite, length
-from captioner.exporting.publish import publish, record, write_json
+from captioner.exporting.publish import publish, record
 from captioner.exporting.sentences import Sentences
 from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
 from captioner.registry import parse_spec
@@ -49,6 +49,8 @@ class Served:
     def outputs(self, signature: str, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """What a signature gives, see `captioner.exporting.signatures`."""
         found, errors = self._found(image_bytes)
+        finite = tf.math.is_finite(found.logp[:, 0]) & tf.math.is_finite(found.score[:, 0])
+        errors = tf.where(tf.equal(errors, "") & ~finite, "the network computed NaN or infinity", errors)
         fine = tf.equal(errors, "")
         every = {"ok": fine, "error": errors}
         captions = {n: self._hidden(t, fine) for n, t in self._captions(found).items()}
@@ -60,6 +62,7 @@ class Served:
         return {name: tf.identity(every[name], name=name) for name in outputs(signature, self.n_best)}
 
     def _search(self, image_bytes: tf.Tensor) -> tuple[Hypotheses, tf.Tensor]:
+        image_bytes = _listed(image_bytes)
         model, count = self.model, tf.shape(image_bytes)[0]
         # Convolutions do not all take an empty batch.
         image_bytes = tf.concat([image_bytes, tf.fill([tf.maximum(1 - count, 0)], "")], axis=0)
@@ -89,6 +92,16 @@ class Served:
             tensor = tf.where(tf.math.is_finite(tensor), tensor, tf.constant(FORBIDDEN, tensor.dtype))
         fine = tf.reshape(fine, tf.concat([tf.shape(fine), tf.ones([tensor.shape.rank - 1], tf.int32)], 0))
         return tf.where(fine, tensor, tf.zeros([], tensor.dtype) if tensor.dtype != tf.string else "")
+
+
+def _listed(image_bytes: tf.Tensor) -> tf.Tensor:
+    """The same, after a look at what a client really sent: a server does not compare it with the signature."""
+    # What is known of the shape beforehand is only what was asked for.
+    sent = tf.raw_ops.PlaceholderWithDefault(input=image_bytes, shape=tf.TensorShape(None))
+    rank = tf.rank(sent)
+    says = f"expected {INPUT} to be a list of encoded images, one dimension, got dimensions:"
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(rank, 1), [says, rank])]):
+        return tf.ensure_shape(tf.reshape(sent, [-1]), [None])
 
 
 @functools.cache
@@ -139,7 +152,7 @@ def write(
         try:
             _write_graph(served, aside)
             (aside / FACTS).parent.mkdir()
-            write_json(aside / FACTS, noted)
+            atomic.write_json(aside / FACTS, noted, BundleError)
             warmup.write((aside / FACTS).parent, folder.resolve().name, sizes, picture)
             _try_out(aside, served, picture)
         except tf.errors.OpError as error:

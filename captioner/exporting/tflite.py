@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from captioner import checks, inputs, pixels
+from captioner import atomic, checks, inputs, pixels
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.sample import Sample
 from captioner.engines.base import DEFAULT_STRATEGY
@@ -247,19 +246,9 @@ def _pictures(calibration: Any, size: tuple[int, int], quantize: str) -> list[np
 
 def _put(path: Path, data: bytes, check: Callable[[Path], None]) -> None:
     """Writes aside, checks, and renames: there is a good file or none."""
-    aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.tflite")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+    with atomic.replacing(path, BundleError, suffix=".tflite") as aside:
+        aside.write_bytes(data)
         check(aside)
-        os.replace(aside, path)
-    except OSError as error:
-        raise BundleError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _try_out(path: Path, lite: _Lite, quantize: str) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from captioner import checks
+from captioner.models.cells import WIDEST
 from captioner.models.rows import Rows, to_images, to_rows
 from captioner.registry import Table
 
@@ -32,7 +34,7 @@ class Attention(keras.layers.Layer):
 
     def __init__(self, units: int = 512, **kwargs: Any):
         super().__init__(**kwargs)
-        self.units = units
+        self.units = checks.integer(units, "units", 1, WIDEST)
 
     def build_on(self, depth: int, query_depth: int) -> None:
         """Makes the weights for values [B, L, depth] and queries [R, query_depth]."""
@@ -119,7 +121,7 @@ class MultiHead(Attention):
 
     def __init__(self, units: int = 512, heads: int = 8, **kwargs: Any):
         super().__init__(units, **kwargs)
-        if units % heads:
+        if units % checks.integer(heads, "heads", 1, WIDEST):
             raise ValueError(f"expected heads to divide units, got heads={heads}, units={units}")
         self.heads = heads
         self.key = keras.layers.Dense(units, use_bias=False, name="key")

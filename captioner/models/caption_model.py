@@ -10,7 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from captioner import checks
 from captioner.errors import CaptionerError, ModelError
+from captioner.metadata import LARGEST_SIDE, LONGEST
 from captioner.models.decoders import DECODERS
 from captioner.models.encoders import Encoder, build_encoder
 from captioner.models.rows import Rows, for_rows, pack, unpack
@@ -27,7 +29,7 @@ class CaptionModel(keras.Model):
             [B, H, W, 3] to a grid [B, h, w, C], or an `Encoder`.
         decoder: spec of `DECODERS`, such as "lstm(units=512)" or "top_down(cell='gru', attention='multi_head')".
         tokenizer: `Tokenizer`.
-        max_length: int, default 20. Most ids of a caption, its end token included.
+        max_length: int, default 20. Most ids of a caption, its end token included; 2 to 1000.
         image_size: (height, width), default (224, 224). What pictures are resized to; a `keras.Model` says its own.
         train_encoder: bool, default False. Whether the encoder's weights are trained along. If not, one built
             from a spec computes in float32 under a mixed precision policy too.
@@ -63,14 +65,15 @@ class CaptionModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if max_length < 2:
-            raise ModelError(f"expected max_length of 2 or more (a word and the end), got {max_length}")
-        self.tokenizer, self.max_length = tokenizer, int(max_length)
+        self.tokenizer = tokenizer
+        self.max_length = checks.integer(max_length, "max_length", 2, LONGEST, error=ModelError)
         # Kept features of a frozen encoder serve every run, so that they are the same in each.
         with nullcontext() if train_encoder else _full_precision():
             self.encoder, self._encoder_config = build_encoder(encoder, image_size)
         self.encoder.trainable = train_encoder
         self.image_size, self.grid = self.encoder.image_size, self.encoder.grid
+        for side in self.image_size:
+            checks.integer(side, "image_size", 1, LARGEST_SIDE, error=ModelError)
         self._decoder_spec = str(decoder)
         try:
             self.decoder = DECODERS.build(decoder, vocabulary_size=len(tokenizer), max_length=self.max_length)
@@ -182,6 +185,13 @@ class CaptionModel(keras.Model):
             "max_length": self.max_length,
             "image_size": list(self.image_size),
         }
+
+    def __repr__(self) -> str:
+        encoder = self._encoder_config if isinstance(self._encoder_config, str) else self.encoder.network.name
+        return (
+            f"CaptionModel(encoder={encoder!r}, decoder={self._decoder_spec!r}, {len(self.tokenizer)} words, "
+            f"max_length={self.max_length}, image_size={tuple(self.image_size)})"
+        )
 
     @classmethod
     def from_config(cls, config: dict[str, Any], tokenizer: Tokenizer | None = None) -> CaptionModel:

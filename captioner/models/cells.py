@@ -17,7 +17,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from captioner import checks
 from captioner.registry import Table
+
+WIDEST = 16384  # of layers: what a file asks for must fit into a machine
 
 
 class _Joint(keras.initializers.Initializer):
@@ -53,7 +56,7 @@ class Cell(keras.layers.Layer):
 
     def __init__(self, units: int = 512, max_length: int = 20, **kwargs: Any):
         super().__init__(**kwargs)
-        self.units, self.max_length = units, max_length
+        self.units, self.max_length = checks.integer(units, "units", 1, WIDEST), max_length
         self.state_sizes, self.output_size = [units], units
         self.reader = keras.layers.Dense(self.gates * units, bias_initializer=self._first_bias, name="reader")
         self.joint = keras.layers.Dense(
@@ -158,7 +161,9 @@ class Bidirectional(LSTM):
         self, units: int = 512, max_length: int = 20, backward_units: int | None = None, **kwargs: Any
     ):
         super().__init__(units, max_length, **kwargs)
-        self.backward_units = backward_units or math.ceil(units / 2)
+        self.backward_units = checks.integer(
+            backward_units or math.ceil(units / 2), "backward_units", 1, WIDEST
+        )
         self.output_size = units + self.backward_units
         width = 4 * self.backward_units
         self.back_reader = keras.layers.Dense(width, bias_initializer=_forget_bias, name="back_reader")

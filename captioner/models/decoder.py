@@ -7,8 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from captioner import checks
 from captioner.models.attention import ATTENTIONS
-from captioner.models.cells import CELLS, Cell
+from captioner.models.cells import CELLS, WIDEST, Cell
 from captioner.models.rows import Rows
 from captioner.registry import Spec, parse_spec
 
@@ -56,8 +57,13 @@ class Decoder(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(name="decoder", **kwargs)
-        self.max_length, self.units, self.depth = max_length, units, depth
-        self.embedding_depth, self._cell_spec = embedding, parse_spec(cell)
+        self.max_length = max_length
+        self.units = checks.integer(units, "units", 1, WIDEST)
+        self.depth = checks.integer(depth, "depth", 0, WIDEST)
+        self.embedding_depth = checks.integer(embedding, "embedding", 1, WIDEST)
+        for rate in (dropout, word_dropout or 0.0):
+            checks.number(rate, "dropout", 0.0, 1.0)
+        self._cell_spec = parse_spec(cell)
         self.embedding = keras.layers.Embedding(vocabulary_size, embedding, name="embedding")
         self.project = keras.layers.Dense(depth, activation="relu", name="project") if depth else None
         self.attention = ATTENTIONS.build(attention, name="attention")

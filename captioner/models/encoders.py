@@ -17,7 +17,9 @@ from typing import Any
 
 import keras
 
+from captioner import checks
 from captioner.errors import ModelError
+from captioner.models import keras_config
 from captioner.models.efficientnet_lite import SIZES, efficientnet_lite
 from captioner.models.encoder import Encoder, Scaling
 from captioner.registry import Spec, Table, parse_spec, unknown
@@ -183,6 +185,8 @@ def small_cnn(
         width: int, default 32. Channels of the first stage, doubled at each next.
         stages: int, default 3. The grid is 2 ** stages times smaller than the picture.
     """
+    checks.integer(width, "width", 1, 4096)
+    checks.integer(stages, "stages", 1, 10)
     pixels = keras.Input((*image_size, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
     for stage in range(stages + 1):
@@ -263,7 +267,7 @@ def build_encoder(
         The `Encoder` and its config: a spec string, or a dict that holds a serialised Keras model.
     """
     if isinstance(encoder, dict):
-        return Encoder(keras.models.model_from_json(encoder["keras"]), encoder["scaling"]), encoder
+        return Encoder(keras_config.network(encoder["keras"]), encoder["scaling"]), encoder
     if isinstance(encoder, keras.Model):
         encoder = Encoder(encoder)
     if isinstance(encoder, Encoder):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from captioner import atomic
 from captioner.errors import DataError, ModelError
 from captioner.text.normalize import unspaced
 from captioner.text.normalize import words as normalize
@@ -167,21 +167,10 @@ class Tokenizer:
 
         The file is written aside and renamed: a reader sees the old one or the new one, whole.
         """
-        path = Path(path)
         try:
-            handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        except OSError as error:
-            raise DataError(f"cannot write the vocabulary {str(path)!r}: {error.strerror}") from None
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self._content())
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(aside, 0o666 & ~_umask())
-            os.replace(aside, path)
-        except OSError as error:
-            Path(aside).unlink(missing_ok=True)
-            raise DataError(f"cannot write the vocabulary {str(path)!r}: {error.strerror}") from None
+            atomic.write_bytes(path, self._content(), DataError)
+        except DataError as error:
+            raise DataError(f"cannot write the vocabulary: {error}") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -262,10 +251,3 @@ def _check(words: tuple[str, ...]) -> None:
             word.encode("utf-8")
         except UnicodeEncodeError:
             raise DataError(f"expected words that UTF-8 can hold, but {where} is {word!r}") from None
-
-
-def _umask() -> int:
-    """The process's file mode mask; reading it means setting it for a moment."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,106 @@
+"""Weights of a network in a file, read and written: numbers and nothing else. Keras comes with the network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner.errors import ModelError
+
+
+def load_weights(model: Any, found: Any) -> None:
+    """Puts the weights of a bundle into a network.
+
+    Args:
+        model: `CaptionModel`.
+        found: `captioner.bundle.Bundle`.
+
+    Raises:
+        ModelError: if they are those of another, are not finite, or the file holds something else than numbers.
+    """
+    try:
+        _only_numbers(found.weights)
+        model.load_weights(str(found.weights))
+    except ModelError:
+        raise
+    except Exception as error:  # damage shows in as many ways as there are bytes
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{found.weights} does not fit the network of {found.folder}: {reason}") from None
+    if not finite(model):
+        raise ModelError(
+            f"expected finite weights in {found.weights}, got NaN or infinity: train the model again"
+        )
+
+
+def finite(model: Any) -> bool:
+    """Whether all weights of a network are finite numbers."""
+    return all(np.isfinite(np.asarray(weight)).all() for weight in model.get_weights())
+
+
+def save_weights(model: Any, path: str, half_precision: bool = False) -> None:
+    """Writes the weights of a network, and nothing of its optimizer, which Keras would put beside them.
+
+    Args:
+        model: `CaptionModel`.
+        path: str, ending in ".weights.h5".
+        half_precision: bool, default False. Kernels and matrices as float16. Vectors stay: they are small, and
+            variances among them need their range.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    try:
+        model.optimizer = None
+        model.save_weights(path)
+    finally:
+        model.optimizer = optimizer
+    if half_precision:
+        _halve(path)
+
+
+def _only_numbers(path: Path) -> None:
+    """Refuses a file of weights that leads to other files, holds objects, or claims more than it has."""
+    import h5py
+
+    most = 4 * os.path.getsize(path) + (1 << 20)
+
+    def check(group: Any, depth: int) -> None:
+        if depth > 32:
+            raise ModelError(f"damaged {path}: groups nested too deeply")
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise ModelError(
+                    f"damaged {path}: expected weights, but {name[:60]!r} is a link to somewhere else: nothing was read"
+                )
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                check(item, depth + 1)
+                continue
+            stored = isinstance(item, h5py.Dataset) and not item.external and not item.is_virtual
+            if not stored or item.dtype.kind not in "fiub" or item.nbytes > most:
+                raise ModelError(f"damaged {path}: expected weights, but {name[:60]!r} holds something else")
+
+    with h5py.File(path, "r") as file:
+        check(file, 0)
+
+
+def _halve(path: str) -> None:
+    """Writes a file of weights anew: HDF5 would not give back the space of what is replaced in it."""
+    import h5py
+
+    half = f"{path}.half"
+    with h5py.File(path, "r") as old, h5py.File(half, "w") as new:
+
+        def copy(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Group):
+                target = new.require_group(name)
+            else:
+                narrow = item.ndim > 1 and item.dtype == np.float32
+                target = new.create_dataset(name, data=item[()].astype(np.float16) if narrow else item[()])
+            target.attrs.update(item.attrs)
+
+        new.attrs.update(old.attrs)
+        old.visititems(copy)
+    os.replace(half, path)

@@ -1,0 +1,278 @@
+"""Overwriting a model folder: whatever stops the writer, whoever reads meanwhile, there is the old model or the new."""
+
+import errno
+import itertools
+import json
+import os
+import sys
+import threading
+
+import pytest
+
+from captioner import bundle, folders
+from captioner.errors import BundleError
+from captioner.text import Tokenizer
+
+CONFIG = {"encoder": "small_cnn", "decoder": "lstm", "max_length": 20, "image_size": [32, 32]}
+NOTED = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
+# What a file operation is called where Python tells of it; `os.replace` is a rename as well.
+WATCHED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
+
+
+class Stopped(BaseException):
+    """The process is gone: nothing that it would do afterwards happens."""
+
+
+class Fault:
+    """Fails at the k-th file operation below a folder; a stop fails at all that follow as well."""
+
+    folder, left, stop, tripped = "", 0, False, False
+
+    def arm(self, folder, left, stop):
+        self.folder, self.left, self.stop, self.tripped = os.path.realpath(folder), left, stop, False
+
+    def disarm(self):
+        self.folder = ""
+
+    def hook(self, event, args):
+        if self.folder and event in WATCHED and any(str(arg).startswith(self.folder) for arg in args[:2]):
+            self.operation()
+
+    def operation(self):
+        self.left -= 1
+        if self.left == 0 or (self.tripped and self.stop):
+            self.tripped = True
+            raise Stopped if self.stop else OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+FAULT = Fault()
+sys.addaudithook(FAULT.hook)
+
+
+@pytest.fixture(autouse=True)
+def flushing_is_an_operation_too(monkeypatch):
+    """One that need not be done: no test pulls the plug."""
+
+    def fsync(handle):
+        if FAULT.folder:
+            FAULT.operation()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    yield
+    FAULT.disarm()
+
+
+def write(folder, name, size=3):
+    """A bundle all of whose files say `name`; "old" lacks what "new" has and the other way round."""
+
+    def save(path):
+        with open(path, "w") as file:
+            file.write(name * size)
+
+    optional = {"card": f"# {name}"} if name != "new" else {"confidence": NOTED, "save_expectation": save}
+    return bundle.write(
+        folder, CONFIG, Tokenizer([name]), save, metrics={"name": name}, overwrite=True, **optional
+    )
+
+
+def told(folder, size=3):
+    """Which model there is, all of its files agreed."""
+
+    def name_of(found):
+        name = found.tokenizer.word(4)
+        assert found.weights.read_text() == name * size and found.metrics == {"name": name}
+        assert found.card == ("" if name == "new" else f"# {name}")
+        assert bool(found.confidence) == (name == "new") == (found.expectation is not None)
+        if found.expectation:
+            assert found.expectation.read_text() == name * size
+        return name
+
+    return bundle.opened(folder, name_of)
+
+
+def leftovers(folder):
+    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["links", "copies"])
+@pytest.mark.parametrize("stop", [False, True], ids=["disk", "killed"])
+@pytest.mark.parametrize("before", ["old", None])
+def test_the_writer_is_stopped_at_every_file_operation(tmp_path, monkeypatch, before, stop, linked):
+    if not linked:
+
+        def link(*_):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", link)
+    seen = set()
+    for k in itertools.count(1):
+        folder = tmp_path / f"model-{k}"
+        if before:
+            write(folder, before)
+            (folder / "notes.txt").write_text("mine")
+        FAULT.arm(tmp_path, k, stop)
+        try:
+            write(folder, "new")
+        except (BundleError, Stopped) as error:
+            assert "\n" not in str(error)
+        finally:
+            tripped = FAULT.tripped
+            FAULT.disarm()
+        if not tripped:
+            break
+        if before is None and not (folder / bundle.MANIFEST).exists():
+            name = None
+            with pytest.raises(BundleError, match="no such model folder|has no captioner.json"):
+                bundle.read(folder)
+            assert stop or not folder.exists() or not leftovers(folder)
+        else:
+            name = told(folder)
+            assert name in (before, "new")
+        seen.add(name)
+        # The next writer succeeds and leaves nothing of this one.
+        write(folder, "next")
+        assert told(folder) == "next" and not leftovers(folder)
+        assert folders.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
+        assert not before or (folder / "notes.txt").read_text() == "mine"
+    assert k > 25 and seen == {before, "new"}
+
+
+def test_after_a_stop_the_manifest_can_be_amended(tmp_path):
+    """Which puts the files under their usual names first."""
+    count = 0
+    for k in range(1, 60):
+        folder = tmp_path / f"m{k}"
+        write(folder, "old")
+        FAULT.arm(tmp_path, k, stop=True)
+        try:
+            write(folder, "new")
+        except Stopped:
+            pass
+        finally:
+            FAULT.disarm()
+        name = told(folder)
+        halfway = folders.ENTRY in json.loads((folder / bundle.MANIFEST).read_text())
+        count += halfway
+        bundle.amend(folder, lambda manifest: {**manifest, "exports": {"1": {"strategy": "greedy"}}})
+        assert told(folder) == name and not leftovers(folder)
+        manifest = json.loads((folder / bundle.MANIFEST).read_text())
+        assert manifest["exports"] and folders.ENTRY not in manifest
+        assert (folder / "model.weights.h5").read_text() == name * 3
+    assert count > 5
+
+
+def test_readers_see_the_old_model_or_the_new(tmp_path):
+    folder = write(tmp_path / "m", "old", size=50_000)
+    over, problems, names = threading.Event(), [], []
+
+    def look():
+        while not over.is_set():
+            try:
+                names.append(told(folder, size=50_000))
+            except BaseException as error:
+                problems.append(error)
+                return
+
+    readers = [threading.Thread(target=look) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for turn in range(30):
+        write(folder, "new" if turn % 2 == 0 else "old", size=50_000)
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert not problems and set(names) == {"old", "new"} and len(names) > 5
+
+
+def test_writers_into_one_folder_do_not_mix(tmp_path):
+    folder = tmp_path / "m"
+    problems = []
+
+    def put(name):
+        for _ in range(10):
+            try:
+                write(folder, name, size=20_000)
+            except BaseException as error:
+                problems.append(error)
+
+    writers = [threading.Thread(target=put, args=(name,)) for name in ("old", "new", "third")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not problems and told(folder, size=20_000) in ("old", "new", "third") and not leftovers(folder)
+
+
+def test_two_who_do_not_overwrite(tmp_path):
+    """The second finds the first one's model when it is done writing aside."""
+    folder = tmp_path / "m"
+
+    def slow(path):
+        with open(path, "w") as file:
+            file.write("late")
+        write(folder, "old")
+
+    with pytest.raises(BundleError, match="already holds a model"):
+        bundle.write(folder, CONFIG, Tokenizer(["late"]), slow)
+    assert told(folder) == "old" and not leftovers(folder)
+
+
+def test_a_writer_at_work_is_no_leftover(tmp_path):
+    folder = tmp_path / "m"
+
+    def slow(path):
+        with open(path, "w") as file:
+            file.write("late")
+        write(folder, "old")  # cleans what crashed writers left
+        assert os.path.exists(path)
+
+    bundle.write(folder, CONFIG, Tokenizer(["late"]), slow, overwrite=True)
+    assert bundle.read(folder).tokenizer.word(4) == "late"
+
+
+def test_a_folder_that_others_hold(tmp_path):
+    folder = write(tmp_path / "m", "old")
+    with folders.locked(folder) as held:
+        assert held
+        with pytest.raises(BundleError, match="another program is writing"), folders.locked(folder, wait=0):
+            pass
+        assert told(folder) == "old"  # readers need no lock
+    with folders.locked(folder, shared=True), folders.locked(folder, shared=True, wait=0) as held:
+        assert held
+
+
+def test_a_model_that_changes_all_the_time_is_told(tmp_path):
+    folder = write(tmp_path / "m", "old")
+    turns = itertools.count()
+
+    def use(found):
+        os.utime(folder / bundle.MANIFEST, ns=(1, next(turns)))
+
+    with pytest.raises(BundleError, match="again and again"):
+        bundle.opened(folder, use)
+
+
+def test_damage_is_told_at_once(tmp_path):
+    folder = write(tmp_path / "m", "old")
+    (folder / "model.weights.h5").write_text("other")
+    with pytest.raises(BundleError, match="damaged .*checksum"):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize("place", ["..", "/etc", ".write-1", ".write-0000000g", "1", 7, None, ""])
+def test_a_manifest_cannot_name_another_folder(tmp_path, place):
+    folder = write(tmp_path / "m", "old")
+    manifest = json.loads((folder / bundle.MANIFEST).read_text())
+    (folder / bundle.MANIFEST).write_text(json.dumps({**manifest, folders.ENTRY: place}))
+    with pytest.raises(BundleError, match="manifest of .*files: expected"):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x"])
+def test_what_json_cannot_hold_is_told_before_anything_is_written(tmp_path, value):
+    def save(path):
+        raise AssertionError("too late")
+
+    with pytest.raises(BundleError, match="expected metrics.json to be what JSON can hold"):
+        bundle.write(tmp_path / "m", CONFIG, Tokenizer(["a"]), save, metrics={"x": value})
+    assert not (tmp_path / "m").exists()
