@@ -44,7 +44,7 @@ def integer(
     good = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not good or value < least or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise error(f"{option} expects a whole number {bounds}{unit and ' ' + unit}, got {value!r}")
+        raise error(f"{option} expects a whole number {bounds}{unit and ' ' + unit}, got {_shown(value)}")
     return int(value)
 
 
@@ -86,8 +86,17 @@ def number(
             bounds = f"above {least:g}" + ("" if math.isinf(most) else f" and at most {most:g}")
         else:
             bounds = f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-        raise error(f"{option} expects a number {bounds}, got {value!r}")
+        raise error(f"{option} expects a number {bounds}, got {_shown(value)}")
     return float(value)
+
+
+def _shown(value: Any) -> str:
+    """A value as messages have it: one line of bearable length, also for a number of 5,000 digits."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _finite(value: Any) -> bool:

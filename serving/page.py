@@ -3,7 +3,7 @@
     GET /                  the page
     GET /web/FILE          its style and its scripts
     GET /page/models       what can be chosen, and what the server takes
-    POST /page/caption     a picture in, all there is to know of its caption out
+    POST /page/caption     an image in, all there is to know of its caption out
 
 `serving.http_app` reads requests, bounds them and counts them.
 """
@@ -21,10 +21,11 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from captioner import inputs
-from captioner.alt_texts import LONGEST, AltText, alt_text
+from captioner import checks, inputs
+from captioner.alt_texts import LONGEST, SHORTEST, AltText, alt_text
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.types import Caption
+from serving import log
 from serving.batching import Gate
 from serving.page_choices import Choices, checked, strategies
 from serving.page_models import Loaded, Served
@@ -32,7 +33,8 @@ from serving.rest import Reply, error_body
 from serving.status import ServingError, invalid
 
 FILES = Path(__file__).parent / "web"
-_NAMELESS = "picture"  # what a name would be put in front of messages for
+_NAMELESS = "image"  # what stands in front of messages for want of a name, and is taken off again
+_LONGEST_ALT = 1000  # characters of an alternative text that may be asked for
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _SAFE = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
@@ -48,8 +50,8 @@ class Page:
 
     Args:
         choices: `Choices`.
-        gate: `Gate`, for what is done to pictures before a model sees them.
-        most: int. Bytes of the largest picture that may be sent.
+        gate: `Gate`, for what is done to images before a model sees them.
+        most: int. Bytes of the largest image that may be sent.
     """
 
     def __init__(self, choices: Choices, gate: Gate, most: int):
@@ -77,7 +79,7 @@ class Page:
         Args:
             method: str.
             target: str. Path and query as they were sent.
-            body: bytes. A picture, if it is one that is to be captioned.
+            body: bytes. An image, if it is one that is to be captioned.
             headers: mapping of lower-case names.
             timeout: float. Seconds that a model may take.
 
@@ -104,7 +106,9 @@ class Page:
             about = {"code": "UNIMPLEMENTED"}
             return Reply(405, error_body(f"expected {wanted} {path}, got {method}"), {"Allow": wanted}, about)
         if path == "/page/models":
-            return _json({"models": self._models(), "strategies": strategies(), "max_bytes": self._most})
+            return _json(
+                {"models": self._choices.rows(), "strategies": strategies(), "max_bytes": self._most}
+            )
         if path == "/page/caption":
             if headers.get("sec-fetch-site", "") == "cross-site":
                 raise ServingError("PERMISSION_DENIED", "pages of other sites may not caption here")
@@ -114,9 +118,6 @@ class Page:
         file = self._files[path]
         return Reply(200, file.read_bytes(), {"Content-Type": f"{_KINDS[file.suffix]}; charset=utf-8"})
 
-    def _models(self) -> list[dict[str, Any]]:
-        return [each.about() for each in self._choices]
-
     def _caption(self, asked: Mapping[str, str], body: bytes, timeout: float) -> dict[str, Any]:
         start = time.perf_counter()
         model = self._choices[asked.get("model", "")]
@@ -124,27 +125,38 @@ class Page:
         if strategy is not None:
             checked(strategy)
         most = _length(asked.get("max_length") or str(LONGEST))
-        data = self._picture(body, timeout)
-        found = model.caption(data, strategy, timeout)
-        if found.error is not None:
-            raise ImageError(found.error)
-        alternatives = [_shown(model, each, most) for each in found.alternatives]
+        caption = model.caption(self._image(body, timeout), strategy, timeout)
+        if caption.error is not None:
+            raise ImageError(caption.error)
+        alternatives = [_shown(model, other, most) for other in caption.alternatives]
         took = round((time.perf_counter() - start) * 1000, 1)
-        return {**_shown(model, found, most), "alternatives": alternatives, "ms": took}
+        return {**_shown(model, caption, most), "alternatives": alternatives, "ms": took}
 
-    def _picture(self, body: bytes, timeout: float) -> bytes:
-        """The picture as engines take it; what only Pillow reads waits for its turn, for it takes memory."""
+    def _image(self, body: bytes, timeout: float) -> bytes:
+        """The image as engines take it; what only Pillow reads waits for its turn, for it takes memory.
+
+        Raises:
+            ImageError: whatever is wrong with it.
+        """
         light = inputs.kind(body) in ("JPEG", "PNG", "GIF") and inputs.passes(body)
         try:
             with contextlib.nullcontext() if light else self._gate.running(timeout):
                 return inputs.to_bytes(body, _NAMELESS)
         except ImageError as error:
             raise ImageError(str(error).removeprefix(f"{_NAMELESS}: ")) from None
+        except ServingError:
+            raise
+        except Exception as error:  # libraries raise what they like at a damaged file
+            log.event("unreadable_image", "warning", error=f"{type(error).__name__}: {error}"[:200])
+            raise ImageError("this image cannot be read: it is damaged, or of an unusual kind") from None
 
 
 def _shown(model: Served | Loaded, caption: Caption, most: int) -> dict[str, Any]:
     """A caption as the page gets it."""
-    text = alt_text(caption, most, model.confidence(caption)) if caption.text.strip() else AltText("")
+    text = AltText("")
+    if caption.text.strip():
+        # Without the hedge: the page says beside the text that a caption is doubtful.
+        text = alt_text(caption, most, model.confidence(caption), hedge=False)
     return {
         "caption": caption.text,
         "words": list(caption.words),
@@ -169,9 +181,8 @@ def _asked(query: str) -> dict[str, str]:
 
 
 def _length(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 6:
-        raise invalid(f"expected a whole number as max_length, got {text[:40]!r}")
-    return int(text)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else text[:40]
+    return checks.integer(number, "max_length", SHORTEST, _LONGEST_ALT, "characters")
 
 
 def _json(value: Mapping[str, Any]) -> Reply:

@@ -12,15 +12,39 @@ from captioner import bundle
 from captioner.engines.lite_file import read as read_lite
 from captioner.errors import CaptionerError, SpecError
 from captioner.registry import parse_spec, table_specs_only, unknown
+from captioner.text import words
 from serving import log
 from serving.batching import Gate
+from serving.page_about import good_for
 from serving.page_models import Loaded, Served
 from serving.predict import Models
 from serving.status import ServingError
 from serving.versions import is_version
 
-_MOST = 64  # beams of a strategy that a visitor may ask for; each costs memory and time
+# What a visitor's strategy may cost: each beam takes memory and time, and so does each word of a rule.
+_MOST_ROWS, _MOST_BANNED, _LONGEST_SPEC = 64, 64, 2000
 _FIELDS = ("width", "n_best", "n", "must_include")  # options that the page has fields for
+# What the page calls the rows of `STRATEGIES`, and says of them.
+_WORDS = {
+    "greedy": ("Greedy", "Takes the most likely word at every step: the fastest."),
+    "beam": (
+        "Beam search",
+        "Follows several likely captions at once and keeps the best. A larger width searches more, and takes longer.",
+    ),
+    "sample": (
+        "Random sampling",
+        "Draws each word at random, likely ones more often: different captions every time.",
+    ),
+    "diverse": (
+        "Diverse beam search",
+        "Searches in groups that avoid each other's words, for captions that differ.",
+    ),
+    "constrained": (
+        "Required words",
+        "Beam search for a caption that contains the words or phrases that you name.",
+    ),
+    "consensus": ("Consensus", "Finds several captions and takes the one that most resembles the others."),
+}
 
 
 class Choices:
@@ -68,6 +92,19 @@ class Choices:
             raise ServingError("NOT_FOUND", unknown("model", name, self._models))
         return self._models[name]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """What the page is told of each model, with a line on what it is good for.
+
+        Raises:
+            ServingError: while no version is served.
+        """
+        rows = [model.row() for model in self]
+        lines = good_for([model.about() for model in self])
+        return [
+            {**row, "default": described(row["exported_strategy"]), "good_for": line}
+            for row, line in zip(rows, lines, strict=True)
+        ]
+
     def open(self) -> None:
         """Loads what `also` named, so that a wrong one is told when the server starts.
 
@@ -102,24 +139,43 @@ def strategies() -> list[dict[str, Any]]:
     """The strategies with what a form must know of them.
 
     Returns:
-        list of dict with name, about, and options: those that the page has fields for, and their defaults.
+        list of dict with name, label and about (for people), and options: those that the page has fields for, and
+        their defaults.
     """
     from inspect import signature
 
     from captioner.decoding import STRATEGIES
 
+    described = STRATEGIES.describe()
     return [
         {
             "name": name,
-            "about": about,
+            "label": _WORDS.get(name, (name, ""))[0],
+            "about": _WORDS.get(name, ("", described[name]))[1],
             "options": {
-                option: each.default
-                for option, each in signature(STRATEGIES[name]).parameters.items()
+                option: parameter.default
+                for option, parameter in signature(STRATEGIES[name]).parameters.items()
                 if option in _FIELDS
             },
         }
-        for name, about in STRATEGIES.describe().items()
+        for name in STRATEGIES
     ]
+
+
+def described(strategy: str | None) -> str:
+    """A strategy as people say it; empty for None.
+
+    Example:
+        >>> described("beam(width=3, n_best=2)"), described("greedy")
+        ('beam search, width 3, n best 2', 'greedy')
+    """
+    if strategy is None:
+        return ""
+    spec = parse_spec(strategy)
+    label = _WORDS.get(spec.name, (spec.name, ""))[0]
+    return ", ".join(
+        [label[:1].lower() + label[1:], *(f"{k.replace('_', ' ')} {v}" for k, v in spec.args.items())]
+    )
 
 
 def checked(strategy: str) -> str:
@@ -135,23 +191,33 @@ def checked(strategy: str) -> str:
         SpecError: if it is not. Specs such as "package.module:Name", which load code, are not for visitors.
 
     Example:
-        >>> checked("os:system(command='ls')")  # doctest: +ELLIPSIS
+        >>> checked("constrained(must_include=['dog', 'fire hydrant'], width=16)")
+        "constrained(must_include=['dog', 'fire hydrant'], width=16)"
+        >>> checked("constrained(must_include=['dog', 'red fire hydrant'], width=16)")
         Traceback (most recent call last):
-        ...
-        captioner.errors.SpecError: unknown strategy 'os:system'; expected one of: greedy, ...
+        captioner.errors.SpecError: expected a strategy with at most 64 beams here, got 80: lower the width or the \
+number of words that must occur
     """
     from captioner.decoding import STRATEGIES
+    from captioner.decoding.rules import Banned
+    from captioner.decoding.sample import Sample
 
-    spec = parse_spec(strategy)
-    if spec.name not in STRATEGIES.names():
-        raise SpecError(unknown("strategy", spec.name, STRATEGIES))
-    try:
-        with table_specs_only():
-            rows = int(STRATEGIES.build(spec).rows) * (1 + len(spec.args.get("must_include", ())))
-    except TypeError as error:
-        raise SpecError(f"strategy {strategy}: {' '.join(str(error).split())}") from None
-    if rows > _MOST:
-        raise SpecError(f"expected a strategy with at most {_MOST} beams here, got {rows}: lower the width")
+    if len(strategy) > _LONGEST_SPEC:
+        raise SpecError(
+            f"expected a strategy of at most {_LONGEST_SPEC} characters here, got {len(strategy)}"
+        )
+    with table_specs_only():
+        built = STRATEGIES.build(strategy)
+    banned = sum(len(rule.value) for rule in built.rules if isinstance(rule, Banned))
+    if banned > _MOST_BANNED:
+        raise SpecError(f"expected at most {_MOST_BANNED} banned words here, got {banned}")
+    rows = built.search_rows(words)
+    if rows > _MOST_ROWS:
+        hint = " or the number of words that must occur" if rows > built.rows else ""
+        what = "number of captions" if isinstance(built, Sample) else "width"
+        raise SpecError(
+            f"expected a strategy with at most {_MOST_ROWS} beams here, got {rows}: lower the {what}{hint}"
+        )
     return strategy
 
 

@@ -15,9 +15,10 @@ from captioner.engines.answers import OUTPUTS, captions_from
 from captioner.engines.versions import facts
 from captioner.errors import EngineError, SpecError
 from captioner.exporting.signatures import INPUT
-from captioner.registry import parse_spec
+from captioner.registry import parse_spec, table_specs_only
 from captioner.types import Caption
 from serving.batching import Gate
+from serving.page_about import About, about
 from serving.predict import Call, Models, Version, predict_on
 from serving.status import ServingError
 
@@ -56,9 +57,13 @@ class Loaded:
         self.strategy, self.free = said["strategy"], said["engine"] in _FREE
         self._model = model
 
-    def about(self) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """The model's row in `/page/models`."""
         return _row(self.name, self._attends, self.strategy, self.free)
+
+    def about(self) -> About:
+        """What is known of the model without loading it."""
+        return about(self.source)
 
     def caption(self, data: bytes, strategy: str | None, timeout: float) -> Caption:
         """Captions an encoded picture.
@@ -101,9 +106,15 @@ class Loaded:
         if self._model is None:
             self.open()
         with self._gate.running(max(0.0, ends - time.monotonic())):
-            caption = self._model.engine.predict([data], strategy)[0]
+            caption = self._predict(data, strategy)
         self._attends = _attends(caption, self._attends)
         return caption
+
+    def _predict(self, data: bytes, strategy: str | None) -> Caption:
+        if strategy is None:
+            return self._model.engine.predict([data], None)[0]
+        with table_specs_only():  # a visitor's: it imports nothing, whoever called
+            return self._model.engine.predict([data], strategy)[0]
 
 
 class Served:
@@ -125,12 +136,12 @@ class Served:
         gate: Gate,
         home: Path | None = None,
     ):
-        self.name, self._models, self._find = name, models, find
+        self.name, self._models, self._find, self._home = name, models, find, home
         self._attends: bool | None = None
         self._loaded = Loaded(name, str(home), gate) if home is not None else None
         self._known: dict[int, tuple[str | None, Confidence | None]] = {}  # what exports note, by version
 
-    def about(self) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """The model's row in `/page/models`; `problem` says why it cannot caption, if so.
 
         Raises:
@@ -141,6 +152,12 @@ class Served:
             exported, _ = self._noted(version.number)
         row = _row(self.name, self._attends, exported, self._loaded is not None)
         return row | ({"problem": problem} if problem else {})
+
+    def about(self) -> About:
+        """What is known of the newest version; see `Loaded.about`."""
+        with self._models().use(self.name) as version:
+            path = self._find().get(version.number)
+        return about(path, self._home) if path is not None else About("saved_model")
 
     def caption(self, data: bytes, strategy: str | None, timeout: float) -> Caption:
         """See `Loaded.caption`."""

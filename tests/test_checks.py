@@ -25,6 +25,14 @@ def test_numbers_out_of_range_are_refused(value):
         checks.number(value, "p", 0.0, 1.0, above=True, error=DataError)
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), 16**5000, [0] * 500, "x\ny" * 200], ids=list("abcde"))
+def test_values_too_large_to_show_or_to_compare_are_refused_in_one_short_line(value):
+    for check in (lambda: checks.integer(value, "n", 1, 5), lambda: checks.number(value, "n", 0)):
+        with pytest.raises(SpecError, match="n expects a .*, got ") as caught:
+            check()
+        assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
+
+
 def test_bounds_belong_to_the_range_unless_above():
     assert checks.number(0, "p") == 0.0
     assert checks.number(1.0, "p", 0.0, 1.0, above=True) == 1.0

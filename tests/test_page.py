@@ -1,10 +1,12 @@
 """What the server does for its web page, without a browser: files, choices, captions, refusals, and what they cost."""
 
+import base64
 import contextlib
 import doctest
 import importlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -18,19 +20,23 @@ import zoo
 from conftest import build_tiny_model
 from serving_models import write_line
 from test_devserver_main import free_ports, run_main
+from worlds import random_world
 
 pytest.importorskip("grpc")
 pytest.importorskip("starlette")
 
 import captioner
 from captioner.alt_texts import alt_text
-from captioner.decoding import STRATEGIES
+from captioner.decoding import RULES, STRATEGIES, generate
+from captioner.errors import SpecError
+from captioner.text import Tokenizer, words
 from serving import devserver
 from serving.batching import Gate, Queued
 from serving.http_app import HttpServer, Limits, RestApp
 from serving.metrics import Metrics
 from serving.page import FILES, Page
-from serving.page_choices import Choices
+from serving.page_about import About, about, good_for
+from serving.page_choices import Choices, checked
 from serving.page_models import Loaded
 from serving.session import SessionVersion
 from serving.status import ServingError
@@ -154,7 +160,14 @@ def test_what_can_be_chosen(server, served):
     assert list(strategies) == STRATEGIES.names()
     assert strategies["beam"] == {"width": 3, "n_best": 1} and strategies["greedy"] == {}
     assert strategies["sample"] == {"n": 1} and "must_include" in strategies["constrained"]
-    assert all(each["about"] for each in found["strategies"])
+    assert (
+        own["default"] == "beam search, width 3, n best 3, min length 4"
+        and blind["default"] == ""  # not loaded yet
+    )
+    # Every row of the table has words for people, none of them from its docstring.
+    described = STRATEGIES.describe()
+    assert all(row["label"] != row["name"] for row in found["strategies"] if row["name"] != "greedy")
+    assert all(row["about"] not in ("", described[row["name"]]) for row in found["strategies"])
 
 
 def same(found, caption):
@@ -202,7 +215,8 @@ def test_the_alt_text_and_how_sure_the_model_is(server):
         sure = model.confidence(caption)
     assert sure < 0.5
     found = server.caption().json()["alt_text"]
-    assert found == {"text": alt_text(caption, confidence=sure).text, "confidence": sure, "flagged": True}
+    plain = alt_text(caption).text  # without the hedge: doubt has a place of its own on the page
+    assert found == {"text": plain, "confidence": sure, "flagged": True} and "Perhaps" not in plain
     short = server.caption(max_length=24).json()
     assert len(short["alt_text"]["text"]) <= 24 and short["caption"] == caption.text
 
@@ -220,13 +234,46 @@ def test_wrong_requests_are_told_in_a_sentence(server):
         (PHOTO, {"strategy": "beam(width=2, n_best=3)"}, 400, "n_best expects at most width=2, got 3"),
         (PHOTO, {"strategy": "beam(width=3.5)"}, 400, "width expects"),
         (PHOTO, {"strategy": "beam(width=)"}, 400, "expected a spec"),
-        (PHOTO, {"strategy": "beam(width=65)"}, 400, "at most 64 beams"),
-        (PHOTO, {"strategy": "sample(n=1000000)"}, 400, "at most 64 beams"),
+        (PHOTO, {"strategy": "beam(width=65)"}, 400, "at most 64 beams here, got 65: lower the width"),
+        (
+            PHOTO,
+            {"strategy": "sample(n=65)"},
+            400,
+            "at most 64 beams here, got 65: lower the number of captions",
+        ),
+        (PHOTO, {"strategy": "sample(n=1000000)"}, 400, "n expects a whole number from 1 to 10000"),
+        (
+            PHOTO,
+            {"strategy": f"constrained(must_include=['{'a ' * 20}b'])"},
+            400,
+            "got 66: lower the width or the",
+        ),
+        (PHOTO, {"strategy": "constrained(must_include='dog')"}, 400, "must_include expects a list of words"),
+        (
+            PHOTO,
+            {"strategy": f"beam(banned={[str(i) for i in range(65)]})"},
+            400,
+            "at most 64 banned words here",
+        ),
+        (PHOTO, {"strategy": f"beam(banned=[{'0,' * 1000}])"}, 400, "at most 2000 characters here, got 2015"),
         (PHOTO, {"strategy": "constrained(must_include=['zebra'])"}, 400, "zebra"),
         (PHOTO, {"strategy": "constrained(must_include=5)"}, 400, "must_include"),
-        (PHOTO, {"strategy": "os:system(command='true')"}, 400, "unknown strategy 'os:system'"),
-        (PHOTO, {"max_length": "5"}, 400, "at least 20 characters"),
-        (PHOTO, {"max_length": "x"}, 400, "expected a whole number as max_length"),
+        (PHOTO, {"strategy": "os:system(command='true')"}, 400, "'os:system' names Python code"),
+        (
+            PHOTO,
+            {"max_length": "5"},
+            400,
+            "max_length expects a whole number from 20 to 1000 characters, got 5",
+        ),
+        (PHOTO, {"max_length": "1001"}, 400, "max_length expects a whole number from 20 to 1000 characters"),
+        (
+            PHOTO,
+            {"max_length": "x"},
+            400,
+            "max_length expects a whole number from 20 to 1000 characters, got 'x'",
+        ),
+        (base64.b64encode(PHOTO), {}, 400, "this is base64 text: decode it first"),
+        (b"data:image/jpeg;base64," + base64.b64encode(PHOTO), {}, 400, "this is a data: URL: decode the base64 text"),
         (PHOTO, {str(i): "x" for i in range(40)}, 400, "in the query"),
         (bytes((4 << 20) + 1), {}, 413, "at most 4194304 bytes"),
     ]:
@@ -235,6 +282,131 @@ def test_wrong_requests_are_told_in_a_sentence(server):
         assert reply.status_code == status and said in error, (query, error)
         assert "\n" not in error and "Traceback" not in error and len(error) < 400
     assert server.caption().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "greedy(min_length=2)",
+        "beam(width=5, n_best=2)",
+        "sample(n=7, seed=1)",
+        "diverse(width=6, groups=3)",
+        "consensus(width=5)",
+        "constrained(width=3)",
+        "constrained(must_include=['dog'], width=2)",
+        "constrained(must_include=['Cat dog', 'bee', 'cat, dog!', 'dog'], width=3)",
+        "constrained(must_include=['ant bee cat dog'], width=4, banned=['elk'])",
+    ],
+)
+def test_a_strategys_rows_are_those_that_the_search_runs(strategy):
+    tokenizer = Tokenizer(["ant", "bee", "cat", "dog", "elk"])
+    world = random_world(size=9, tokenizer=tokenizer)
+    rows = set()
+    step, world.step = world.step, lambda ids, *rest: rows.add(int(ids.shape[0])) or step(ids, *rest)
+    generate(world, world.features([0]), strategy, 9, tokenizer)
+    assert rows == {STRATEGIES.build(strategy).search_rows(words)}
+
+
+def test_no_strategy_of_the_table_is_beyond_the_limit_unnoticed():
+    sizes = {"greedy": None, "sample": "n", "constrained": "width"}
+    for name in STRATEGIES:
+        option = sizes.get(name, "width")
+        assert checked(name) == name
+        if option is None:
+            continue
+        groups = ", groups=1" if name == "diverse" else ""
+        assert checked(f"{name}({option}=64{groups})")
+        with pytest.raises(SpecError, match="at most 64 beams here, got 65"):
+            checked(f"{name}({option}=65{groups})")
+    assert checked("constrained(width=16, must_include=['a', 'b c'])")
+    with pytest.raises(SpecError, match="got 80: lower the width or the number of words"):
+        checked("constrained(width=16, must_include=['a', 'b', 'c d'])")
+    with pytest.raises(SpecError, match="got 68"):
+        checked("constrained(width=4, must_include=['一只狗跑过草地 草地上有一只猫和狗'])")
+
+
+def test_whatever_a_visitor_asks_for_is_a_strategy_or_a_sentence():
+    pick = random.Random(3)
+    values = ["None", "True", "-1", "0", "1", "64", "10**9", "1e308", "-0.5", "'dog'", "''", "[]", "['']", "[['dog']]",
+              "[1]", "{'a': 1}", "b'x'", "'beam'", "[None]", "9" * 400, "('dog', 'cat')", "lambda: 0"]  # fmt: skip
+    options = [*RULES, "width", "n", "n_best", "must_include", "groups", "penalty", "temperature", "top_k", "top_p",
+               "seed", "evidence", "sharpness", "fluency", "length_penalty", "unknown", "self"]  # fmt: skip
+    good = 0
+    for _ in range(3000):
+        chosen = pick.sample(options, pick.randint(0, 2))
+        spec = f"{pick.choice(list(STRATEGIES))}({', '.join(f'{o}={pick.choice(values)}' for o in chosen)})"
+        try:
+            good += checked(spec) == spec
+        except SpecError as error:
+            assert "\n" not in str(error) and "__init__" not in str(error), spec
+    assert 300 < good < 2700
+    for spec in (
+        "",
+        "(",
+        "beam",
+        "beam(",
+        "beam(*[1])",
+        "beam()()",
+        "a.b:c",
+        "captioner.decoding.beam:Beam",
+        "x" * 1999,
+    ):
+        with contextlib.suppress(SpecError):
+            assert checked(spec) == "beam"
+
+
+def test_what_a_model_is_good_for_comes_from_its_folder(server, tmp_path):
+    own, blind = server.get("/page/models").json()["models"]
+    assert own["good_for"].startswith("For servers: the export that TensorFlow Serving runs.")
+    assert "CIDEr" not in own["good_for"] and re.search(r"\d\.\d MB\.$", own["good_for"])
+    assert blind["good_for"].startswith("For development: the trained weights, run by Keras.")
+    (tmp_path / "a.tflite").write_bytes(bytes(2_100_000))
+    (tmp_path / "b.tflite").write_bytes(bytes(1_000_000))
+    rows = {
+        "a.tflite": {"megabytes": 2.1, "CIDEr-D": 51.23, "median": 9.5},
+        "b.tflite": {"megabytes": 1.0, "CIDEr-D": 50.0, "median": 12},
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps({"test": rows}))
+    both = [about(tmp_path / "a.tflite"), about(str(tmp_path / "b.tflite"))]
+    lead = "For phones and small computers: needs no TensorFlow."
+    assert good_for(both) == [
+        f"{lead} The fastest here. 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms per image.",
+        f"{lead} The smallest here. 1.0 MB; CIDEr-D 50.0 on test images; 12 ms per image.",
+    ]
+    assert good_for(both[:1]) == [f"{lead} 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms per image."]
+    # Times of another machine, or none at all, decide nothing.
+    assert "fastest" not in " ".join(good_for([*both, About("remote")]))
+    (tmp_path / "a.tflite").write_bytes(bytes(2_500_000))  # exported anew: the figures are another file's
+    assert good_for([about(tmp_path / "a.tflite")]) == [f"{lead} 2.5 MB."]
+    for text in ("{", "[]", '{"test": 5}', '{"test": {"b.tflite": {"megabytes": "x", "median": NaN}}}'):
+        (tmp_path / "metrics.json").write_text(text)
+        assert about(tmp_path / "b.tflite") == About("tflite", 1.0)
+
+
+def test_whatever_a_library_raises_at_an_image_is_that_images_error(server, monkeypatch):
+    def explode(*_):
+        raise RuntimeError("internal detail")
+
+    monkeypatch.setattr("serving.page.inputs.to_bytes", explode)
+    reply = server.caption()
+    assert reply.status_code == 400 and reply.json()["error"].startswith(
+        "this image cannot be read: it is damaged"
+    )
+    monkeypatch.undo()
+    assert server.caption().status_code == 200
+
+
+def test_damaged_images_are_the_visitors_fault(server):
+    pick = random.Random(5)
+    for kind in ("TIFF", "WEBP", "GIF", "PNG", "BMP", "JPEG"):
+        data = zoo.encoded(zoo.drawn(), kind)
+        for _ in range(12):
+            wrong = bytearray(data[: pick.randint(1, len(data))])
+            for _ in range(pick.randint(0, 20)):
+                wrong[pick.randrange(len(wrong))] = pick.randrange(256)
+            reply = server.caption(bytes(wrong))
+            assert reply.status_code in (200, 400), (kind, reply.text)
+            assert reply.status_code == 200 or "\n" not in reply.json()["error"]
 
 
 def test_pages_of_other_sites_may_not_caption(server):
@@ -366,6 +538,6 @@ def test_a_wrong_model_beside_is_told_at_the_start(served, monkeypatch):
         assert code == 2 and said in told and told.count("\n") == 1, told
 
 
-@pytest.mark.parametrize("name", ["page", "page_choices", "page_models"])
+@pytest.mark.parametrize("name", ["page", "page_about", "page_choices", "page_models"])
 def test_examples_run(name):
     assert doctest.testmod(importlib.import_module(f"serving.{name}")).failed == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from captioner.decoding.beam import Beam, check_width
@@ -53,6 +53,16 @@ class Constrained(Strategy):
         self.must_include = words_option(must_include, "must_include")
         self.width, n_best = check_width(width, n_best)
         super().__init__(LengthPenalty(length_penalty), self.width, n_best, **rules)
+
+    def search_rows(self, words: Callable[[str], Sequence[str]]) -> int:
+        """`width` beams for each number of required words said; see `Strategy.search_rows`.
+
+        Example:
+            >>> Constrained(must_include=["dog", "fire hydrant"], width=5).search_rows(str.split)
+            20
+        """
+        phrases = {tuple(words(text)) for text in self.must_include}
+        return self.width * (1 + sum(map(len, phrases)))
 
     def bind(self, task: Task) -> Strategy:
         """The search for these phrases, as ids."""

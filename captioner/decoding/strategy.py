@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from captioner.decoding.arrays import tf
@@ -101,6 +102,17 @@ class Strategy:
             SpecError: if the strategy cannot do this task.
         """
         return self
+
+    def search_rows(self, words: Callable[[str], Sequence[str]]) -> int:
+        """The beams that a search for one image has: what it costs, known before there is a model.
+
+        Args:
+            words: callable that splits a text into words, as the tokenizer will.
+
+        Returns:
+            int. `rows`, unless `bind` makes a larger search of it.
+        """
+        return self.rows
 
     def fit(self, size: int) -> None:
         """Raises a `SpecError` if a vocabulary of `size` is too small for the strategy."""

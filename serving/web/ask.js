@@ -4,7 +4,7 @@ import { pause, sentence } from "./page.js";
 
 const PATIENCE = 120_000; // milliseconds that an answer may take
 const TRIES = 20;
-const AWAY = "The server does not answer. It may have been stopped, or the network is down.";
+const AWAY = "The server does not answer. It may have been stopped, or the network may be down.";
 
 export class Problem extends Error {
   /** `away`: the server cannot be reached; `busy`: it asks to come back later; `passing`: trying again may help. */
@@ -20,7 +20,7 @@ export function choices() {
 }
 
 /**
- * The caption of a picture.
+ * The caption of a photo.
  *
  * @param {Blob} file
  * @param {{model: string, strategy: string, maxLength: string, maxBytes: number}} chosen
@@ -30,8 +30,8 @@ export function choices() {
 export async function captionOf(file, chosen, signal, waiting = () => {}) {
   if (file.size > chosen.maxBytes) {
     const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
-    throw new Problem(`This file has ${megabytes(file.size)}, and the server takes up to ${megabytes(chosen.maxBytes)}: ` +
-      "make the picture smaller and try again.");
+    throw new Problem(`This file is ${megabytes(file.size)}, but the server accepts at most ${megabytes(chosen.maxBytes)}. ` +
+      "Make the photo smaller and try again.");
   }
   const query = new URLSearchParams({ max_length: chosen.maxLength });
   if (chosen.model) query.set("model", chosen.model);
@@ -42,7 +42,7 @@ export async function captionOf(file, chosen, signal, waiting = () => {}) {
       return await answerOf(`page/caption?${query}`, { method: "POST", body: file, signal });
     } catch (error) {
       if (error.away && !(await readable(file))) {
-        throw new Problem("This file can no longer be read: it was moved, changed or is a folder.");
+        throw new Problem("This file can no longer be read: it was moved or changed, or it is a folder.");
       }
       if (!error.busy || attempt === TRIES) throw error;
       waiting(error);
@@ -63,7 +63,7 @@ async function answerOf(address, options) {
     const reply = await fetch(address, { ...options, headers, signal: late.signal, cache: "no-store" });
     const answer = await reply.json().catch((error) => {
       if (error.name !== "SyntaxError") throw error;
-      throw new Problem(`The server gave an answer that this page cannot read (status ${reply.status}).`, { passing: true });
+      throw new Problem(`The server gave an answer this page cannot read (status ${reply.status}).`, { passing: true });
     });
     if (reply.ok) return answer;
     throw new Problem(sentence(String(answer.error ?? `the server failed with status ${reply.status}`)), {

@@ -1,7 +1,7 @@
 // Many photos: a queue of requests, a table that fills, and files to take away.
 
 import { captionOf } from "./ask.js";
-import { fillRow, makeRows } from "./batch_rows.js";
+import { fillRow, makeRows, orderRows, sort } from "./batch_rows.js";
 import { part, pause, tell } from "./page.js";
 import { csv, download, jsonLines } from "./save.js";
 import { chosen } from "./settings.js";
@@ -17,26 +17,26 @@ export function prepare(open) {
   part("stop").addEventListener("click", () => (running ? running.stop.abort() : go()));
   part("save-csv").addEventListener("click", () => download(csv(done()), "captions.csv", "text/csv"));
   part("save-jsonl").addEventListener("click", () => download(jsonLines(done()), "captions.jsonl", "application/jsonl"));
+  part("sort").addEventListener("change", order);
   prepare.open = open;
 }
 
-/** Captions many photos, [{file, name}]; `left` were left out because they are no pictures. */
-export async function caption(items, left = 0) {
+/** Captions many photos, [{file, name}]; other files were `skipped`, or could not be opened at all (`unreadable`). */
+export async function caption(items, { skipped = 0, unreadable = 0 } = {}) {
   halt();
-  const names = new Map();
-  rows = items.map(({ file, name }) => {
-    const count = (names.get(name) ?? 0) + 1;
-    names.set(name, count);
-    return { file, name: count > 1 ? `${name} (${count})` : name, state: "waiting" };
-  });
-  rows.left = left;
+  const names = apart(items.map(({ name }) => name));
+  rows = items.map(({ file }, added) => ({ file, name: names[added], added, state: "waiting" }));
+  Object.assign(rows, { skipped, unreadable });
+  sort(rows, part("sort").value);
   part("batch").hidden = false;
   part("save-csv").disabled = part("save-jsonl").disabled = true;
   const mine = rows;
   const made = makeRows(rows, prepare.open);
   report();
   await made;
-  if (mine === rows) await go();
+  if (mine !== rows) return;
+  orderRows(rows);
+  await go();
 }
 
 /** Stops and forgets. */
@@ -52,6 +52,25 @@ function halt() {
   running = null;
 }
 
+/** Names, those that come again with a number that nobody has yet. */
+function apart(names) {
+  const taken = new Set(names);
+  const seen = new Set();
+  return names.map((name) => {
+    let free = name;
+    for (let i = 2; seen.has(free) || (free !== name && taken.has(free)); i++) free = `${name} (${i})`;
+    seen.add(free);
+    return free;
+  });
+}
+
+/** Sorts the table, and what is downloaded, as is asked for. */
+function order() {
+  sort(rows, part("sort").value);
+  orderRows(rows);
+}
+
+const files = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 const done = () => rows.filter(({ state }) => state === "done");
 
 async function go() {
@@ -63,6 +82,7 @@ async function go() {
   await Promise.all(Array.from({ length: TOGETHER }, () => work(mine, settings, run)));
   if (mine !== rows || (running && running !== run)) return;
   running = null;
+  if (part("sort").value === "doubt") order();
   report(run);
 }
 
@@ -95,18 +115,19 @@ async function work(mine, settings, run) {
 function report(run = null) {
   const [count, all] = [done().length, rows.length];
   const failed = rows.filter(({ error }) => error).length;
-  const parts = [`${count} of ${all} photos`];
-  if (failed) parts.push(`${failed} without a caption`);
+  const parts = [`${count} of ${files(all, "photo")}`];
+  if (failed) parts.push(`${failed} failed`);
   if (running && run && count > run.before) {
     const rate = (count - run.before) / ((performance.now() - run.start) / 1000);
-    parts.push(`${rate.toFixed(1)} a second`, `${left((all - count) / rate)} left`);
+    parts.push(`${rate.toFixed(1)} per second`, `${left((all - count) / rate)} left`);
   } else if (!running && run) parts.push(count === all ? "done" : "stopped");
-  if (rows.left) parts.push(`${rows.left} other files left out`);
+  if (rows.skipped) parts.push(`${files(rows.skipped, "other file")} skipped`);
+  if (rows.unreadable) parts.push(`${files(rows.unreadable, "file or folder", "files or folders")} could not be opened`);
   const text = parts.join(", ");
   part("batch-text").textContent = text;
   part("batch-bar").max = all;
   part("batch-bar").value = count;
-  part("stop").textContent = running || !run ? "Stop" : "Go on";
+  part("stop").textContent = running || !run ? "Stop" : "Continue";
   part("stop").hidden = count === all;
   part("save-csv").disabled = part("save-jsonl").disabled = count === 0;
   // Every row would be chatter.

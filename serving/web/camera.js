@@ -3,9 +3,9 @@
 import { part } from "./page.js";
 
 const REASONS = {
-  NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, or drop a photo instead.",
-  NotFoundError: "There is no camera here. Drop a photo instead.",
-  NotReadableError: "The camera is in use by another program. Close that one and try again.",
+  NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, or drop a photo here instead.",
+  NotFoundError: "No camera was found. Drop a photo here instead.",
+  NotReadableError: "The camera is in use by another program. Close that program and try again.",
 };
 
 /** Offers the camera where there is one to be asked for; `taken` gets the photo as a file. */
@@ -25,7 +25,7 @@ export function prepare(taken) {
       stream = video.srcObject = opened;
       video.hidden = false;
     } catch (error) {
-      part("camera-text").textContent = REASONS[error.name] ?? "The camera could not be used. Drop a photo instead.";
+      part("camera-text").textContent = REASONS[error.name] ?? "The camera could not be used. Drop a photo here instead.";
     }
   });
   video.addEventListener("loadeddata", () => {

@@ -1,4 +1,4 @@
-// A word's map over the picture: the grid covers the whole upright picture, squashed, and is drawn smooth.
+// A word's map over the image: the grid covers the whole upright image, squashed, and is drawn smooth.
 // Growing (cubic, a = -0.5) and colours are those of captioner/heatmaps.py.
 
 const WARM = [255, 150, 30];
@@ -52,23 +52,23 @@ export function grown(grid, size) {
   return found;
 }
 
-// For 256 strengths: picture * kept + warm * 0.35 * strength, written as a colour and how much it covers.
+// For 256 strengths: image * kept + warm * 0.35 * strength, written as a colour and how much it covers.
 const COLOURS = Uint8ClampedArray.from({ length: 4 * 256 }, (_, i) => {
   const strength = (i >> 2) / 255;
   const kept = (0.3 + 0.7 * strength) * (1 - 0.35 * strength);
   return i % 4 === 3 ? 255 * (1 - kept) : (WARM[i % 4] * 0.35 * strength) / (1 - kept);
 });
 
-/** Draws a grid on a canvas that lies on the picture: dark where the model did not look, warm where it did. */
+/** Draws a grid on a canvas that lies on the image: dark where the model did not look, warm where it did. */
 export function draw(canvas, grid) {
   const size = canvas.width;
-  const picture = new ImageData(size, size);
+  const image = new ImageData(size, size);
   const strengths = grown(grid, size);
   for (let i = 0; i < strengths.length; i++) {
     const row = 4 * Math.round(255 * strengths[i]);
-    for (let part = 0; part < 4; part++) picture.data[4 * i + part] = COLOURS[row + part];
+    for (let part = 0; part < 4; part++) image.data[4 * i + part] = COLOURS[row + part];
   }
-  canvas.getContext("2d").putImageData(picture, 0, 0);
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 /** Where a grid is highest, in words, such as "mostly at the upper left". */

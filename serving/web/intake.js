@@ -2,7 +2,7 @@
 
 import { part } from "./page.js";
 
-/** Calls `taken(items, fromFolder)` with whatever comes in; `items` may be empty. */
+/** Calls `taken(items, fromFolder, unreadable)` with whatever comes in; `items` may be empty. */
 export function prepare(taken) {
   for (const id of ["files", "folder"]) {
     const input = part(id);
@@ -27,7 +27,7 @@ export function prepare(taken) {
     drop(event.dataTransfer, taken);
   });
   addEventListener("paste", (event) => {
-    const items = [...(event.clipboardData?.files ?? [])].map((file) => ({ file, name: file.name || "pasted picture" }));
+    const items = [...(event.clipboardData?.files ?? [])].map((file) => ({ file, name: file.name || "pasted photo" }));
     if (!items.length) return;
     event.preventDefault();
     taken(items, false);
@@ -39,23 +39,24 @@ function drop(data, taken) {
   const files = [...data.files].map((file) => ({ file, name: file.name }));
   const entries = [...data.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry?.());
   if (!entries.some((entry) => entry?.isDirectory)) return taken(files, false);
-  walk(entries.filter(Boolean)).then((items) => taken(items, true));
+  const lost = { count: 0 };
+  walk(entries.filter(Boolean), lost).then((items) => taken(items, true, lost.count));
 }
 
-/** All files of entries and of the folders among them. */
-async function walk(entries) {
-  const found = [];
+/** All files of entries and of the folders among them; counts in `lost` what is gone, or not ours to read. */
+async function walk(entries, lost) {
+  const items = [];
   for (const entry of entries) {
     try {
       if (entry.isFile) {
         const file = await new Promise((done, failed) => entry.file(done, failed));
-        found.push({ file, name: entry.fullPath.replace(/^\//, "") });
-      } else found.push(...(await walk(await children(entry))));
+        items.push({ file, name: entry.fullPath.replace(/^\//, "") });
+      } else items.push(...(await walk(await children(entry), lost)));
     } catch {
-      // Gone, or not ours to read: a folder is what can be read of it.
+      lost.count++;
     }
   }
-  return found;
+  return items;
 }
 
 async function children(folder) {

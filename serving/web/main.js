@@ -8,16 +8,16 @@ import { announce, part, pause, tell } from "./page.js";
 import { offer } from "./settings.js";
 import * as single from "./single.js";
 
-function taken(items, fromFolder) {
-  const found = fromFolder ? intake.photos(items) : items;
-  if (!found.length) return tell("There is no photo in what you dropped or chose.");
+function taken(items, fromFolder, unreadable = 0) {
+  const photos = fromFolder ? intake.photos(items) : items;
+  if (!photos.length) return tell("No photos were found in what you dropped or chose.");
   document.body.classList.add("used");
-  if (found.length === 1 && !fromFolder) {
+  if (photos.length === 1 && !fromFolder) {
     batch.hide();
-    single.caption(found[0].file, found[0].name);
+    single.caption(photos[0].file, photos[0].name);
   } else {
     single.hide();
-    batch.caption(found, items.length - found.length);
+    batch.caption(photos, { skipped: items.length - photos.length, unreadable });
   }
 }
 
@@ -42,8 +42,8 @@ async function start() {
 }
 
 single.prepare();
-batch.prepare(({ file, name, answer }) => {
-  single.reveal(file, name, answer);
+batch.prepare((row) => {
+  single.reveal(row);
   part("one").scrollIntoView({ block: "start" });
 });
 camera.prepare((file) => taken([{ file, name: file.name }], false));

@@ -2,21 +2,22 @@
 
 import { element } from "./page.js";
 
-const COLUMNS = ["image", "caption", "alt_text", "confidence", "flagged", "score", "error"];
+const COLUMNS = ["image", "caption", "alt_text", "confidence", "flagged", "edited", "score", "error"];
 
-/** Rows {name, answer, error} as CSV. */
+/** Rows {name, answer, alt, error} as CSV; `alt` is what somebody made of the alt text. */
 export function csv(rows) {
-  const lines = rows.map(({ name, answer, error }) => {
-    const alt = answer?.alt_text;
-    return [name, answer?.caption, alt?.text, alt?.confidence, alt?.flagged, answer?.score, error].map(cell).join(",");
+  const lines = rows.map(({ name, answer, alt, error }) => {
+    const { text, confidence, flagged } = answer?.alt_text ?? {};
+    const edited = answer && alt !== undefined;
+    return [name, answer?.caption, alt ?? text, confidence, flagged, edited, answer?.score, error].map(cell).join(",");
   });
   // The mark in front tells spreadsheets that this is UTF-8.
   return "\ufeff" + [COLUMNS.join(","), ...lines, ""].join("\r\n");
 }
 
-/** Rows as JSON lines, as `captioner caption --json --alt-text` prints them. */
+/** Rows as JSON lines, as `captioner caption --json --alt-text` prints them, and whether an alt text was edited. */
 export function jsonLines(rows) {
-  return rows.map(({ name, answer, error }) => JSON.stringify({
+  return rows.map(({ name, answer, alt, error }) => JSON.stringify({
     image: name,
     caption: answer?.caption ?? "",
     score: answer?.score ?? 0,
@@ -25,9 +26,10 @@ export function jsonLines(rows) {
     word_logp: answer?.word_logp ?? [],
     alternatives: (answer?.alternatives ?? []).map(({ caption, score, logp }) => ({ caption, score, logp })),
     error: error ?? null,
-    alt_text: answer?.alt_text.text ?? "",
+    alt_text: alt ?? answer?.alt_text.text ?? "",
     confidence: answer?.alt_text.confidence ?? null,
     flagged: answer?.alt_text.flagged ?? false,
+    edited: alt !== undefined,
   }) + "\n").join("");
 }
 

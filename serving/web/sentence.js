@@ -87,15 +87,15 @@ function light() {
   if (i === undefined) return rest();
   if (grid) draw(part("map"), grid);
   const looked = grid ? ` It looked ${whereabouts(grid)}.` : "";
-  part("word").textContent = `“${caption.words[i]}”: the model gave this word ${percent(Math.exp(caption.word_logp[i]))}.${looked}`;
+  part("word").textContent = `“${caption.words[i]}”: the model gave this word a probability of ${percent(Math.exp(caption.word_logp[i]))}.${looked}`;
 }
 
 /** What stands under the sentence while no word is pointed at. */
 function rest() {
-  const what = caption.attention ? "where the model looked and how likely it found the word" : "how likely the model found it";
+  const what = caption.attention ? "where the model looked and how likely it thought the word was" : "how likely the model thought it was";
   part("word").textContent = caption.words.length
     ? `Point at a word, or tap it, to see ${what}.`
-    : "The model says nothing of this photo.";
+    : "The model has nothing to say about this photo.";
 }
 
 /** What stands between the words in the caption; not every script has spaces. */

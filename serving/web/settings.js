@@ -4,10 +4,10 @@ import { element, part } from "./page.js";
 
 const known = { models: [], strategies: [], max_bytes: Infinity };
 
-/** Fills the form with what the server offers, and calls `changed` when somebody chooses otherwise. */
+/** Fills the form with what the server offers, and calls `changed` when somebody chooses something else. */
 export function offer(found, changed) {
   Object.assign(known, found);
-  part("model").replaceChildren(...known.models.map(({ name }) => element("option", { value: name, textContent: name })));
+  part("model").replaceChildren(...known.models.map(({ name }) => element("option", { value: name, textContent: shortName(name) })));
   showStrategies();
   part("settings").onsubmit = (event) => event.preventDefault();
   part("settings").onchange = ({ target }) => {
@@ -33,17 +33,24 @@ export function chosen() {
 /** The row of the chosen model. */
 export const model = () => known.models.find(({ name }) => name === part("model").value) ?? {};
 
+/** The last part of a model's path or address, where that tells it from the others. */
+function shortName(name) {
+  const last = (path) => path.replace(/\/+$/, "").split("/").pop();
+  return known.models.filter((other) => last(other.name) === last(name)).length === 1 ? last(name) : name;
+}
+
 function showStrategies() {
-  const { any_strategy: any, exported_strategy: own } = model();
-  const first = own ? `its own: ${own}` : "its own";
-  const rows = any ? known.strategies.map(({ name }) => element("option", { value: name, textContent: name })) : [];
-  part("strategy").replaceChildren(element("option", { value: "", textContent: first }), ...rows);
+  const { any_strategy: any, good_for: purpose } = model();
+  const rows = any ? known.strategies.map(({ name, label }) => element("option", { value: name, textContent: label })) : [];
+  part("model-about").textContent = purpose ?? "";
+  part("strategy").replaceChildren(element("option", { value: "", textContent: "Model default" }), ...rows);
   showFields();
 }
 
 function showFields() {
-  const { about = "", options = {} } = strategy();
-  part("strategy-about").textContent = model().problem ?? about.replaceAll("`", "");
+  const { about, options = {} } = strategy();
+  const { problem, default: usual } = model();
+  part("strategy-about").textContent = problem ?? about ?? (usual ? `Model default: ${usual}.` : "");
   const field = (id, shown, value) => {
     part(id).closest(".field").hidden = !shown;
     part(id).value = value ?? "";

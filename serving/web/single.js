@@ -1,7 +1,8 @@
-// One photo: the picture, its sentence, the other captions and the alt text.
+// One photo: the image, its sentence, the other captions and the alt text.
 
-import { prepareCopy, showAlt } from "./alt_text.js";
+import { prepareAlt, showAlt } from "./alt_text.js";
 import { captionOf } from "./ask.js";
+import { editRow } from "./batch_rows.js";
 import { announce, element, part, tell } from "./page.js";
 import { clear, show, unpin } from "./sentence.js";
 import { chosen } from "./settings.js";
@@ -12,23 +13,25 @@ let shown = null; // the file
 let asking = new AbortController();
 let address = "";
 let chosenText = ""; // the caption that is shown, of several
+let row = null; // the row of the table that the photo belongs to, whose alt text is edited along
 
 /** Connects what does not depend on a photo. */
 export function prepare() {
-  prepareCopy();
+  prepareAlt();
   part("most").addEventListener("change", () => shown && ask(true));
   document.addEventListener("keydown", ({ key }) => key === "Escape" && unpin());
   part("photo").addEventListener("error", () => {
     part("photo").hidden = part("map").hidden = true;
-    part("photo-name").textContent += " (a kind of file that this browser cannot show)";
+    part("photo-name").textContent += " (this browser cannot display files of this type)";
   });
 }
 
 /** Captions a photo and shows it meanwhile. */
 export function caption(file, name) {
   shown = file;
+  row = null;
   const answered = ask();
-  picture(file, name);
+  display(file, name);
   return answered;
 }
 
@@ -37,19 +40,20 @@ export function recaption() {
   return shown && !part("one").hidden ? ask() : null;
 }
 
-/** Shows a photo whose answer is known. */
-export function reveal(file, name, answer) {
+/** Shows the photo of a row of the table, whose answer is known. */
+export function reveal(chosenRow) {
   asking.abort();
-  shown = file;
+  row = chosenRow;
+  shown = row.file;
   tell();
-  picture(file, name);
-  answered(answer);
+  display(row.file, row.name);
+  answered(row.answer);
 }
 
 /** Forgets the photo. */
 export function hide() {
   asking.abort();
-  shown = null;
+  shown = row = null;
   part("one").hidden = true;
   part("working").hidden = true;
   tell();
@@ -69,13 +73,13 @@ async function ask(onlyAlt = false) {
     part("working").hidden = false;
     announce(text);
   };
-  const ready = settings.fresh ? "Waiting for the server: the first caption with another model or strategy takes some seconds …" : "Waiting for the server …";
+  const ready = settings.fresh ? "Waiting for the server. The first caption with a different model or strategy takes a few seconds …" : "Waiting for the server …";
   const timer = setTimeout(say, SLOW, ready);
   try {
     const answer = await captionOf(shown, settings, mine.signal, (why) => say(`${why.message} Waiting …`));
     if (mine.signal.aborted) return;
     const same = onlyAlt && [answer, ...answer.alternatives].find((one) => one.caption === chosenText);
-    if (same) showAlt(same.alt_text);
+    if (same) alt(same);
     else answered(answer); // a strategy that draws at random says something else each time
   } catch (error) {
     if (mine.signal.aborted) return;
@@ -91,15 +95,15 @@ function answered(answer) {
   const best = (one, atOnce) => {
     chosenText = one.caption;
     show(one, atOnce);
-    showAlt(one.alt_text);
-    part("photo").alt = one.caption || "The photo that you chose";
+    alt(one);
+    part("photo").alt = one.caption || "The photo you chose";
   };
   part("said").hidden = false;
   best(answer, false);
-  announce(answer.caption ? `Caption: ${answer.caption}` : "The model says nothing of this photo.");
+  announce(answer.caption ? `Caption: ${answer.caption}` : "The model has nothing to say about this photo.");
   part("others").hidden = all.length === 1;
   part("other-list").replaceChildren(...all.map((one, i) => {
-    const button = element("button", { type: "button" }, element("span", { textContent: one.caption || "(nothing)" }),
+    const button = element("button", { type: "button" }, element("span", { textContent: one.caption || "(empty)" }),
       element("span", { className: "note", textContent: `score ${one.score.toFixed(2)}` }));
     button.setAttribute("aria-pressed", String(i === 0));
     button.addEventListener("click", () => {
@@ -110,11 +114,17 @@ function answered(answer) {
   }));
 }
 
-function picture(file, name) {
+/** Shows the alt text of a caption; what somebody makes of it goes into the row of the table, too. */
+function alt(one) {
+  const of = row;
+  showAlt(one.alt_text, one === of?.answer ? of.alt : undefined, of && ((text) => editRow(of, text)));
+}
+
+function display(file, name) {
   if (address) URL.revokeObjectURL(address);
   address = URL.createObjectURL(file);
   part("photo").hidden = part("map").hidden = false;
-  part("photo").alt = "The photo that you chose";
+  part("photo").alt = "The photo you chose";
   part("photo").src = address;
   part("photo-name").textContent = name;
   part("one").hidden = false;
