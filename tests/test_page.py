@@ -273,7 +273,12 @@ def test_wrong_requests_are_told_in_a_sentence(server):
             "max_length expects a whole number from 20 to 1000 characters, got 'x'",
         ),
         (base64.b64encode(PHOTO), {}, 400, "this is base64 text: decode it first"),
-        (b"data:image/jpeg;base64," + base64.b64encode(PHOTO), {}, 400, "this is a data: URL: decode the base64 text"),
+        (
+            b"data:image/jpeg;base64," + base64.b64encode(PHOTO),
+            {},
+            400,
+            "this is a data: URL: decode the base64 text",
+        ),
         (PHOTO, {str(i): "x" for i in range(40)}, 400, "in the query"),
         (bytes((4 << 20) + 1), {}, 413, "at most 4194304 bytes"),
     ]:
