@@ -134,8 +134,7 @@ class Page:
         most = _length(asked.get("max_length") or str(LONGEST))
         caption = model.caption(self._image(body, timeout), strategy, timeout)
         if caption.error is not None:
-            advice = ": make it smaller and try again" if "megapixels" in caption.error else ""
-            raise ImageError(caption.error + advice)
+            raise ImageError(caption.error)
         alternatives = [_shown(model, other, most) for other in caption.alternatives]
         took = round((time.perf_counter() - start) * 1000, 1)
         return {**_shown(model, caption, most), "alternatives": alternatives, "ms": took}
@@ -148,7 +147,7 @@ class Page:
         """
         if body[:64].lstrip().startswith(_BASE64):
             raise ImageError("expected the bytes of an image, got them in base64: send the file as it is")
-        light = inputs.kind(body) in ("JPEG", "PNG", "GIF")
+        light = inputs.kind(body) in ("JPEG", "PNG", "GIF") and inputs.passes(body)
         try:
             with contextlib.nullcontext() if light else self._gate.running(timeout):
                 return inputs.to_bytes(body, _NAMELESS)
