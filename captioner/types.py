@@ -51,11 +51,10 @@ class Caption:
         """Whether all of two captions is equal, the maps number by number."""
         if not isinstance(other, Caption):
             return NotImplemented
-        if (self.attention is None) != (other.attention is None):
-            return False
-        return self._rest() == other._rest() and (
-            self.attention is None or np.array_equal(self.attention, other.attention)
-        )
+        mine, theirs = self.attention, other.attention
+        if mine is None or theirs is None:
+            return mine is theirs and self._rest() == other._rest()
+        return self._rest() == other._rest() and np.array_equal(mine, theirs)
 
     def __hash__(self) -> int:
         return hash(self._rest())
