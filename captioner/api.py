@@ -165,8 +165,8 @@ def load(
             `/versions/3` or `/labels/stable` at the end if need be.
         trust: sequence of str, default none. Packages of your own that a model folder or `.tflite` file may name parts
             of, such as ("my_pkg",); they are imported. Without it a file names rows of this library's tables and layers
-            of Keras, and nothing that it says is run as code. (A SavedModel is a TensorFlow program: run those of
-            people that you trust.)
+            of Keras, and nothing that it says is run as code. A SavedModel is a TensorFlow program: one that touches
+            files is refused, but run only those of people whom you trust.
         **options: what the engine takes. For a served model timeout, batch_size, in_flight, retries, max_bytes,
             root_certificate and authorization; see `captioner.engines.remote_address.Options`. For a `.tflite`
             file threads.

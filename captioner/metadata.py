@@ -223,5 +223,6 @@ def confidence(noted: Any, where: str, error: type[CaptionerError] = BundleError
 def version_of(facts: Mapping[str, Any], newest: int) -> int | None:
     """The format that something was written in; None if it says none that can be. `newest` is the one known here."""
     form = facts.get("format")
-    whole = isinstance(form, int) and not isinstance(form, bool) and form >= 1
-    return min(form, newest + 1) if whole else None
+    if not isinstance(form, int) or isinstance(form, bool) or form < 1:
+        return None
+    return min(form, newest + 1)

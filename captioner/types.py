@@ -51,11 +51,10 @@ class Caption:
         """Whether all of two captions is equal, the maps number by number."""
         if not isinstance(other, Caption):
             return NotImplemented
-        if (self.attention is None) != (other.attention is None):
-            return False
-        return self._rest() == other._rest() and (
-            self.attention is None or np.array_equal(self.attention, other.attention)
-        )
+        mine, theirs = self.attention, other.attention
+        if mine is None or theirs is None:
+            return mine is theirs and self._rest() == other._rest()
+        return self._rest() == other._rest() and np.array_equal(mine, theirs)
 
     def __hash__(self) -> int:
         return hash(self._rest())
@@ -67,11 +66,15 @@ class Caption:
     def __repr__(self) -> str:
         if not self.ok:
             return f"Caption(error={self.error!r})"
-        parts = [repr(self.text), f"score={self.score:.2f}", f"{len(self.words)} words"]
+        parts = [
+            repr(self.text),
+            f"score={self.score:.2f}",
+            f"{len(self.words)} word{'s' * (len(self.words) != 1)}",
+        ]
         if self.attention is not None:
             parts.append(f"attention {'x'.join(map(str, self.attention.shape))}")
         if self.alternatives:
-            parts.append(f"{len(self.alternatives)} alternatives")
+            parts.append(f"{len(self.alternatives)} alternative{'s' * (len(self.alternatives) > 1)}")
         return f"Caption({', '.join(parts)})"
 
     def __str__(self) -> str:

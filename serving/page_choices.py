@@ -11,7 +11,7 @@ from typing import Any
 from captioner import bundle
 from captioner.engines.lite_file import read as read_lite
 from captioner.errors import CaptionerError, SpecError
-from captioner.registry import parse_spec, unknown
+from captioner.registry import parse_spec, table_specs_only, unknown
 from serving import log
 from serving.batching import Gate
 from serving.page_models import Loaded, Served
@@ -146,7 +146,8 @@ def checked(strategy: str) -> str:
     if spec.name not in STRATEGIES.names():
         raise SpecError(unknown("strategy", spec.name, STRATEGIES))
     try:
-        rows = int(STRATEGIES.build(spec).rows) * (1 + len(spec.args.get("must_include", ())))
+        with table_specs_only():
+            rows = int(STRATEGIES.build(spec).rows) * (1 + len(spec.args.get("must_include", ())))
     except TypeError as error:
         raise SpecError(f"strategy {strategy}: {' '.join(str(error).split())}") from None
     if rows > _MOST:

@@ -6,10 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import build_tiny_model
 from engine_sources import CHOOSING, ROWS, row_of, source_of
 
+import captioner
 from captioner import Captioner, inputs
-from captioner.errors import EngineError
+from captioner.engines.base import captions_of
+from captioner.engines.keras import KerasEngine
+from captioner.errors import EngineError, ModelError
+from captioner.text import Tokenizer
+from captioner.types import Hypotheses
 
 pytestmark = pytest.mark.usefixtures("quick")
 THREADS = 6
@@ -35,16 +41,16 @@ def strategies_of(source):
     return ("greedy(min_length=3)", "beam(width=2, min_length=3)") if source[0] in CHOOSING else (None,)
 
 
-def together(function):
+def together(function, threads=THREADS):
     """What `function(number)` returns in threads that begin at the same moment."""
-    barrier = threading.Barrier(THREADS)
+    barrier = threading.Barrier(threads)
 
     def run(number):
         barrier.wait()
         return function(number)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(run, range(THREADS)))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
 
 
 def same(one, two):
@@ -104,7 +110,7 @@ def test_engines_are_opened_in_threads(source, images, alone):
         engine.close()
         return captions
 
-    for captions in together(ask):
+    for captions in together(ask, threads=3 if source[0] == "saved_model" else THREADS):
         for caption, expected in zip(captions, alone[strategy], strict=True):
             same(caption, expected)
 
@@ -148,3 +154,29 @@ def test_closing_while_others_ask(engine, source, images, alone):
         for captions in answers:
             for caption, expected in zip(captions, alone[strategy], strict=False):
                 same(caption, expected)
+
+
+# Numbers that are none.
+
+
+def test_no_engine_gives_captions_with_nan(tmp_path):
+    """Weights that are not finite are told when a model is loaded, and numbers that are not when it runs."""
+    broken = build_tiny_model()
+    broken.decoder.weights[0].assign(broken.decoder.weights[0] * np.nan)
+    image = inputs.to_bytes(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(EngineError, match="the network computed NaN or infinity"):
+        KerasEngine(broken).predict([image], "greedy")
+    folder = captioner.save(broken, tmp_path / "broken")
+    with pytest.raises(ModelError, match="expected finite weights in .*broken.*NaN or infinity"):
+        captioner.load(folder)
+
+
+@pytest.mark.parametrize("name", ["logp", "score", "word_logp", "attention"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_captions_are_made_of_finite_numbers(name, value):
+    arrays = {"logp": (1, 2), "score": (1, 2), "word_logp": (1, 2, 3), "attention": (1, 2, 3, 4)}
+    arrays = {n: np.zeros(shape, np.float32) for n, shape in arrays.items()}
+    arrays[name].flat[-1] = value
+    found = Hypotheses(np.full((1, 2, 3), 4), np.full((1, 2), 3), **arrays)
+    with pytest.raises(EngineError, match="NaN or infinity"):
+        captions_of(found, Tokenizer(["a"]), (2, 2))

@@ -38,6 +38,10 @@ SPECS = [
     COMMAND,
     f"os:popen(cmd='touch {MARKER}')",
     f"subprocess:run(args=['touch', '{MARKER}'])",
+    "evil_parts:run(units=4)",
+    "lstm(attention='evil_parts:run')",
+    "ensemble(members=['gru(units=4)', 'evil_parts:run'])",
+    "side_by_side(encoders=['small_cnn', 'evil_parts:run'])",
     f"lstm(attention='{INNER}')",
     f"top_down(cell='{INNER}')",
     f"ensemble(members=['lstm', '{INNER}'])",
@@ -75,8 +79,13 @@ class Danger:
 
 @pytest.fixture(autouse=True)
 def nothing_ran(tmp_path, monkeypatch):
+    """With a module at hand that does harm as soon as it is imported, and takes whatever it is called with."""
+    harm = f"open({str(tmp_path / MARKER)!r}, 'w').close()\n"
+    (tmp_path / "evil_parts.py").write_text(f"{harm}def run(*args, **options):\n    {harm}")
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     yield
+    sys.modules.pop("evil_parts", None)
     assert not list(Path(tmp_path).rglob(MARKER)), "a file of a stranger ran a command"
 
 
@@ -242,6 +251,31 @@ def test_no_json_in_every_file(small, exported, tmp_path, text):
     assert not survives(lambda: versions.facts(tmp_path / "1"))
 
 
+@pytest.mark.parametrize("kind", ["write", "python", "when loaded"])
+def test_a_graph_that_touches_files_is_not_loaded(exported, tmp_path, kind):
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def explain(self, image_bytes):
+            if kind == "write":
+                tf.io.write_file(str(tmp_path / MARKER), "x")
+            if kind == "python":
+                tf.numpy_function(lambda x: x, [image_bytes], tf.string)
+            return {"ok": tf.fill(tf.shape(image_bytes), True)}
+
+    module = Module()
+    if kind == "when loaded":
+        (tmp_path / "words.txt").write_text("a\n")
+        names = tf.lookup.TextFileInitializer(str(tmp_path / "words.txt"), "string", 0, "int64", -1)
+        module.table = tf.lookup.StaticHashTable(names, -1)
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"explain": module.explain})
+    shutil.copytree(exported["saved_model"] / "assets.extra", tmp_path / "1" / "assets.extra")
+    with pytest.raises(EngineError, match="1 has the operation .*nothing was loaded") as error:
+        captioner.load(tmp_path / "1")
+    assert "\n" not in str(error.value)
+
+
 # Specs that are trusted.
 
 
@@ -257,7 +291,6 @@ def package(tmp_path, monkeypatch, name):
         "class Double(keras.layers.Layer):\n"
         "    def call(self, x):\n        return x * 2\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, name, raising=False)
 
 

@@ -211,3 +211,19 @@ def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkey
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
     asked = "import os; from captioner.engines.start import import_tensorflow; import_tensorflow('a test')"
     assert run(f"{asked}; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])") == found
+
+
+def test_imports_warn_of_nothing():
+    """Each module under `python -W error`; TensorFlow's own warnings would be errors as well, so there are none."""
+    code = (
+        "import importlib, pkgutil, captioner\n"
+        "for module in pkgutil.walk_packages(captioner.__path__, 'captioner.'):\n"
+        "    if module.name != 'captioner.__main__':\n"
+        "        importlib.import_module(module.name)"
+    )
+    for imports in ("import captioner", code):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", imports], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert imports == code or done.stderr == ""

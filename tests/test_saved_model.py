@@ -38,13 +38,14 @@ _OPS = """
     Einsum EnsureShape Equal Exp ExpandDims ExtractJpegShape Fill FloorDiv FloorMod GatherV2 Greater
     GreaterEqual Identity If IgnoreErrorsDataset IsFinite LeftShift Less LessEqual Log LogicalAnd LogicalNot
     LogicalOr MatMul Max Maximum Mean MergeV2Checkpoints Min Minimum Mul Neg NoOp NotEqual OneHot Pack Pad
-    ParallelMapDatasetV2 PartitionedCall Placeholder Pow Prod Range ReadVariableOp RealDiv ReduceJoin Relu
-    Reshape ResourceGather RestoreV2 ReverseV2 Roll Round Rsqrt SaveV2 ScaleAndTranslate Select SelectV2 Shape
-    ShardedFilename Sigmoid Sign Size Slice Softmax Split SplitV Sqrt Square Squeeze StatefulPartitionedCall
-    StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StopGradient StridedSlice StringJoin Sub
-    Substr Sum Tanh TensorDataset TensorListConcatV2 TensorListFromTensor TensorListGetItem TensorListReserve
-    TensorListSetItem TensorListStack TensorScatterUpdate TensorSliceDataset Tile TopKV2 Transpose Unpack
-    VarHandleOp Where While ZerosLike
+    ParallelMapDatasetV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod Range Rank
+    ReadVariableOp RealDiv ReduceJoin Relu Reshape ResourceGather RestoreV2 ReverseV2 Roll Round Rsqrt
+    SaveV2 ScaleAndTranslate Select SelectV2 Shape ShardedFilename Sigmoid Sign Size Slice Softmax Split
+    SplitV Sqrt Square Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile
+    StaticRegexFullMatch StopGradient StridedSlice StringJoin Sub Substr Sum Tanh TensorDataset
+    TensorListConcatV2 TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    TensorListStack TensorScatterUpdate TensorSliceDataset Tile TopKV2 Transpose Unpack VarHandleOp Where
+    While ZerosLike
 """
 STOCK = set(_OPS.split())
 
@@ -262,3 +263,38 @@ def test_a_model_of_somebody_else_is_one_line(tmp_path):
     tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.double)
     with pytest.raises(EngineError, match="1 was not exported by captioner"):
         captioner.load(tmp_path)
+
+
+# What clients get wrong, and what a network does.
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_images_that_are_no_list_are_told(tiny_model, tmp_path, rank):
+    folder = saved_model.write(tiny_model, tmp_path, "greedy")
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        for name in SIGNATURES:
+            signature = meta.signature_def[name]
+            # A server feeds what it was sent; Python's session looks at the shape of a placeholder first.
+            feed = signature.inputs["image_bytes"].name
+            shaped = session.graph.get_tensor_by_name(feed)
+            shaped._shape_val = tf.TensorShape(None)
+            caption = signature.outputs["error"].name
+            sent = np.array(FILES[0], object) if rank == 0 else np.array([FILES[:1]], object)
+            with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes") as error:
+                session.run(caption, {feed: sent})
+            dimensions = "[0]" if rank == 0 else "[2]"
+            says = "expected image_bytes to be a list of encoded images, one dimension, got dimensions:"
+            assert f"[{says}] {dimensions}" in error.value.message
+
+
+def test_numbers_that_overflow_in_the_graph_are_an_error_of_the_image(tmp_path):
+    model = small_models.build(small_models.ROWS[0])
+    for variable in model.decoder.weights:
+        variable.assign(variable * np.nan)
+    strategy = saved_model.Served(model, "beam(width=2)", model.max_length, 10**6)
+    for signature in SIGNATURES:
+        found = strategy.outputs(signature, tf.constant([FILES[0], b"no picture"]))
+        assert found["ok"].numpy().tolist() == [False, False]
+        assert found["error"].numpy()[0] == b"the network computed NaN or infinity"
+        assert all(np.isfinite(array.numpy()).all() for array in found.values() if array.dtype.is_floating)

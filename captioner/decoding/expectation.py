@@ -99,7 +99,7 @@ class Expectation:
         """Whether all arrays are of the kinds and shapes that they should be, and finite."""
         count, rank = self.vectors.shape
         numbers = (self.idf, self.mean, self.vectors, self.centre, self.project)
-        return (
+        return bool(
             self.keys.shape == self.idf.shape == self.mean.shape == (count,)
             and count > 0
             and self.project.shape == (*self.centre.shape, rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,18 @@ from typing import Any
 from captioner.engines.answers import captions_from
 from captioner.engines.base import Engine
 from captioner.engines.start import import_tensorflow
-from captioner.engines.versions import facts, version_folder
+from captioner.engines.versions import GRAPH, facts, version_folder
 from captioner.errors import EngineError
 from captioner.registry import parse_spec
 from captioner.types import Caption
+
+# Operations of TensorFlow that read or write files, or call Python. No export of ours has one; saving and restoring
+# variables has operations of its own.
+_FILES = re.compile(
+    r"(Read|Write)File|MatchingFiles|.*PyFunc.*|Print(V2)?|.*Reader(V2)?|.*SummaryWriter.*|InitializeTableFromTextFile.*|"
+    r".*(TextLine|TFRecord|FixedLengthRecord|Sql|LMDB|Cache|Save|Snapshot|Load|Csv|CSV)Dataset.*|.*Rpc.*|.*Dump.*|"
+    r"DecodeVideo|BundleReader.*"
+)
 
 
 class SavedModelEngine(Engine):
@@ -54,7 +63,10 @@ class SavedModelEngine(Engine):
         import tensorflow as tf
 
         try:
+            _refuse_files(version)
             return cls(tf.saved_model.load(str(version)), version, noted)
+        except EngineError:
+            raise
         except Exception as error:  # damage shows in as many ways as there are bytes
             reason = " ".join(str(error).split())[:200]
             raise EngineError(
@@ -90,3 +102,18 @@ class SavedModelEngine(Engine):
             "vocabulary": self._noted.get("vocabulary", {}).get("size"),
             "confidence": self._noted.get("confidence"),
         }
+
+
+def _refuse_files(version: Path) -> None:
+    """Raises an `EngineError` if a graph touches files: loading alone may run a part of it."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    model = SavedModel.FromString((version / GRAPH).read_bytes())
+    for meta in model.meta_graphs:
+        functions = (node for function in meta.graph_def.library.function for node in function.node_def)
+        for node in (*meta.graph_def.node, *functions):
+            if _FILES.fullmatch(node.op):
+                raise EngineError(
+                    f"{version} has the operation {node.op[:60]}, which touches files or calls Python: captions "
+                    "need none, so nothing was loaded; export the model again, or ask whoever made it"
+                )

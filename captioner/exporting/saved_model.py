@@ -51,6 +51,8 @@ class Served:
     def outputs(self, signature: str, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """What a signature gives, see `captioner.exporting.signatures`."""
         found, errors = self._found(image_bytes)
+        finite = tf.math.is_finite(found.logp[:, 0]) & tf.math.is_finite(found.score[:, 0])
+        errors = tf.where(tf.equal(errors, "") & ~finite, "the network computed NaN or infinity", errors)
         fine = tf.equal(errors, "")
         every = {"ok": fine, "error": errors}
         captions = {n: self._hidden(t, fine) for n, t in self._captions(found).items()}
@@ -62,6 +64,7 @@ class Served:
         return {name: tf.identity(every[name], name=name) for name in outputs(signature, self.n_best)}
 
     def _search(self, image_bytes: tf.Tensor) -> tuple[Hypotheses, tf.Tensor]:
+        image_bytes = _listed(image_bytes)
         model, count = self.model, tf.shape(image_bytes)[0]
         # Convolutions do not all take an empty batch.
         image_bytes = tf.concat([image_bytes, tf.fill([tf.maximum(1 - count, 0)], "")], axis=0)
@@ -91,6 +94,16 @@ class Served:
             tensor = tf.where(tf.math.is_finite(tensor), tensor, tf.constant(FORBIDDEN, tensor.dtype))
         fine = tf.reshape(fine, tf.concat([tf.shape(fine), tf.ones([tensor.shape.rank - 1], tf.int32)], 0))
         return tf.where(fine, tensor, tf.zeros([], tensor.dtype) if tensor.dtype != tf.string else "")
+
+
+def _listed(image_bytes: tf.Tensor) -> tf.Tensor:
+    """The same, after a look at what a client really sent: a server does not compare it with the signature."""
+    # What is known of the shape beforehand is only what was asked for.
+    sent = tf.raw_ops.PlaceholderWithDefault(input=image_bytes, shape=tf.TensorShape(None))
+    rank = tf.rank(sent)
+    says = f"expected {INPUT} to be a list of encoded images, one dimension, got dimensions:"
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(rank, 1), [says, rank])]):
+        return tf.ensure_shape(tf.reshape(sent, [-1]), [None])
 
 
 @functools.cache

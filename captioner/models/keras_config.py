@@ -78,7 +78,7 @@ def _check(text: str) -> None:
         if any(isinstance(n, str) and keras.saving.get_registered_object(n) is not None for n in names):
             continue
         if not isinstance(module, str) or not isinstance(name, str) or not _MODULES.fullmatch(module):
-            called = registered or name if isinstance(registered or name, str) else "?"
+            called = str(registered or name)
             raise ModelError(
                 f"the encoder has the layer {called[:60]!r}, which Keras does not know: decorate its class with "
                 "keras.saving.register_keras_serializable(), and to load the model import its module first, or pass "
