@@ -225,3 +225,17 @@ def test_every_option_of_the_development_server_is_told():
     assert {
         option for option in options if f"`{option}" not in section and f", `{option}" not in section
     } == set()
+
+
+def test_the_default_models_export_warms_up_what_our_clients_ask_for():
+    pytest.importorskip("google.protobuf")
+    from captioner.engines.proto import messages
+    from serving.session import WARM_UP, _records
+
+    logs = [
+        messages().PredictionLog.FromString(r) for r in _records(ROOT / "saved_models/default/1" / WARM_UP)
+    ]
+    specs = [(log.predict_log.request.model_spec, log.predict_log.request.output_filter) for log in logs]
+    asked = {(spec.signature_name, tuple(outputs)) for spec, outputs in specs}
+    whole = {(name, ()) for name in ("serving_default", "captions", "explain")}
+    assert whole | {("serving_default", ("caption", "error"))} <= asked
