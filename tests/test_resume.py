@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -536,10 +535,10 @@ def holder(tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"]])
-def test_a_second_training_in_a_folder_is_refused(more, whole, holder, tmp_path, capsys):
+def test_a_second_training_in_a_folder_is_refused(more, holder, tmp_path, capsys):
     out = tmp_path / "run"
     out.mkdir()
-    shutil.copy(whole(FROZEN) / "run.json", out)
+    trainer.write_run(out, with_changes(RECIPES.build("tiny"), CHANGES))
     process = holder(out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     said = refused(capsys, out, *more)
