@@ -99,7 +99,10 @@ def test_a_bad_picture_among_several_is_exit_code_1(fake, folder, capsys):
         (["{empty}"], "no picture in the folder"),
         (["{empty}", "--strategy", "beam("], "no picture in the folder"),
         (["missing.jpg", "other.jpg", "--strategy", "beam("], "expected a spec"),
-        (["missing.jpg", "other.jpg", "--batch-size", "0"], "batch_size of 1 or more"),
+        (
+            ["missing.jpg", "other.jpg", "--batch-size", "0"],
+            "batch_size expects a whole number of at least 1",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(fake, tmp_path, capsys, arguments, words):
