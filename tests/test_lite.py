@@ -192,7 +192,7 @@ def broken(exported, change):
         (lambda data: data[: data.rfind(b"PK\x05\x06") - 40], "nothing of captioner's at its end"),
         (lambda data: data[:2000] + bytes([data[2000] ^ 1]) + data[2001:], "checksum"),
         (lambda data: data[:-30] + bytes(8) + data[-22:], "cannot be read|checksum"),
-        (lambda data: pack(data[:64], {"format": 1}, Tokenizer(["a"])), "cannot be read"),
+        (lambda data: pack(data[:64], {"format": 1}, Tokenizer(["a"])), "lacks the entry 'strategy'"),
         (lambda data: pack(data[:64], ours(format=99), Tokenizer(["a"])), "newer captioner"),
         (lambda data: pack(data[:64] + bytes(64), ours(), Tokenizer(["a"])), "cannot be run"),
     ],

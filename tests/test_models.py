@@ -261,7 +261,11 @@ def test_packing_and_back():
     [
         ("lsmt", SpecError, "did you mean 'lstm'"),
         ("lstm(unitz=5)", ModelError, "unitz"),
-        ("lstm(units=-1)", ModelError, "positive"),
+        ("lstm(units=-1)", SpecError, "units expects a whole number from 1 to 16384, got -1"),
+        ("lstm(units=10000000000)", SpecError, "units expects a whole number from 1"),
+        ("lstm(depth='8')", SpecError, "depth expects a whole number from 0"),
+        ("lstm(dropout=2)", SpecError, "dropout expects a number from 0 to 1"),
+        ("lstm(attention='multi_head(units=8, heads=0)')", SpecError, "heads expects"),
         ("lstm(cell='gru')", ModelError, r"write soft_attention\(cell='gru'\)"),
         ("soft_attention(cell='grü')", SpecError, "gru"),
         ("soft_attention(cell='lstm(bogus=1)')", ModelError, "bogus"),

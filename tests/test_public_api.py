@@ -12,10 +12,10 @@ import captioner
 from captioner.cli import COMMANDS
 
 SIGNATURES = {
-    "load": "source options",
+    "load": "source trust options",
     "save": "model folder overwrite card metrics half_precision",
     "heatmap": "image caption",
-    "export": "folder to strategy max_length into",
+    "export": "folder to strategy max_length into trust",
     "alt_text": "caption max_length confidence threshold hedge",
     "evaluate": "predictions references official metrics training allow_empty",
     "report": "predictions references out against images names resamples overwrite metrics official",
