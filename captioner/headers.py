@@ -8,22 +8,28 @@ start-up time by the op.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from captioner import inputs
-from captioner.inputs import MAX_PIXELS
+from captioner import containers, inputs
+from captioner.containers import EXIF, MAX_ENTRIES, MAX_PIXELS
 
-# What stands at the front of a file, as in `inputs.SIGNATURES`; the order gives the branch in `images`.
+# What stands at the front of a file, as in `containers.SIGNATURES`; the order gives the branch in `images`.
 KINDS = ("JPEG", "PNG", "WebP", "BMP", "GIF")
 
-_ORIENTATION_TAG = 0x0112
-_EXIF = b"Exif\0\0"
-_MAX_SEGMENTS = 512  # against files made of a million empty chunks
-_MAX_ENTRIES = 256
-_MAX_PIECES = 8192
-_MANY_PIXELS = 2**40
-_PADDING = 12 * _MAX_ENTRIES  # the most that is read at once
+_PADDING = 12 * MAX_ENTRIES  # the most that is read at once
+
+
+class GifFrame(NamedTuple):
+    """Where the parts of a GIF's first frame are, int64 scalars; -1 for a part that is not there."""
+
+    at: tf.Tensor  # its descriptor; -1 also for a file cut up so finely that the walk was given up
+    end: tf.Tensor  # of its data
+    transparent: tf.Tensor  # index of the transparent colour
+    box: list[tf.Tensor]  # left, top, width, height
+    height: tf.Tensor  # of the whole image
+    width: tf.Tensor
 
 
 def kind(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -36,7 +42,9 @@ def kind(image_bytes: tf.Tensor) -> tf.Tensor:
     head = tf.strings.join([tf.strings.substr(image_bytes, 0, 12), b"\0" * 12])
     found = []
     for name in KINDS:
-        parts = [tf.strings.substr(head, at, len(magic)) == magic for at, magic in inputs.SIGNATURES[name]]
+        parts = [
+            tf.strings.substr(head, at, len(magic)) == magic for at, magic in containers.SIGNATURES[name]
+        ]
         found.append(tf.reduce_all(parts, axis=0))
     return tf.argmax(tf.cast([*found, tf.fill(tf.shape(head), True)], tf.int32), 0, output_type=tf.int32)
 
@@ -70,7 +78,7 @@ def _walk(going: Callable, read: Callable, at: int) -> tf.Tensor:
         lambda at, found: (found < 0) & going(at),
         lambda at, found: read(at),
         (tf.constant(at, tf.int64), tf.constant(-1, tf.int64)),
-        maximum_iterations=_MAX_SEGMENTS,
+        maximum_iterations=containers.MAX_SEGMENTS,
         parallel_iterations=1,
     )
     return loop[1]
@@ -120,7 +128,7 @@ def jpeg_exif(data: tf.Tensor) -> tf.Tensor:
 
     def read(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         marker = uint(data, at, 2)
-        is_exif = tf.equal(marker, 0xFFE1) & tf.equal(uint(data, at + 4, 6), int.from_bytes(_EXIF, "big"))
+        is_exif = tf.equal(marker, 0xFFE1) & tf.equal(uint(data, at + 4, 6), int.from_bytes(EXIF, "big"))
         # FF FF is a fill byte: the marker starts one further.
         following = tf.where(tf.equal(marker, 0xFFFF), at + 1, at + 2 + uint(data, at + 2, 2))
         return following, tf.where(is_exif, at + 4, tf.constant(-1, tf.int64))
@@ -145,55 +153,71 @@ def _webp_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return which(0), which(1)
 
 
-def _gif_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Walks all frames of a GIF: the decoder makes room for every one of them, and trusts what each states.
+def gif_table(flags: tf.Tensor) -> tf.Tensor:
+    """int64: bytes of the colour table that a GIF's flags announce."""
+    return tf.where(flags >= 0x80, 6 * tf.bitwise.left_shift(tf.constant(1, tf.int64), flags & 7), 0)
+
+
+def gif_frame(data: tf.Tensor) -> GifFrame:
+    """Walks a GIF up to the end of its first frame.
 
     Args:
         data: see `padded`.
-
-    Returns:
-        int64 scalars: the largest height, the largest width (the screen's count too), and the pixels of all
-        frames together; these are `_MANY_PIXELS` for a file cut up so finely that the walk was given up.
     """
 
-    def table(flags: tf.Tensor) -> tf.Tensor:
-        """Bytes of the colour table that these flags announce."""
-        return tf.where(flags >= 0x80, 6 * tf.bitwise.left_shift(tf.constant(1, tf.int64), flags & 7), 0)
-
-    def advance(at: tf.Tensor, inside: tf.Tensor, *sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def advance(
+        at: tf.Tensor, inside: tf.Tensor, frame: tf.Tensor, clear: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         head = _bytes(data, at, 10)
         # Data comes in runs of pieces of one length: up to 64 of them in one step.
         piece = head[0] + 1
         places = at + piece * tf.range(64, dtype=tf.int64)
         there = tf.gather(data, tf.minimum(places, tf.size(data, out_type=tf.int64) - 1))
         same = tf.math.cumprod(tf.cast(tf.equal(tf.cast(there, tf.int64), head[0]), tf.int64))
-        width, height = head[5] + 256 * head[6], head[7] + 256 * head[8]
-        frame = ~inside & tf.equal(head[0], 0x2C)
-        known = frame | tf.equal(head[0], 0x21)
-        after = at + tf.where(frame, 11 + table(head[9]), 2)  # 11: with the byte before the pixels
+        is_frame = ~inside & tf.equal(head[0], 0x2C)
+        extension = ~inside & tf.equal(head[0], 0x21)
+        frame = tf.where(is_frame, at, frame)
+        stated = tf.where(tf.equal(head[3] & 1, 1), head[6], -1)
+        clear = tf.where(extension & tf.equal(head[1], 0xF9), stated, clear)
+        after = at + tf.where(is_frame, 11 + gif_table(head[9]), 2)  # 11: with the byte before the pixels
         moved = tf.where(tf.equal(head[0], 0), at + 1, at + piece * tf.reduce_sum(same))
-        at = tf.where(inside, moved, tf.where(known, after, -1))
-        inside = tf.where(inside, tf.not_equal(head[0], 0), known)
-        largest = [tf.where(frame, tf.maximum(a, b), a) for a, b in zip(sizes, (height, width), strict=False)]
-        return at, inside, *largest, sizes[2] + tf.where(frame, height * width, 0)
+        at = tf.where(inside, moved, tf.where(is_frame | extension, after, -1))
+        return at, tf.where(inside, tf.not_equal(head[0], 0), is_frame | extension), frame, clear
 
-    screen = (uint(data, 8, 2, big=False), uint(data, 6, 2, big=False))
-    start = 13 + table(uint(data, 10, 1))
-    at, _, height, width, total = tf.while_loop(
+    zero, nothing = tf.constant(0, tf.int64), tf.constant(-1, tf.int64)
+    at, inside, frame, clear = tf.while_loop(
         # Past the end all is zero, which is no block.
-        lambda at, *_: at >= 0,
+        lambda at, inside, frame, _: (at >= 0) & ((frame < 0) | inside),
         advance,
-        (start, tf.constant(False), *screen, tf.constant(0, tf.int64)),
-        maximum_iterations=_MAX_PIECES,
+        (13 + gif_table(uint(data, 10, 1)), tf.constant(False), nothing, nothing),
+        maximum_iterations=containers.MAX_PIECES,
         parallel_iterations=1,
     )
-    return height, width, tf.where(at >= 0, _MANY_PIXELS, total)
+    frame = tf.where((at < 0) | inside, nothing, frame)
+    box = [tf.where(frame < 0, zero, uint(data, frame + place, 2, big=False)) for place in (1, 3, 5, 7)]
+    height = tf.maximum(uint(data, 8, 2, big=False), box[1] + box[3])
+    width = tf.maximum(uint(data, 6, 2, big=False), box[0] + box[2])
+    return GifFrame(frame, at, clear, box, height, width)
+
+
+def jpeg_ratio(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """int32 scalar: the place in `containers.JPEG_RATIOS` by which a JPEG is divided, or their number."""
+    ratios = tf.constant(containers.JPEG_RATIOS, tf.int64)
+    fits = ((height + ratios - 1) // ratios) * ((width + ratios - 1) // ratios) <= max_pixels
+    fits &= height * width <= containers.JPEG_TIMES * max_pixels
+    return tf.argmax(tf.cast(tf.concat([fits, [True]], 0), tf.int32), output_type=tf.int32)
+
+
+def bmp_alpha(data: tf.Tensor) -> tf.Tensor:
+    """bool scalar: whether the header of a BMP says that the fourth channel is alpha."""
+    stated = tf.equal(uint(data, 30, 4, big=False), 3) & (uint(data, 14, 4, big=False) >= 56)
+    return stated & tf.not_equal(uint(data, 66, 4), 0)
 
 
 def tiff_orientation(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """int32 scalar: the orientation in the EXIF block at `at` (TIFF 6.0, section 2), or 1; 1 too for -1."""
     at = tf.where(at < 0, tf.size(data, out_type=tf.int64), at)
-    prefixed = tf.equal(uint(data, at, 6), int.from_bytes(_EXIF, "big"))
+    prefixed = tf.equal(uint(data, at, 6), int.from_bytes(EXIF, "big"))
     at = tf.where(prefixed, at + 6, at)
     order = uint(data, at, 2)
     big = tf.equal(order, int.from_bytes(b"MM", "big"))
@@ -204,12 +228,13 @@ def tiff_orientation(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(raw * tf.where(big, tf.constant(powers[::-1], tf.int64), powers), -1)
 
     directory = at + number(_bytes(data, at + 4, 4))
-    count = tf.minimum(number(_bytes(data, directory, 2)), _MAX_ENTRIES)
+    count = tf.minimum(number(_bytes(data, directory, 2)), MAX_ENTRIES)
     entries = tf.reshape(_bytes(data, directory + 2, 12 * count), (-1, 12))
     # A SHORT stands at the front of the four bytes of a value, whatever the order; some write a LONG.
-    long = tf.equal(number(entries[:, 2:4]), 4)
-    values = tf.where(long, number(entries[:, 8:12]), number(entries[:, 8:10]))
-    wanted = tf.equal(number(entries[:, 0:2]), _ORIENTATION_TAG) & (values >= 1) & (values <= 8)
+    width = number(entries[:, 2:4])
+    values = tf.where(tf.equal(width, 4), number(entries[:, 8:12]), number(entries[:, 8:10]))
+    wanted = tf.equal(number(entries[:, 0:2]), containers.ORIENTATION_TAG) & (values >= 1) & (values <= 8)
+    wanted &= tf.equal(width, 3) | tf.equal(width, 4)
     wanted &= big | tf.equal(order, int.from_bytes(b"II", "big"))
     values = tf.concat([tf.boolean_mask(values, wanted), [1]], 0)
     return tf.cast(values[0], tf.int32)
@@ -230,7 +255,7 @@ def refusal(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
 
     Example:
         >>> refusal(tf.io.encode_png(tf.zeros((5, 7, 3), tf.uint8)), max_pixels=30).numpy().decode()
-        '7 x 5 pixels are more than 3e-05 megapixels'
+        '7 x 5 pixels are more than 3e-05 megapixels: make it smaller or save it as JPEG'
     """
     data = padded(image_bytes)
 
@@ -253,24 +278,39 @@ def refusal(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     def bmp() -> tuple[tf.Tensor, ...]:
         modern = uint(data, 14, 4, big=False) >= 40
         depth, compression = uint(data, 28, 2, big=False), uint(data, 30, 4, big=False)
-        # The op returns palette indices as grey levels and takes compressed rows for plain ones.
-        fits = modern & ((depth == 24) | (depth == 32)) & ((compression == 0) | (compression == 3))
+        # The op returns palette indices as grey levels, takes compressed rows for plain ones, and has one order
+        # of channels, whatever the masks say: B, G, R and perhaps A.
+        masks = tf.equal(_bytes(data, 54, 16), [*b"\0\0\xff\0\0\xff\0\0\xff\0\0\0\0\0\0\xff"])
+        alpha = (
+            tf.reduce_all(masks[12:]) | tf.equal(uint(data, 66, 4), 0) | (uint(data, 14, 4, big=False) < 56)
+        )
+        masked = tf.equal(compression, 3) & tf.equal(depth, 32) & tf.reduce_all(masks[:12]) & alpha
+        fits = modern & (((depth == 24) | (depth == 32)) & tf.equal(compression, 0) | masked)
         # Sizes are signed: a negative height is that of a picture stored from the top.
         size = [tf.cast(tf.cast(uint(data, at, 4, big=False), tf.int32), tf.int64) for at in (22, 18)]
         return plain(tf.where(fits, "", "BMP must be 24 or 32 bit, uncompressed"), *map(tf.abs, size))
 
     def gif() -> tuple[tf.Tensor, ...]:
-        height, width, total = _gif_size(data)
-        # All frames are unpacked to find the first, a byte a pixel where the picture has three.
-        long = tf.where(total > 3 * max_pixels, "GIF with too many frames or pieces", "")
-        return plain(long, height, width)
+        frame = gif_frame(data)
+        pieces = tf.equal(frame.at, -1) & (frame.end >= 0)
+        return plain(tf.where(pieces, "GIF with too many pieces", ""), frame.height, frame.width)
 
     def other() -> tuple[tf.Tensor, ...]:
-        return plain("not a JPEG, PNG, GIF, BMP or WebP file", 0, 0)
+        start, words = tf.strings.substr(image_bytes, 0, inputs.TEXT_LENGTH), tf.constant("")
+        for pattern, text in inputs.TEXTS:
+            words = tf.where(tf.strings.regex_full_match(start, pattern), f": {text}", words)
+        return plain(tf.strings.join(["not a JPEG, PNG, GIF, BMP or WebP file", words]), 0, 0)
 
     branches = dict(enumerate((jpeg, png, webp, bmp, gif)))
-    reason, height, width = tf.switch_case(kind(image_bytes), branches, default=other)
+    name = kind(image_bytes)
+    reason, height, width = tf.switch_case(name, branches, default=other)
+    is_jpeg = tf.equal(name, KINDS.index("JPEG"))
+    fits = tf.where(
+        is_jpeg,
+        jpeg_ratio(height, width, max_pixels) < len(containers.JPEG_RATIOS),
+        height * width <= max_pixels,
+    )
     number = tf.strings.as_string
-    limit = f" pixels are more than {max_pixels / 1e6:g} megapixels"
-    large = tf.strings.join([number(width), " x ", number(height), limit])
-    return tf.where(tf.equal(reason, "") & (height * width > max_pixels), large, reason)
+    limits = [str(containers.too_large(0, 0, max_pixels, each))[len("0 x 0") :] for each in ("JPEG", None)]
+    large = tf.strings.join([number(width), " x ", number(height), tf.where(is_jpeg, *limits)])
+    return tf.where(tf.equal(reason, "") & ~fits, large, reason)

@@ -12,17 +12,18 @@ Raise `VERSION` when any pixel can change: feature caches are keyed by it.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from captioner import headers, inputs
+from captioner import containers, headers
+from captioner.containers import MAX_PIXELS
 from captioner.errors import ImageError
 from captioner.headers import KINDS
-from captioner.inputs import MAX_PIXELS
 
-VERSION = "squash-bilinear-antialias-1"
+VERSION = "squash-bilinear-antialias-2"
 
 _AT_A_TIME = 8  # pictures decoded side by side inside one call of a graph
 
@@ -37,7 +38,7 @@ def load(
     Args:
         image_bytes: string scalar. An encoded picture.
         size: tuple of two ints, height and width.
-        max_pixels: int, default 50 million. A larger picture is refused by its header.
+        max_pixels: int, default 50 million. The most pixels to decode; see `decode`.
 
     Returns:
         float32 [height, width, 3], whole numbers from 0 to 255.
@@ -50,7 +51,7 @@ def load(
         >>> load(blue, (2, 2))[0, 0].numpy().tolist()
         [0.0, 0.0, 255.0]
     """
-    return _squashed(*_read(_or_fail(image_bytes, max_pixels)), size)
+    return _squashed(*_read(_or_fail(image_bytes, max_pixels), max_pixels), size)
 
 
 def load_rows(
@@ -64,7 +65,7 @@ def load_rows(
     Args:
         image_bytes: string [N].
         size: tuple of two ints, height and width.
-        max_pixels: int, default 50 million. A larger picture is refused by its header.
+        max_pixels: int, default 50 million. The most pixels to decode; see `decode`.
 
     Returns:
         float32 [N, height, width, 3], zeros for what cannot be read, and string [N], the reason why not: the
@@ -81,7 +82,9 @@ def load_rows(
 
     def row(place: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         reason = headers.refusal(data, max_pixels)
-        pixels = tf.cond(tf.equal(reason, ""), lambda: _squashed(*_read(data), size), lambda: blank)
+        pixels = tf.cond(
+            tf.equal(reason, ""), lambda: _squashed(*_read(data, max_pixels), size), lambda: blank
+        )
         return place, reason, pixels
 
     data = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
@@ -97,15 +100,20 @@ def load_rows(
 
 
 def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """Decodes one picture at its own size, turned upright as its EXIF orientation asks.
+    """Decodes one image at its own size, turned upright as its EXIF orientation asks.
 
     JPEG (grey, CMYK, progressive), PNG (every colour type and depth; 16 bits keep the upper 8), the first
     frame of a GIF, uncompressed BMP with 24 or 32 bits, WebP that is not animated. Alpha is composited on
-    white. A truncated file is an error, not a half-grey picture.
+    white. A JPEG of up to eight times `max_pixels` is decoded at a half or a quarter of its sides. The
+    orientation is that of browsers, see `captioner.containers.orientation`.
+
+    Limits: colour profiles are passed over, as TensorFlow has nothing to convert them with;
+    `captioner.inputs.to_bytes` does it before. A file that ends too early is an error; but a JPEG that was
+    damaged inside and has its end mark comes out grey from there on, which libjpeg tells nobody.
 
     Args:
         image_bytes: string scalar. An encoded picture.
-        max_pixels: int, default 50 million. A larger picture is refused by its header.
+        max_pixels: int, default 50 million. The most pixels to decode; see `decode`.
 
     Returns:
         uint8 [H, W, 3].
@@ -118,7 +126,7 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         >>> decode(red).shape.as_list()
         [8, 4, 3]
     """
-    return orient(*_read(_or_fail(image_bytes, max_pixels)))
+    return orient(*_read(_or_fail(image_bytes, max_pixels), max_pixels))
 
 
 def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
@@ -144,10 +152,10 @@ def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
         try:
             with tf.device("CPU:0"):
                 return graph(tf.constant(data))
-        except tf.errors.OpError as error:
-            said = re.search(r"\[image: ([^\]]*)\]", error.message)
-            kind = inputs.kind(data) or "picture"
-            raise ImageError(said[1] if said else f"damaged {kind}, it cannot be decoded") from None
+        except (tf.errors.OpError, UnicodeDecodeError) as error:  # some operations quote the file
+            reason = re.search(r"\[image: ([^\]]*)\]", getattr(error, "message", ""))
+            kind = containers.kind(data) or "picture"
+            raise ImageError(reason[1] if reason else f"damaged {kind}, it cannot be decoded") from None
 
     return read
 
@@ -208,10 +216,10 @@ def _squashed(pixels: tf.Tensor, turn: tf.Tensor, size: tuple[int, int]) -> tf.T
     return tf.ensure_shape(orient(resize(pixels, stored), turn), (height, width, 3))
 
 
-def _read(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _read(image_bytes: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Pixels uint8 [H, W, 3] as stored, and the EXIF orientation, int32 scalar: 1 if there is none."""
     data = headers.padded(image_bytes)
-    branches: list[Callable] = [_jpeg, _png, _webp, _bmp, _gif]
+    branches: list[Callable] = [functools.partial(_jpeg, max_pixels), _png, _webp, _bmp, _gif]
     pixels, exif = tf.switch_case(
         # What is none of them has been refused before.
         tf.minimum(headers.kind(image_bytes), len(KINDS) - 1),
@@ -224,9 +232,15 @@ def _read(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 # The kinds. Each gives pixels uint8 [H, W, 3 or 4] and where its EXIF block starts, int64, -1 for nowhere.
 
 
-def _jpeg(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    # The default DCT is the fast one, up to 7 grey levels away from what everybody else decodes.
-    return tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"), headers.jpeg_exif(data)
+def _jpeg(max_pixels: int, image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decoded(ratio: int) -> tf.Tensor:
+        # The default DCT is the fast one, up to 7 grey levels away from what everybody else decodes.
+        return tf.io.decode_jpeg(image_bytes, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+    shape = tf.cast(tf.image.extract_jpeg_shape(image_bytes), tf.int64)
+    which = headers.jpeg_ratio(shape[0], shape[1], max_pixels)
+    ratios = {i: functools.partial(decoded, ratio) for i, ratio in enumerate(containers.JPEG_RATIOS)}
+    return tf.switch_case(tf.minimum(which, len(ratios) - 1), ratios), headers.jpeg_exif(data)
 
 
 def _png(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -246,13 +260,41 @@ def _webp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _bmp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    pixels = tf.io.decode_bmp(image_bytes, channels=0)
     # The fourth channel of a BMP is mostly left at 0 and means nothing.
-    return tf.io.decode_bmp(image_bytes, channels=0)[..., :3], tf.constant(-1, tf.int64)
+    transparent = headers.bmp_alpha(data) & tf.reduce_any(pixels[..., 3:] > 0)
+    return tf.cond(transparent, lambda: pixels, lambda: pixels[..., :3]), tf.constant(-1, tf.int64)
 
 
 def _gif(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    first = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    return first, tf.constant(-1, tf.int64)
+    """The first frame, made a file of its own whose transparent colour is white (see `containers.gif_frame`)."""
+
+    def cut(text: tf.Tensor, at: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
+        return tf.strings.substr(text, tf.cast(at, tf.int64), tf.cast(count, tf.int64))
+
+    frame = headers.gif_frame(data)
+    flags = headers.uint(data, frame.at + 9, 1)
+    own, shared = headers.gif_table(flags), headers.gif_table(headers.uint(data, 10, 1))
+    start, length = tf.where(own > 0, frame.at + 10, 13), tf.where(own > 0, own, shared)
+    # Without any table an index is a grey level.
+    table = tf.where(length > 0, cut(image_bytes, start, length), bytes(i // 3 for i in range(768)))
+    table = cut(tf.strings.join([table, bytes(768)]), 0, 768)
+    clear = 3 * frame.transparent
+    cleared = [cut(table, 0, clear), b"\xff\xff\xff", cut(table, clear + 3, 768)]
+    table = tf.cond(clear >= 0, lambda: tf.strings.join(cleared), lambda: table)
+    pixels_at = frame.at + 10 + own
+    size = cut(image_bytes, frame.at + 5, 4)
+    interlaced = tf.where(tf.equal(flags & 0x40, 0), b"\x87", b"\xc7")
+    # Without a frame there is nothing to cut out, and what is left is no GIF.
+    pixels = cut(
+        image_bytes, pixels_at, tf.maximum(frame.end - pixels_at, 0) * tf.cast(frame.at >= 0, tf.int64)
+    )
+    alone = tf.strings.join(
+        [b"GIF89a", size, bytes(3), b",", bytes(4), size, interlaced, table, pixels, b";"]
+    )
+    left, top, width, height = frame.box
+    around = [[top, frame.height - top - height], [left, frame.width - left - width], [0, 0]]
+    return tf.pad(tf.io.decode_gif(alone)[0], around, constant_values=255), tf.constant(-1, tf.int64)
 
 
 def _on_white(rgba: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,11 @@
 """From whatever a caller holds to the encoded bytes that every engine takes. No TensorFlow here.
 
-A picture may come as a path, encoded bytes, a PIL image, a numpy array or a TensorFlow tensor. Bytes that
-the graph (`captioner.images`) can decode pass untouched; kinds that only Pillow reads (TIFF, animated WebP,
-palette BMP ...) and pictures in memory become PNG, which loses nothing.
+An image may come as a path, encoded bytes, a PIL image, a numpy array or a TensorFlow tensor. Bytes that the
+graph (`captioner.images`) can decode pass untouched; kinds that only Pillow reads (TIFF, AVIF, animated WebP,
+palette BMP ...) and images in memory become PNG, which loses nothing.
+
+Colours: an image with an ICC profile other than sRGB is converted to sRGB here, as browsers show it, because the
+graph cannot. Other statements about colour (PNG's gAMA, cHRM and cICP, profiles in BMP files) are passed over.
 """
 
 from __future__ import annotations
@@ -10,36 +13,59 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from captioner import containers, pillow_decode
+from captioner.colours import space
+from captioner.containers import MAX_PIXELS, SIGNATURES, kind
 from captioner.errors import ImageError
 
-# What stands in a file of each kind that the graph decodes: (offset, bytes), all within the first 12 bytes.
-SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
-    "JPEG": ((0, b"\xff\xd8\xff"),),
-    "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
-    "GIF": ((0, b"GIF8"),),
-    "BMP": ((0, b"BM"),),
-    "WebP": ((0, b"RIFF"), (8, b"WEBP")),
-}
+__all__ = [
+    "MAX_PIXELS",
+    "SIGNATURES",
+    "SUFFIXES",
+    "UNREADABLE_SUFFIXES",
+    "kind",
+    "name",
+    "passes",
+    "to_bytes",
+]
 
-# What people take for pictures and Pillow does not: (offset, bytes, name), the first that fits.
+# What people take for images and Pillow does not: (offset, bytes, name), the first that fits.
 _FOREIGN = (
     (0, b"%PDF", "a PDF document"),
     (4, b"ftyphe", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypmsf1", "HEIC"),
     (4, b"ftypavi", "AVIF"),
+    (4, b"ftypcrx", "a camera's raw file"),
     (4, b"ftyp", "a video"),
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
     (0, b"PK\x03\x04", "a zip archive or document"),
 )
 
-# The most pixels of a picture, unless somebody says otherwise: a few kilobytes can hold billions.
-MAX_PIXELS = 50_000_000
+# What text is given for an image, as expressions that Python and the graph read alike: what it starts with, and words.
+TEXTS = (
+    (
+        r"(/9j/|iVBOR|R0lGOD|UklGR|Qk)[A-Za-z0-9+/=_\s-]*",
+        'this is base64 text: decode it first, or over REST wrap it as {"b64": ...}',
+    ),
+    (r"(?s)data:[a-z]+/.*", "this is a data: URL: decode the base64 text behind its comma"),
+    (r"(?s)version https://git-lfs.*", "this is a Git LFS pointer: run git lfs pull"),
+)
+TEXT_LENGTH = 64  # so much of it is looked at
+
+# The largest file that is read, in bytes.
+_MAX_BYTES = 2**30
+# An image converted from another profile stays lossless up to so many pixels. A larger JPEG becomes a JPEG again:
+# as PNG it would not fit into a request to a server, and what that changes is gone once it is resized.
+_LOSSLESS_PIXELS = 2_000_000
 
 
 def _installed(module: str) -> bool:
@@ -56,8 +82,37 @@ _RAW = ".3fr .arw .cr2 .cr3 .dng .iiq .nef .nrw .orf .pef .raf .rw2 .srw"
 
 # The endings under which images are looked for in a folder: all that can be read here.
 SUFFIXES = (
-    *".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .webp .tif .tiff".split(),
-    *".jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga .ico .psd .pcx .sgi .dds .qoi".split(),
+    *[
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".tif",
+        ".tiff",
+    ],
+    *[
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".tga",
+        ".ico",
+        ".psd",
+        ".pcx",
+        ".sgi",
+        ".dds",
+        ".qoi",
+    ],
     *(ending for endings, (module, _) in _WITH_PLUGIN.items() if _installed(module) for ending in endings),
 )
 
@@ -85,7 +140,7 @@ def to_bytes(image: Any, called: str | None = None) -> bytes:
     Args:
         image: str or `os.PathLike` (a file that exists), bytes (an encoded picture), PIL image (turned
             upright by its EXIF orientation), or an array or tensor [H, W], [H, W, 1], [H, W, 3] or
-            [H, W, 4] of uint8, or of floats from 0 to 1.
+            [H, W, 4] of uint8, uint16 or bool, or of floats from 0 to 1.
         called: str, default `name(image)`. What error messages call the picture.
 
     Returns:
@@ -105,7 +160,7 @@ def to_bytes(image: Any, called: str | None = None) -> bytes:
         if isinstance(image, bytes | bytearray | memoryview):
             return _checked(bytes(image))
         if hasattr(image, "getexif") and hasattr(image, "convert"):
-            return _from_pil(image)
+            return _encoded(pillow_decode.from_pil(image))
         if hasattr(image, "__array__") and hasattr(image, "shape"):
             return _from_array(image)
         raise ImageError(f"expected {_EXPECTED}; got {type(image).__name__}")
@@ -113,23 +168,21 @@ def to_bytes(image: Any, called: str | None = None) -> bytes:
         raise ImageError(f"{called or name(image)}: {error}") from None
 
 
-def kind(image_bytes: bytes) -> str | None:
-    """Names the kind of an encoded picture by its first bytes.
+def passes(image_bytes: bytes) -> bool:
+    """Whether `to_bytes` hands a file on as it is, without decoding it.
 
     Args:
         image_bytes: bytes.
 
     Returns:
-        str such as "JPEG", or None when it is none that the graph decodes.
+        bool.
 
     Example:
-        >>> kind(b"GIF89a...")
-        'GIF'
+        >>> passes(b"GIF89a..."), passes(b"II*\\0...")
+        (True, False)
     """
-    for name, parts in SIGNATURES.items():
-        if all(image_bytes[at : at + len(magic)] == magic for at, magic in parts):
-            return name
-    return None
+    name = kind(image_bytes)
+    return not (name is None or _only_pillow(name, image_bytes) or _has_profile(image_bytes))
 
 
 def name(image: Any, place: int | None = None) -> str:
@@ -153,26 +206,45 @@ def name(image: Any, place: int | None = None) -> str:
 
 
 def _file(path: Path) -> bytes:
-    if path.is_dir():
-        raise ImageError("expected a picture file, got a folder")
     try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device"
+            raise ImageError(f"expected a picture file, got {what}")
+        if found.st_size > _MAX_BYTES:
+            raise ImageError(
+                f"expected an image file of at most {_MAX_BYTES >> 20} MB, got {found.st_size >> 20} MB"
+            )
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise ImageError(f"a link to {os.readlink(path)}, which is not there") from None
         raise ImageError("no such picture file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ImageError(f"cannot read it: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _checked(data: bytes) -> bytes:
-    """The bytes, or what Pillow makes of them if the graph cannot decode that kind."""
+    """The bytes, or what Pillow makes of them if the graph cannot decode that kind or would see other colours."""
     if not data:
         raise ImageError("expected a picture, got an empty file")
-    found = kind(data)
-    if found is None or _only_pillow(found, data):
-        return _through_pillow(data)
-    if _ends_early(found, data):
-        raise ImageError(f"truncated {found}, the end of the picture is missing")
-    return data
+    name = kind(data)
+    if name is not None and _ends_early(name, data):
+        raise ImageError(f"truncated {name}, the end of the picture is missing")
+    if passes(data):
+        return data
+    try:
+        image = pillow_decode.decode(data, convert=True)
+    except pillow_decode.UnknownKind:
+        raise ImageError(_unknown(data)) from None
+    large = image.width * image.height > _LOSSLESS_PIXELS
+    return _encoded(image, "JPEG" if name == "JPEG" and large else "PNG")
+
+
+def _has_profile(data: bytes) -> bool:
+    """Whether a file has a colour profile that is to be converted."""
+    profile = containers.profile(data)
+    return profile is not None and space(profile) is not None
 
 
 def _ends_early(found: str, data: bytes) -> bool:
@@ -187,105 +259,63 @@ def _ends_early(found: str, data: bytes) -> bool:
 
 def _scan_start(data: bytes) -> int:
     """Where the first scan of a JPEG starts, or its length if there is none."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        if data[at + 1] == 0xFF:
-            at += 1
-        elif data[at + 1] == 0x01 or 0xD0 <= data[at + 1] <= 0xD8:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return min(at, len(data))
+    return min(max((end for _, _, end in containers.jpeg_segments(data)), default=2), len(data))
 
 
-def _only_pillow(found: str, data: bytes) -> bool:
-    """Whether a file of a kind the graph decodes is of the sort that it refuses (see `images.decode`)."""
-    if found == "WebP":
+def _only_pillow(name: str, data: bytes) -> bool:
+    """Whether a file of a kind the graph decodes is of the sort that it refuses (see `captioner.headers`)."""
+    if name == "WebP":
         return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 0x02)
-    if found == "BMP":
-        depth, compression = int.from_bytes(data[28:30], "little"), int.from_bytes(data[30:34], "little")
-        modern = int.from_bytes(data[14:18], "little") >= 40
-        return not (modern and depth in (24, 32) and compression in (0, 3))
+    if name == "BMP":
+        return not containers.plain_bmp(data)
     return False
 
 
-def _through_pillow(data: bytes) -> bytes:
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(io.BytesIO(data)) as picture:
-            return _from_pil(picture)
-    except PIL.UnidentifiedImageError:
-        raise ImageError(
-            f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {_looks(data)}: save it as JPEG or PNG"
-        ) from None
-    except PIL.Image.DecompressionBombError as error:
-        raise ImageError(f"picture too large: {error}") from None
-
-
-def _looks(data: bytes) -> str:
-    """What bytes that are no picture seem to be."""
-    found = next((name for at, magic, name in _FOREIGN if data[at : at + len(magic)] == magic), None)
+def _unknown(data: bytes) -> str:
+    """What to say of bytes that are no image."""
+    start = data[:TEXT_LENGTH].decode("latin-1")
+    for pattern, words in TEXTS:
+        if re.fullmatch(pattern, start):
+            return f"expected an image, got text: {words}"
+    looks = next((name for at, magic, name in _FOREIGN if data[at : at + len(magic)] == magic), None)
     is_text = not any(byte < 9 or 13 < byte < 32 for byte in data[:512])
-    return found or ("text" if is_text else "unknown bytes")
-
-
-def _from_pil(image: Any) -> bytes:
-    image = upright(image)
-    if image.mode not in ("L", "RGB", "RGBA", "LA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return _png(image)
-
-
-def upright(image: Any) -> Any:
-    """A PIL image with its pixels read, turned upright by its EXIF orientation, and of no more than 8 bits a channel.
-
-    Args:
-        image: PIL image.
-
-    Returns:
-        PIL image.
-
-    Raises:
-        ImageError: if its pixels cannot be read.
-    """
-    import PIL.Image
-    import PIL.ImageOps
-
-    try:
-        image.load()
-        image = PIL.ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"cannot read the picture: {' '.join(str(error).split())}") from None
-    if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255; the upper 8 bits are what the graph keeps of 16 bit PNGs.
-        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image
+    advice = "save it as JPEG or PNG"
+    if looks == "HEIC":
+        advice += ", or pip install pillow-heif"
+    if looks == "AVIF":
+        advice += ", or use a Pillow that reads AVIF (11.3 or newer)"
+    looks = looks or ("text" if is_text else "unknown bytes")
+    return f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {looks}: {advice}"
 
 
 def _from_array(image: Any) -> bytes:
     import PIL.Image
 
-    array = np.asarray(image)
+    try:
+        array = np.asarray(image)
+    except Exception as error:  # a tensor of a graph, or of another device
+        raise ImageError(f"cannot read its pixels: {' '.join(str(error).split())[:200]}") from None
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))) or 0 in array.shape:
         hint = "; caption a batch with caption_many" if array.ndim == 4 else ""
         raise ImageError(f"expected an array [H, W, 3] or [H, W], got shape {list(np.shape(image))}{hint}")
     if array.dtype.kind == "f":
-        low, high = float(array.min()), float(array.max())
-        if not (low >= 0 and high <= 1):  # NaN fails this too
-            raise ImageError(
-                f"expected float pixels from 0 to 1, got {low:g} to {high:g}; use uint8 for 0 to 255"
-            )
-        array = np.round(array * 255).astype(np.uint8)
+        array = pillow_decode.unit_to_bytes(array)
+    elif array.dtype.kind == "b":
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ImageError(f"expected pixels of uint8 (0 to 255) or float (0 to 1), got {array.dtype}")
-    return _png(PIL.Image.fromarray(np.ascontiguousarray(array)))
+        raise ImageError(
+            f"expected pixels of uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1), got {array.dtype}"
+        )
+    return _encoded(PIL.Image.fromarray(np.ascontiguousarray(array)))
 
 
-def _png(image: Any) -> bytes:
+def _encoded(image: Any, form: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     # Level 1: the bytes live for a moment, and squeezing them takes longer than captioning.
-    image.save(buffer, "PNG", compress_level=1, exif=b"", icc_profile=None)
+    options = {"compress_level": 1} if form == "PNG" else {"quality": 95, "subsampling": 0}
+    image.save(buffer, form, exif=b"", icc_profile=None, **options)
     return buffer.getvalue()

@@ -12,7 +12,8 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
-WORDS = GROUND | {"captioner.text", "captioner.inputs"}
+IMAGE = {"captioner.containers", "captioner.colours", "captioner.pillow_decode", "captioner.inputs"}
+WORDS = GROUND | IMAGE | {"captioner.text"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.start"}
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
@@ -29,7 +30,10 @@ ALLOWED = {
     "captioner.checks": GROUND,
     "captioner.atomic": GROUND,
     "captioner.text": WORDS,
-    "captioner.inputs": WORDS,
+    "captioner.containers": GROUND,
+    "captioner.colours": GROUND,
+    "captioner.pillow_decode": GROUND | IMAGE,
+    "captioner.inputs": GROUND | IMAGE,
     "captioner.bundle": DATA,
     "captioner.metrics": DATA,
     "captioner.confidence": DATA,

@@ -52,7 +52,10 @@ def test_photos_are_the_same_within_a_grey_level(graph, photo):
 
 
 def test_too_many_pixels_are_said_as_the_graph_says_it():
-    with pytest.raises(ImageError, match="^40 x 30 pixels are more than 0.001 megapixels$"):
+    with pytest.raises(
+        ImageError,
+        match="^40 x 30 pixels are more than 0.001 megapixels: make it smaller or save it as JPEG$",
+    ):
         pixels.read(zoo.encoded(zoo.drawn(40, 30), "PNG"), SIZE, max_pixels=1000)
-    with pytest.raises(ImageError, match="^more than 50 megapixels$"):
+    with pytest.raises(ImageError, match="^20000 x 20000 pixels are more than 50 megapixels"):
         pixels.read(zoo.bomb(), SIZE)
