@@ -1,0 +1,56 @@
+"""Every decoder makes of an odd file what it shows: the graph, Pillow beside it, and the front door of both."""
+
+import functools
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+import zoo
+
+from captioner import images, inputs, pixels
+
+SIZE = (12, 20)
+ALL = {**zoo.odd(), **zoo.only_pillow()}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    decode = tf.function(images.decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    return lambda data: decode(tf.constant(data)).numpy()
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return tf.function(
+        functools.partial(images.load_rows, size=SIZE),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
+    )
+
+
+@pytest.mark.parametrize("name", zoo.odd())
+def test_decoders_see_what_a_file_shows(graph, name):
+    data, shown = zoo.odd()[name]
+    np.testing.assert_array_equal(graph(data), shown)
+    np.testing.assert_array_equal(np.asarray(pixels.upright_rgb(data)), shown)
+    assert inputs.to_bytes(data) == data
+
+
+@pytest.mark.parametrize("name", zoo.only_pillow())
+def test_what_only_pillow_reads_is_handed_on_as_it_looks(graph, name):
+    data, shown = zoo.only_pillow()[name]
+    np.testing.assert_array_equal(np.asarray(pixels.upright_rgb(data)), shown)
+    handed_on = inputs.to_bytes(data)
+    np.testing.assert_array_equal(graph(handed_on), shown)
+    np.testing.assert_array_equal(np.asarray(pixels.upright_rgb(handed_on)), shown)
+
+
+def test_models_see_them_alike(rows):
+    files = [inputs.to_bytes(data) for data, _ in ALL.values()]
+    made, errors = rows(tf.constant(files))
+    assert not any(errors.numpy())
+    for name, data, seen in zip(ALL, files, made.numpy(), strict=True):
+        assert np.abs(seen - pixels.read(data, SIZE)).max() <= 1, name
+        by_hand = PIL.Image.fromarray(ALL[name][1]).resize(SIZE[::-1], PIL.Image.Resampling.BILINEAR)
+        assert np.abs(seen - np.asarray(by_hand)).max() <= 1, name
