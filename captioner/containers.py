@@ -29,6 +29,9 @@ MAX_PIXELS = 50_000_000
 JPEG_RATIOS = (1, 2, 4)
 JPEG_TIMES = 8
 
+# A longer side no decoder of PNG takes.
+MAX_SIDE = 1_000_000
+
 EXIF = b"Exif\0\0"
 ORIENTATION_TAG = 0x0112
 MAX_SEGMENTS = 4096  # against files made of a million empty segments
@@ -253,7 +256,8 @@ def gif_frame(data: bytes) -> GifFrame:
 def plain_bmp(data: bytes) -> bool:
     """Whether a BMP is of the sort that the graph decodes: 24 or 32 bits, not compressed, channels in usual order."""
     size, depth, compression = struct.unpack("<I10xHI", data[14:34].ljust(20, b"\0"))
-    if size < 40 or (depth, compression) not in ((24, 0), (32, 0), (32, 3)):
+    start = int.from_bytes(data[10:14], "little")
+    if size < 40 or start < 14 + size or (depth, compression) not in ((24, 0), (32, 0), (32, 3)):
         return False
     masks = struct.unpack("<4I", data[54:70].ljust(16, b"\0"))
     usual = masks[:3] == (0xFF0000, 0xFF00, 0xFF) and (size < 56 or masks[3] in (0, 0xFF000000))

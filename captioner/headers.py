@@ -285,6 +285,8 @@ def refusal(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
             tf.reduce_all(masks[12:]) | tf.equal(uint(data, 66, 4), 0) | (uint(data, 14, 4, big=False) < 56)
         )
         masked = tf.equal(compression, 3) & tf.equal(depth, 32) & tf.reduce_all(masks[:12]) & alpha
+        # Some leave out where the pixels start.
+        modern &= uint(data, 10, 4, big=False) >= 14 + uint(data, 14, 4, big=False)
         fits = modern & (((depth == 24) | (depth == 32)) & tf.equal(compression, 0) | masked)
         # Sizes are signed: a negative height is that of a picture stored from the top.
         size = [tf.cast(tf.cast(uint(data, at, 4, big=False), tf.int32), tf.int64) for at in (22, 18)]

@@ -260,7 +260,12 @@ def _webp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _bmp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    pixels = tf.io.decode_bmp(image_bytes, channels=0)
+    # The op refuses what stands behind the pixels, such as the two zeros that some programs write.
+    depth = headers.uint(data, 28, 2, big=False)
+    row = (headers.uint(data, 18, 4, big=False) * depth + 31) // 32 * 4
+    height = tf.abs(tf.bitcast(tf.cast(headers.uint(data, 22, 4, big=False), tf.uint32), tf.int32))
+    end = headers.uint(data, 10, 4, big=False) + row * tf.cast(height, tf.int64)
+    pixels = tf.io.decode_bmp(tf.strings.substr(image_bytes, tf.constant(0, tf.int64), end), channels=0)
     # The fourth channel of a BMP is mostly left at 0 and means nothing.
     transparent = headers.bmp_alpha(data) & tf.reduce_any(pixels[..., 3:] > 0)
     return tf.cond(transparent, lambda: pixels, lambda: pixels[..., :3]), tf.constant(-1, tf.int64)

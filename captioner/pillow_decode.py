@@ -81,6 +81,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, convert: bool = False) -> 
         ratio = 1 if width * height <= max_pixels else None
         if kind == "JPEG":
             ratio = containers.jpeg_ratio(height, width, max_pixels)
+        if max(width, height) > containers.MAX_SIDE:
+            raise ImageError(
+                f"expected sides of at most {containers.MAX_SIDE} pixels, got {width} x {height}"
+            )
         if ratio is None or min(width, height) < ratio:
             raise containers.too_large(height, width, max_pixels, kind)
         if ratio > 1:

@@ -127,15 +127,14 @@ class Page:
         data = self._picture(body, timeout)
         found = model.caption(data, strategy, timeout)
         if found.error is not None:
-            advice = ": make it smaller and try again" if "megapixels" in found.error else ""
-            raise ImageError(found.error + advice)
+            raise ImageError(found.error)
         alternatives = [_shown(model, each, most) for each in found.alternatives]
         took = round((time.perf_counter() - start) * 1000, 1)
         return {**_shown(model, found, most), "alternatives": alternatives, "ms": took}
 
     def _picture(self, body: bytes, timeout: float) -> bytes:
         """The picture as engines take it; what only Pillow reads waits for its turn, for it takes memory."""
-        light = inputs.kind(body) in ("JPEG", "PNG", "GIF")
+        light = inputs.kind(body) in ("JPEG", "PNG", "GIF") and inputs.passes(body)
         try:
             with contextlib.nullcontext() if light else self._gate.running(timeout):
                 return inputs.to_bytes(body, _NAMELESS)

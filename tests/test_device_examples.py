@@ -1,11 +1,13 @@
 """What users copy onto devices, against the file as it is: the Python script runs, the Kotlin names what is there."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
+import PIL.Image
 import pytest
 import zoo
 from test_remote_examples import ALONE, EXAMPLES
@@ -13,6 +15,8 @@ from test_remote_examples import ALONE, EXAMPLES
 pytest.importorskip("ai_edge_litert")
 
 import captioner
+import captioner.pixels
+from captioner import inputs
 from captioner.decoding.rules import FORBIDDEN
 from captioner.types import END, SPECIALS, START, UNK
 
@@ -40,6 +44,44 @@ def test_the_script_says_what_captioner_says_without_it(lite, tmp_path):
     command = [sys.executable, "-c", program, EXAMPLES / "device.py", lite, *paths]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == wanted
+
+
+# What only `captioner` itself reads right: the script is short, and there to be copied.
+TOO_ODD = {
+    *("gif-frame-beyond", "bmp-alpha-unset", "tiff-float", "tiff-16-white-is-zero", "pgm-16"),
+    *(
+        "png-clear-grey-1",
+        "png-clear-grey-2",
+        "png-clear-grey-4",
+        "png-clear-16-type-0",
+        "png-clear-16-type-2",
+    ),
+    *("jpeg-exif-of-bytes", "png-exif-byte", "jpeg-exif-behind-5000-segments", "png-large-text"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_the_script_sees_what_captioner_sees(tmp_path):
+    spec = importlib.util.spec_from_file_location("device", EXAMPLES / "device.py")
+    device = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(device)
+    files = {name: data for name, (data, _) in {**zoo.odd(), **zoo.only_pillow()}.items()} | zoo.good()
+    files["profile"] = zoo.encoded(zoo.drawn(), "PNG", icc_profile=zoo.profile())
+    files["broken-profile"] = zoo.encoded(zoo.drawn(), "JPEG", icc_profile=b"no profile")
+    differ = set()
+    path = tmp_path / "file"
+    for name, data in files.items():
+        path.write_bytes(data)
+        try:
+            made = device.pixels(path, (16, 24)).astype(int)
+            if np.abs(made - captioner.pixels.read(inputs.to_bytes(data), (16, 24))).max() > 2:
+                differ.add(name)
+        except ValueError:
+            differ.add(name)
+    assert differ <= TOO_ODD
+    # A huge JPEG is read as captioner reads it.
+    path.write_bytes(zoo.encoded(PIL.Image.new("L", (10000, 6000), 77), "JPEG", quality=50))
+    assert (device.pixels(path, (16, 24)) == 77).all()
 
 
 def test_the_script_says_how_it_is_called():

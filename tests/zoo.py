@@ -309,6 +309,8 @@ def odd() -> dict[str, tuple[bytes, np.ndarray]]:
     usual = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     found["bmp-alpha"] = bmp(rgba, usual), clear_corner(pixels)
     found["bmp-alpha-unset"] = bmp(rgba * np.array([1, 1, 1, 0], np.uint8), usual), pixels
+    found["bmp-two-bytes-more"] = encoded(image, "BMP") + bytes(2), pixels
+    found["bmp-from-the-top-and-more"] = bmp(rgba, usual) + b"more", clear_corner(pixels)
     found["bmp-no-alpha"] = bmp(rgba, (*usual[:3], 0)), pixels
     found["webp-clear"] = encoded_clear(pixels, "WEBP", lossless=True), clear_corner(pixels)
     return found

@@ -20,6 +20,7 @@ from PIL import Image
 import captioner
 from captioner.api import DEFAULT_MODEL
 from captioner.errors import CaptionerError, MissingDependency
+from captioner.inputs import to_bytes
 from captioner.pixels import upright_rgb
 from training.sheet import sheet
 
@@ -43,7 +44,7 @@ def carried() -> list[Path]:
 
 def squared(path: Path) -> Image.Image:
     """A photograph on a white square."""
-    picture = upright_rgb(path.read_bytes())
+    picture = upright_rgb(to_bytes(path))
     picture.thumbnail((_SIDE, _SIDE))
     square = Image.new("RGB", (_SIDE, _SIDE), "white")
     square.paste(picture, ((_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))

@@ -3,16 +3,48 @@
 python device.py model_int8.tflite dog.jpg cat.jpg
 """
 
+import contextlib
+import io
 import json
 import sys
 import zipfile
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import PIL.ImageOps
 from ai_edge_litert.interpreter import Interpreter
 
+PIL.Image.MAX_IMAGE_PIXELS = 400_000_000
 START, END, SPECIALS = 1, 2, ("<pad>", "<start>", "<end>", "<unk>")
+
+
+def pixels(path, size):
+    """An image file as a model takes it, uint8 [H, W, 3]: upright, in sRGB, on white, squashed to `size`."""
+    image = PIL.Image.open(path)
+    # A huge JPEG at a half or a quarter of its sides; other kinds do not know how.
+    ratio = next(ratio for ratio in (1, 2, 4) if image.width * image.height <= 50e6 * ratio**2)
+    image.draft(image.mode, (image.width // ratio, image.height // ratio))
+    # As browsers do: EXIF turns an image, in a PNG only if it stands before the pixels; XMP does not.
+    exif, profile = image.info.get("exif"), image.info.get("icc_profile")
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
+    image.load()
+    if image.mode.startswith("I;16"):
+        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{path}: expected 8 or 16 bits a channel")
+    rgba = image.convert("RGBA")
+    if profile:
+        with contextlib.suppress(PIL.ImageCms.PyCMSError):
+            source, srgb = io.BytesIO(profile), PIL.ImageCms.createProfile("sRGB")
+            colours = PIL.ImageCms.profileToProfile(rgba.convert("RGB"), source, srgb)
+            colours.putalpha(rgba.getchannel("A"))
+            rgba = colours
+    image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    image.info = {"exif": exif} if exif else {}
+    image = PIL.ImageOps.exif_transpose(image)
+    return np.asarray(image.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
 
 
 class Captioner:
@@ -27,10 +59,7 @@ class Captioner:
 
     def caption(self, path, width=3, length_penalty=0.6):
         """Beam search: the `width` likeliest beginnings side by side; ended ones keep their place."""
-        height, wide = self.facts["image_size"]
-        picture = PIL.ImageOps.exif_transpose(PIL.Image.open(path)).convert("RGB")
-        picture = picture.resize((wide, height), PIL.Image.Resampling.BILINEAR)
-        seen = self.encode(image=np.asarray(picture)[np.newaxis])
+        seen = self.encode(image=pixels(path, self.facts["image_size"])[np.newaxis])
         memory = {name: seen[name] for name in self.facts["memory"]}
         state = {name: np.repeat(seen[name], width, axis=0) for name in self.facts["state"]}
         # Ids and log-probability; before the first word one beam is real.
