@@ -155,7 +155,9 @@ def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
         except (tf.errors.OpError, UnicodeDecodeError) as error:  # some operations quote the file
             reason = re.search(r"\[image: ([^\]]*)\]", getattr(error, "message", ""))
             kind = containers.kind(data) or "picture"
-            raise ImageError(reason[1] if reason else f"damaged {kind}, it cannot be decoded") from None
+            raise ImageError(
+                reason[1].replace('\\"', '"') if reason else f"damaged {kind}, it cannot be decoded"
+            ) from None
 
     return read
 

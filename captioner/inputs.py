@@ -279,13 +279,8 @@ def _unknown(data: bytes) -> str:
             return f"expected an image, got text: {words}"
     looks = next((name for at, magic, name in _FOREIGN if data[at : at + len(magic)] == magic), None)
     is_text = not any(byte < 9 or 13 < byte < 32 for byte in data[:512])
-    advice = "save it as JPEG or PNG"
-    if looks == "HEIC":
-        advice += ", or pip install pillow-heif"
-    if looks == "AVIF":
-        advice += ", or use a Pillow that reads AVIF (11.3 or newer)"
     looks = looks or ("text" if is_text else "unknown bytes")
-    return f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {looks}: {advice}"
+    return f"expected a picture (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {looks}: save it as JPEG or PNG"
 
 
 def _from_array(image: Any) -> bytes:

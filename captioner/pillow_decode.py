@@ -168,7 +168,10 @@ def _finished(image: Any, turn: int | None, profile: bytes | None) -> Any:
 
     tiff = hasattr(image, "tag_v2")
     tags = dict(image.tag_v2) if tiff else {}
-    args = image.tile[0][3] if getattr(image, "tile", None) else ""
+    tile = getattr(image, "tile", None)
+    args = tile[0][3] if tile else ""
+    # Around a first frame that is smaller than the screen nothing is drawn; Pillow fills in the first colour.
+    box = tile[0][1] if tile and image.format == "GIF" and image.tell() == 0 else None
     # Pillow turns a TIFF itself while reading, by XMP as well if that is there.
     xmp = {key: image.info.pop(key) for key in ("xmp", "XML:com.adobe.xmp") if tiff and key in image.info}
     try:
@@ -181,6 +184,12 @@ def _finished(image: Any, turn: int | None, profile: bytes | None) -> Any:
         block = image.info.get("exif")
         turn = containers.tiff_orientation(block) if isinstance(block, bytes) else 1
     eight = _eight_bits(image, args if isinstance(args, str) else "", tags)
+    if image.mode == "LAB":
+        raise ImageError("expected colours in RGB, CMYK or grey, got CIELAB: save it as JPEG or PNG")
+    if box is not None and box != (0, 0, *image.size):
+        drawn = PIL.Image.new("L", image.size)
+        drawn.paste(255, box)
+        eight = PIL.Image.composite(eight.convert("RGBA"), PIL.Image.new("RGBA", image.size), drawn)
     image = to_srgb(_with_alpha(eight), profile)
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")

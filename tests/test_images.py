@@ -1,17 +1,20 @@
 """Preprocessing against Pillow, and every way a picture can come in."""
 
+import base64
 import io
+import os
 import struct
 import zlib
 
 import numpy as np
+import PIL.features
 import PIL.Image
 import PIL.ImageDraw
 import pytest
 import skimage.data
 import tensorflow as tf
 
-from captioner import images, inputs
+from captioner import images, inputs, pillow_decode
 from captioner.errors import ImageError
 
 _decode = tf.function(images.decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
@@ -348,8 +351,58 @@ def test_pil_modes(mode):
 
 def test_grey_arrays():
     grey = np.asarray(drawn().convert("L"))
-    for form in (grey, grey[..., None]):
+    deep = grey.astype(np.uint16) * 256 + 99
+    for form in (
+        grey,
+        grey[..., None],
+        deep,
+        PIL.Image.fromarray(grey / np.float32(255)),
+        grey / np.float16(255),
+    ):
         np.testing.assert_array_equal(decoded(inputs.to_bytes(form)), np.dstack([grey] * 3))
+
+
+def test_bool_arrays():
+    mask = np.eye(5, dtype=bool)
+    np.testing.assert_array_equal(decoded(inputs.to_bytes(mask))[..., 1], mask * 255)
+
+
+def test_what_is_no_ordinary_file_is_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("gone.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with (tmp_path / "sparse.tif").open("wb") as file:
+        file.truncate(2**31)
+    for name, words in [
+        ("pipe.jpg", "expected a picture file, got a pipe or device"),
+        ("link.jpg", "a link to gone.jpg, which is not there"),
+        ("loop.jpg", "cannot read it: Too many levels of symbolic links"),
+        ("sparse.tif", "expected an image file of at most 1024 MB, got 2048 MB"),
+        ("gone.jpg", "no such picture file"),
+    ]:
+        with pytest.raises(ImageError) as caught:
+            inputs.to_bytes(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name}: {words}"
+    with pytest.raises(ImageError, match="got a pipe or device"):
+        inputs.to_bytes("/dev/zero")
+
+
+def test_every_ending_is_of_a_kind_that_is_read():
+    PIL.Image.init()
+    for ending in inputs.SUFFIXES:
+        kind = PIL.Image.registered_extensions()[ending]
+        assert kind in ("JPEG", "MPO", *pillow_decode._FORMATS), ending
+        if kind in PIL.Image.SAVE and kind != "MPO":
+            assert inputs.kind(inputs.to_bytes(encoded(drawn(), kind))), ending
+    assert not set(inputs.SUFFIXES) & set(inputs.UNREADABLE_SUFFIXES)
+    assert (".avif" in inputs.SUFFIXES) == bool(PIL.features.check("avif"))
+
+
+def test_a_pil_image_is_left_as_it_is():
+    image = PIL.Image.open(io.BytesIO(encoded(drawn(), "TIFF", tiffinfo={700: b'<a tiff:Orientation="6"/>'})))
+    before = dict(image.info)
+    np.testing.assert_array_equal(decoded(inputs.to_bytes(image)), np.asarray(drawn()))
+    assert image.info == before and "xmp" in before
 
 
 def test_bytes_and_files_pass_untouched():
@@ -382,6 +435,19 @@ def test_jpeg_with_a_thumbnail_is_still_seen_to_be_cut():
         (b"some text, no picture", "got text"),
         (bytes(range(256)), "got unknown bytes: save it as JPEG or PNG"),
         (b"\0\0\0\x18ftypheic" + bytes(99), "got HEIC: save"),
+        (
+            base64.b64encode(encoded(drawn(), "PNG")),
+            "got text: this is base64 text: decode it first, or over REST wrap",
+        ),
+        (base64.b64encode(encoded(drawn(), "JPEG"))[:30], "this is base64 text"),
+        (
+            b"data:image/png;base64,iVBORw0KGgo=",
+            "this is a data: URL: decode the base64 text behind its comma",
+        ),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer: run git lfs pull"),
+        (b"\0\0\0\x18ftypmif1" + bytes(99), "got HEIC: save"),
+        (b"\0\0\0\x18ftypcrx " + bytes(99), "got a camera's raw file: save"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "got text: save it as"),
         (b"%PDF-1.7\n%\xe2\xe3\n", "got a PDF document: save"),
         (b"\0\0\0\x18ftypisom" + bytes(99), "got a video: save"),
         (encoded(drawn(), "TIFF")[:500], "picture"),
@@ -395,6 +461,23 @@ def test_jpeg_with_a_thumbnail_is_still_seen_to_be_cut():
         (np.full((4, 4, 3), 200.0), "got 200 to 200; use uint8"),
         (np.full((4, 4, 3), np.nan), "got nan"),
         (np.array([["a"]]), "got <U1"),
+        (
+            np.zeros((4, 4), np.int16),
+            r"expected pixels of uint8 \(0 to 255\), uint16 \(0 to 65535\) or float",
+        ),
+        (
+            encoded(PIL.Image.fromarray(np.arange(99, dtype=np.int32).reshape(9, 11)), "TIFF"),
+            "expected 8 or 16 bits",
+        ),
+        (
+            encoded(PIL.Image.fromarray(np.full((9, 9), 7, np.float32)), "TIFF"),
+            "expected float pixels from 0 to 1, got 7",
+        ),
+        (
+            PIL.Image.new("I", (4, 4)),
+            "expected 8 or 16 bits a channel, or floats from 0 to 1; got integers of 32 bits",
+        ),
+        (PIL.Image.new("F", (4, 4), 200), "got 200 to 200"),
     ],
 )
 def test_what_cannot_be_a_picture_is_one_line(image, words):
@@ -414,6 +497,10 @@ def test_reader_takes_bytes_and_raises_our_error():
         (data[:-30], "damaged PNG, it cannot be decoded"),
         (b"", "not a JPEG, PNG, GIF, BMP or WebP file"),
         (encoded(drawn().convert("P"), "BMP"), "BMP must be 24 or 32 bit, uncompressed"),
+        (base64.b64encode(data), f"not a JPEG, PNG, GIF, BMP or WebP file: {inputs.TEXTS[0][1]}"),
+        (b"data:image/png;base64,iVBOR", f"not a JPEG, PNG, GIF, BMP or WebP file: {inputs.TEXTS[1][1]}"),
+        (b"version https://git-lfs.g\noid", f"not a JPEG, PNG, GIF, BMP or WebP file: {inputs.TEXTS[2][1]}"),
+        (bytes(range(128, 256)), "not a JPEG, PNG, GIF, BMP or WebP file"),
     ]:
         with pytest.raises(ImageError) as error:
             read(bad)

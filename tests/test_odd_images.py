@@ -1,6 +1,7 @@
 """Every decoder makes of an odd file what it shows: the graph, Pillow beside it, and the front door of both."""
 
 import functools
+import io
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,10 @@ import zoo
 from captioner import images, inputs, pixels
 
 SIZE = (12, 20)
+# What Pillow alone reads otherwise, so that an image it has opened is another.
+PILLOW_ALONE = {
+    *("bmp-alpha-unset", "png-large-text", "png-exif-twice", "jpeg-exif-behind-5000-segments"),
+}
 ALL = {**zoo.odd(), **zoo.only_pillow()}
 
 
@@ -44,6 +49,14 @@ def test_what_only_pillow_reads_is_handed_on_as_it_looks(graph, name):
     handed_on = inputs.to_bytes(data)
     np.testing.assert_array_equal(graph(handed_on), shown)
     np.testing.assert_array_equal(np.asarray(pixels.upright_rgb(handed_on)), shown)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - PILLOW_ALONE))
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_pil_image_shows_what_its_file_shows(name):
+    data, shown = ALL[name]
+    image = PIL.Image.open(io.BytesIO(data))
+    np.testing.assert_array_equal(np.asarray(pixels.upright_rgb(inputs.to_bytes(image))), shown)
 
 
 def test_models_see_them_alike(rows):

@@ -34,7 +34,7 @@ class Served:
         model: `CaptionModel`.
         strategy: str. Spec of `STRATEGIES`.
         max_length: int. Most ids of a caption.
-        max_pixels: int. A larger picture is refused.
+        max_pixels: int. The most pixels to decode.
     """
 
     def __init__(self, model: Any, strategy: str, max_length: int, max_pixels: int):
@@ -116,7 +116,7 @@ def write(
         strategy: str, default None, which is the one of every engine. How words are chosen, for good.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
         batch_sizes: sequence of int, default (1, 8). Numbers of pictures that the server warms up for.
-        max_pixels: int, default 50 million. Larger pictures are refused before they are decoded.
+        max_pixels: int, default 50 million. The most pixels to decode; see `captioner.pillow_decode.decode`.
 
     Returns:
         Path of the new version.

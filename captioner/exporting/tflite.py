@@ -65,7 +65,7 @@ def write(
             For int8: a folder of at least 16 pictures like those to come, or the pictures; their ranges of values
             are what 8 bits are spread over.
         overwrite: bool, default False. Whether a file that is there may be replaced.
-        max_pixels: int, default 50 million. Larger pictures are refused before they are decoded.
+        max_pixels: int, default 50 million. The most pixels to decode; see `captioner.pillow_decode.decode`.
 
     Returns:
         Path of the file.

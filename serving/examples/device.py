@@ -21,7 +21,7 @@ START, END, SPECIALS = 1, 2, ("<pad>", "<start>", "<end>", "<unk>")
 
 def pixels(path, size):
     """An image file as a model takes it, uint8 [H, W, 3]: upright, in sRGB, on white, squashed to `size`."""
-    image = PIL.Image.open(path)
+    image: PIL.Image.Image = PIL.Image.open(path)
     # A huge JPEG at a half or a quarter of its sides; other kinds do not know how.
     ratio = next(ratio for ratio in (1, 2, 4) if image.width * image.height <= 50e6 * ratio**2)
     image.draft(image.mode, (image.width // ratio, image.height // ratio))
@@ -37,8 +37,9 @@ def pixels(path, size):
     rgba = image.convert("RGBA")
     if profile:
         with contextlib.suppress(PIL.ImageCms.PyCMSError):
-            source, srgb = io.BytesIO(profile), PIL.ImageCms.createProfile("sRGB")
-            colours = PIL.ImageCms.profileToProfile(rgba.convert("RGB"), source, srgb)
+            srgb = PIL.ImageCms.createProfile("sRGB")
+            transform = PIL.ImageCms.buildTransform(io.BytesIO(profile), srgb, "RGB", "RGB")
+            colours = transform.apply(rgba.convert("RGB"))
             colours.putalpha(rgba.getchannel("A"))
             rgba = colours
     image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
