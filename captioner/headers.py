@@ -25,8 +25,11 @@ class GifFrame(NamedTuple):
     """Where the parts of a GIF's first frame are, int64 scalars; -1 for a part that is not there."""
 
     at: tf.Tensor  # its descriptor; -1 also for a file cut up so finely that the walk was given up
-    end: tf.Tensor  # of its data
+    start: tf.Tensor  # of its data
+    end: tf.Tensor
     transparent: tf.Tensor  # index of the transparent colour
+    table: tuple[tf.Tensor, tf.Tensor]  # where its colour table is, and how long
+    interlaced: tf.Tensor  # bool scalar
     box: list[tf.Tensor]  # left, top, width, height
     height: tf.Tensor  # of the whole image
     width: tf.Tensor
@@ -70,6 +73,20 @@ def uint(data: tf.Tensor, at: tf.Tensor | int, count: int, big: bool = True) -> 
     """
     powers = [256**i for i in range(count)]
     return tf.reduce_sum(_bytes(data, at, count) * tf.constant(powers[::-1] if big else powers, tf.int64))
+
+
+def fields(data: tf.Tensor, at: tf.Tensor | int, *widths: int) -> list[tf.Tensor]:
+    """int64 scalars: little-endian numbers of so many bytes each, one after the other from offset `at` on.
+
+    Example:
+        >>> [int(x) for x in fields(padded(tf.constant(bytes([1, 2, 3, 0]))), 1, 1, 2)]
+        [2, 3]
+    """
+    powers = [[0] * sum(widths) for _ in widths]
+    for row, width in enumerate(widths):
+        for place in range(width):
+            powers[row][sum(widths[:row]) + place] = 256**place
+    return tf.unstack(tf.reduce_sum(_bytes(data, at, sum(widths)) * tf.constant(powers, tf.int64), -1))
 
 
 def _walk(going: Callable, read: Callable, at: int) -> tf.Tensor:
@@ -153,7 +170,7 @@ def _webp_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return which(0), which(1)
 
 
-def gif_table(flags: tf.Tensor) -> tf.Tensor:
+def _gif_table(flags: tf.Tensor) -> tf.Tensor:
     """int64: bytes of the colour table that a GIF's flags announce."""
     return tf.where(flags >= 0x80, 6 * tf.bitwise.left_shift(tf.constant(1, tf.int64), flags & 7), 0)
 
@@ -179,25 +196,30 @@ def gif_frame(data: tf.Tensor) -> GifFrame:
         frame = tf.where(is_frame, at, frame)
         stated = tf.where(tf.equal(head[3] & 1, 1), head[6], -1)
         clear = tf.where(extension & tf.equal(head[1], 0xF9), stated, clear)
-        after = at + tf.where(is_frame, 11 + gif_table(head[9]), 2)  # 11: with the byte before the pixels
+        after = at + tf.where(is_frame, 11 + _gif_table(head[9]), 2)  # 11: with the byte before the pixels
         moved = tf.where(tf.equal(head[0], 0), at + 1, at + piece * tf.reduce_sum(same))
         at = tf.where(inside, moved, tf.where(is_frame | extension, after, -1))
         return at, tf.where(inside, tf.not_equal(head[0], 0), is_frame | extension), frame, clear
 
-    zero, nothing = tf.constant(0, tf.int64), tf.constant(-1, tf.int64)
+    nothing = tf.constant(-1, tf.int64)
+    screen_width, screen_height, flags = fields(data, 6, 2, 2, 1)
     at, inside, frame, clear = tf.while_loop(
         # Past the end all is zero, which is no block.
         lambda at, inside, frame, _: (at >= 0) & ((frame < 0) | inside),
         advance,
-        (13 + gif_table(uint(data, 10, 1)), tf.constant(False), nothing, nothing),
+        (13 + _gif_table(flags), tf.constant(False), nothing, nothing),
         maximum_iterations=containers.MAX_PIECES,
         parallel_iterations=1,
     )
     frame = tf.where((at < 0) | inside, nothing, frame)
-    box = [tf.where(frame < 0, zero, uint(data, frame + place, 2, big=False)) for place in (1, 3, 5, 7)]
-    height = tf.maximum(uint(data, 8, 2, big=False), box[1] + box[3])
-    width = tf.maximum(uint(data, 6, 2, big=False), box[0] + box[2])
-    return GifFrame(frame, at, clear, box, height, width)
+    # Past the end all is zero, and so is the frame that is not there.
+    left, top, width, height, own_flags = fields(data, tf.where(frame < 0, 2**40, frame) + 1, 2, 2, 2, 2, 1)
+    own = _gif_table(own_flags)
+    table = tf.where(own > 0, frame + 10, 13), tf.where(own > 0, own, _gif_table(flags))
+    interlaced = tf.not_equal(own_flags & 0x40, 0)
+    box = [left, top, width, height]
+    height, width = tf.maximum(screen_height, top + height), tf.maximum(screen_width, left + width)
+    return GifFrame(frame, frame + 10 + own, at, clear, table, interlaced, box, height, width)
 
 
 def jpeg_ratio(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -208,10 +230,36 @@ def jpeg_ratio(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tenso
     return tf.argmax(tf.cast(tf.concat([fits, [True]], 0), tf.int32), output_type=tf.int32)
 
 
-def bmp_alpha(data: tf.Tensor) -> tf.Tensor:
-    """bool scalar: whether the header of a BMP says that the fourth channel is alpha."""
-    stated = tf.equal(uint(data, 30, 4, big=False), 3) & (uint(data, 14, 4, big=False) >= 56)
-    return stated & tf.not_equal(uint(data, 66, 4), 0)
+class BmpHeader(NamedTuple):
+    """What the header of a BMP states."""
+
+    height: tf.Tensor  # int64 scalars
+    width: tf.Tensor
+    end: tf.Tensor  # of the pixels
+    fits: tf.Tensor  # bool scalar: whether TensorFlow reads it right
+    alpha: tf.Tensor  # bool scalar: whether the fourth channel is alpha
+
+
+def bmp_header(data: tf.Tensor) -> BmpHeader:
+    """Reads the header of a BMP by the rules of `containers.plain_bmp`.
+
+    Args:
+        data: see `padded`.
+    """
+    start, size, width, height, _, depth, compression, *_, red, green, blue, alpha = fields(
+        data, 10, *[4] * 4, 2, 2, *[4] * 10
+    )
+    # Sizes are signed: a negative height is that of an image stored from the top.
+    height, width = (tf.where(side >= 2**31, 2**32 - side, side) for side in (height, width))
+    is_32, masked, modern = tf.equal(depth, 32), tf.equal(compression, 3), size >= 56
+    # The op returns palette indices as grey levels, takes compressed rows for plain ones, and has one order of
+    # channels, whatever the masks say: B, G, R and perhaps A.
+    usual = tf.equal(red, 0xFF0000) & tf.equal(green, 0xFF00) & tf.equal(blue, 0xFF)
+    usual &= ~modern | tf.equal(alpha, 0) | tf.equal(alpha, 0xFF000000)
+    fits = (is_32 | tf.equal(depth, 24)) & tf.equal(compression, 0) | is_32 & masked & usual
+    fits &= (size >= 40) & (start >= 14 + size)  # some leave out where the pixels start
+    end = start + (width * depth + 31) // 32 * 4 * height
+    return BmpHeader(height, width, end, fits, masked & modern & tf.not_equal(alpha, 0))
 
 
 def tiff_orientation(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
@@ -276,21 +324,9 @@ def refusal(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         return plain(tf.where(animated, "animated WebP is not supported", ""), *_webp_size(data))
 
     def bmp() -> tuple[tf.Tensor, ...]:
-        modern = uint(data, 14, 4, big=False) >= 40
-        depth, compression = uint(data, 28, 2, big=False), uint(data, 30, 4, big=False)
-        # The op returns palette indices as grey levels, takes compressed rows for plain ones, and has one order
-        # of channels, whatever the masks say: B, G, R and perhaps A.
-        masks = tf.equal(_bytes(data, 54, 16), [*b"\0\0\xff\0\0\xff\0\0\xff\0\0\0\0\0\0\xff"])
-        alpha = (
-            tf.reduce_all(masks[12:]) | tf.equal(uint(data, 66, 4), 0) | (uint(data, 14, 4, big=False) < 56)
-        )
-        masked = tf.equal(compression, 3) & tf.equal(depth, 32) & tf.reduce_all(masks[:12]) & alpha
-        # Some leave out where the pixels start.
-        modern &= uint(data, 10, 4, big=False) >= 14 + uint(data, 14, 4, big=False)
-        fits = modern & (((depth == 24) | (depth == 32)) & tf.equal(compression, 0) | masked)
-        # Sizes are signed: a negative height is that of a picture stored from the top.
-        size = [tf.cast(tf.cast(uint(data, at, 4, big=False), tf.int32), tf.int64) for at in (22, 18)]
-        return plain(tf.where(fits, "", "BMP must be 24 or 32 bit, uncompressed"), *map(tf.abs, size))
+        header = bmp_header(data)
+        words = tf.where(header.fits, "", "BMP must be 24 or 32 bit, uncompressed")
+        return plain(words, header.height, header.width)
 
     def gif() -> tuple[tf.Tensor, ...]:
         frame = gif_frame(data)

@@ -262,14 +262,13 @@ def _webp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _bmp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    header = headers.bmp_header(data)
     # The op refuses what stands behind the pixels, such as the two zeros that some programs write.
-    depth = headers.uint(data, 28, 2, big=False)
-    row = (headers.uint(data, 18, 4, big=False) * depth + 31) // 32 * 4
-    height = tf.abs(tf.bitcast(tf.cast(headers.uint(data, 22, 4, big=False), tf.uint32), tf.int32))
-    end = headers.uint(data, 10, 4, big=False) + row * tf.cast(height, tf.int64)
-    pixels = tf.io.decode_bmp(tf.strings.substr(image_bytes, tf.constant(0, tf.int64), end), channels=0)
+    pixels = tf.io.decode_bmp(
+        tf.strings.substr(image_bytes, tf.constant(0, tf.int64), header.end), channels=0
+    )
     # The fourth channel of a BMP is mostly left at 0 and means nothing.
-    transparent = headers.bmp_alpha(data) & tf.reduce_any(pixels[..., 3:] > 0)
+    transparent = header.alpha & tf.reduce_any(pixels[..., 3:] > 0)
     return tf.cond(transparent, lambda: pixels, lambda: pixels[..., :3]), tf.constant(-1, tf.int64)
 
 
@@ -280,25 +279,19 @@ def _gif(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
         return tf.strings.substr(text, tf.cast(at, tf.int64), tf.cast(count, tf.int64))
 
     frame = headers.gif_frame(data)
-    flags = headers.uint(data, frame.at + 9, 1)
-    own, shared = headers.gif_table(flags), headers.gif_table(headers.uint(data, 10, 1))
-    start, length = tf.where(own > 0, frame.at + 10, 13), tf.where(own > 0, own, shared)
     # Without any table an index is a grey level.
-    table = tf.where(length > 0, cut(image_bytes, start, length), bytes(i // 3 for i in range(768)))
+    table = tf.where(frame.table[1] > 0, cut(image_bytes, *frame.table), bytes(i // 3 for i in range(768)))
     table = cut(tf.strings.join([table, bytes(768)]), 0, 768)
     clear = 3 * frame.transparent
     cleared = [cut(table, 0, clear), b"\xff\xff\xff", cut(table, clear + 3, 768)]
     table = tf.cond(clear >= 0, lambda: tf.strings.join(cleared), lambda: table)
-    pixels_at = frame.at + 10 + own
     size = cut(image_bytes, frame.at + 5, 4)
-    interlaced = tf.where(tf.equal(flags & 0x40, 0), b"\x87", b"\xc7")
+    flags = tf.where(frame.interlaced, b"\xc7", b"\x87")
     # Without a frame there is nothing to cut out, and what is left is no GIF.
     pixels = cut(
-        image_bytes, pixels_at, tf.maximum(frame.end - pixels_at, 0) * tf.cast(frame.at >= 0, tf.int64)
+        image_bytes, frame.start, tf.maximum(frame.end - frame.start, 0) * tf.cast(frame.at >= 0, tf.int64)
     )
-    alone = tf.strings.join(
-        [b"GIF89a", size, bytes(3), b",", bytes(4), size, interlaced, table, pixels, b";"]
-    )
+    alone = tf.strings.join([b"GIF89a", size, bytes(3), b",", bytes(4), size, flags, table, pixels, b";"])
     left, top, width, height = frame.box
     around = [[top, frame.height - top - height], [left, frame.width - left - width], [0, 0]]
     return tf.pad(tf.io.decode_gif(alone)[0], around, constant_values=255), tf.constant(-1, tf.int64)
