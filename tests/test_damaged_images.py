@@ -82,8 +82,8 @@ def mutated(number: int) -> bytes:
 
 def test_mutated_files_are_read_or_refused():
     refused = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         for number in range(COUNT):
             began = time.process_time()
             try:
@@ -93,7 +93,7 @@ def test_mutated_files_are_read_or_refused():
                 refused += 1
                 assert "\n" not in str(error) and len(str(error)) < 300, number
             assert time.process_time() - began < 5, number
-    assert COUNT / 5 < refused < COUNT
+    assert COUNT / 5 < refused < COUNT and not warned
 
 
 def test_what_passes_the_front_door_is_read_alike():
