@@ -294,7 +294,8 @@ def _gif(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     alone = tf.strings.join([b"GIF89a", size, bytes(3), b",", bytes(4), size, flags, table, pixels, b";"])
     left, top, width, height = frame.box
     around = [[top, frame.height - top - height], [left, frame.width - left - width], [0, 0]]
-    return tf.pad(tf.io.decode_gif(alone)[0], around, constant_values=255), tf.constant(-1, tf.int64)
+    frame_pixels = tf.io.decode_image(alone, channels=3, expand_animations=False)
+    return 255 - tf.pad(255 - frame_pixels, around), tf.constant(-1, tf.int64)  # white around it
 
 
 def _on_white(rgba: tf.Tensor) -> tf.Tensor:
