@@ -164,6 +164,20 @@ def amend(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> N
     folders.amend(folder, MANIFEST, FILES, change)
 
 
+def settle(folder: Path) -> None:
+    """Puts the files of a bundle under their usual names, where a writer that was stopped has left them elsewhere.
+
+    For those who add a file by its name.
+
+    Args:
+        folder: Path of a bundle.
+
+    Raises:
+        BundleError: if the disk refuses, or somebody else writes there for long.
+    """
+    amend(folder, lambda manifest: manifest)
+
+
 def read(folder: str | os.PathLike[str]) -> Bundle:
     """Reads a bundle and checks that it is whole.
 

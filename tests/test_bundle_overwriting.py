@@ -153,6 +153,10 @@ def test_after_a_stop_the_manifest_can_be_amended(tmp_path):
         name = told(folder)
         halfway = folders.ENTRY in json.loads((folder / bundle.MANIFEST).read_text())
         count += halfway
+        if k % 2:
+            bundle.settle(folder)
+            assert told(folder) == name and not leftovers(folder)
+            assert folders.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
         bundle.amend(folder, lambda manifest: {**manifest, "exports": {"1": {"strategy": "greedy"}}})
         assert told(folder) == name and not leftovers(folder)
         manifest = json.loads((folder / bundle.MANIFEST).read_text())

@@ -244,6 +244,7 @@ def run(given: argparse.Namespace) -> str:
     with load(folder, trust=given.trust) as model:
         noted = calibrate(model, dataset, given.ratings, given.split, given.check, given.strategy)
     with defer_signals():
+        bundle.settle(folder)
         draw(noted, picture)
         atomic.write_json(target, noted)
     shown = noted["reliability"]

@@ -207,6 +207,7 @@ def _run(arguments: Sequence[str] | None) -> None:
         least=given.least,
         ridge=given.ridge,
     )
+    bundle.settle(read.folder)
     with atomic.replacing(target, BundleError) as aside:
         found.save(aside)
     print(
