@@ -268,24 +268,20 @@ def test_a_model_of_somebody_else_is_one_line(tmp_path):
 # What clients get wrong, and what a network does.
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_images_that_are_no_list_are_told(tiny_model, tmp_path, rank):
+def test_images_that_are_no_list_are_told(tiny_model, tmp_path):
     folder = saved_model.write(tiny_model, tmp_path, "greedy")
+    says = "expected image_bytes to be a list of encoded images, one dimension, got dimensions:"
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
         for name in SIGNATURES:
             signature = meta.signature_def[name]
             # A server feeds what it was sent; Python's session looks at the shape of a placeholder first.
             feed = signature.inputs["image_bytes"].name
-            shaped = session.graph.get_tensor_by_name(feed)
-            shaped._shape_val = tf.TensorShape(None)
-            caption = signature.outputs["error"].name
-            sent = np.array(FILES[0], object) if rank == 0 else np.array([FILES[:1]], object)
-            with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes") as error:
-                session.run(caption, {feed: sent})
-            dimensions = "[0]" if rank == 0 else "[2]"
-            says = "expected image_bytes to be a list of encoded images, one dimension, got dimensions:"
-            assert f"[{says}] {dimensions}" in error.value.message
+            session.graph.get_tensor_by_name(feed)._shape_val = tf.TensorShape(None)
+            for rank, sent in ((0, np.array(FILES[0], object)), (2, np.array([FILES[:1]], object))):
+                with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes") as error:
+                    session.run(signature.outputs["error"].name, {feed: sent})
+                assert f"[{says}] [{rank}]" in error.value.message
 
 
 def test_numbers_that_overflow_in_the_graph_are_an_error_of_the_image(tmp_path):
