@@ -129,8 +129,11 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     return orient(*_read(_or_fail(image_bytes, max_pixels), max_pixels))
 
 
+@functools.lru_cache(maxsize=8)
 def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
     """Makes `load` into a function of plain bytes that several threads may call, for use outside a graph.
+
+    Traced once for a size, whoever asks: that takes most of a second.
 
     Args:
         size: tuple of two ints, height and width.
