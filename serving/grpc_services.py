@@ -96,8 +96,11 @@ class GrpcServer:
                 return work(request, context, about)
             except ServingError as error:
                 code, reason = error.code, error.short
-            except Exception as error:
-                code, reason = "INTERNAL", f"{type(error).__name__}: {error}"[:500]
+            except Exception as error:  # clients are not shown the server's insides
+                log.event(
+                    "bug", "error", error=f"{type(error).__name__}: {error}"[:500], method=method.lower()
+                )
+                code, reason = "INTERNAL", "the server failed; its log says how"
             finally:
                 seconds = time.perf_counter() - start
                 self._metrics.answered("grpc", method.lower(), code, seconds)

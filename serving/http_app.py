@@ -118,6 +118,7 @@ class RestApp:
                 return
         reply.headers["Access-Control-Allow-Origin"] = origin
         if request.method == "OPTIONS":
+            reply.status = 200  # also for "null", the origin of a page that was opened as a file
             reply.headers["Access-Control-Allow-Methods"] = "POST, GET"
             reply.headers["Access-Control-Allow-Headers"] = "Content-Type"
 
@@ -221,6 +222,9 @@ def _unpacked(body: bytes, most: int) -> bytes:
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         found = unpack.decompress(body, most + 1)
+        while unpack.eof and unpack.unused_data.startswith(b"\x1f\x8b") and len(found) <= most:
+            unpack, rest = zlib.decompressobj(zlib.MAX_WBITS | 16), unpack.unused_data
+            found += unpack.decompress(rest, most + 1 - len(found))
         whole = unpack.eof or len(found) > most
     except zlib.error:
         whole = False

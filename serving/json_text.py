@@ -27,6 +27,16 @@ _MEANS = {  # how Python's reader begins its complaints, and the server's words 
 _EMPTY = "JSON Parse error: The document is empty"
 TOO_DEEP = "JSON Parse error: lists or objects nested too deeply"
 _SPACE = re.compile(r"[ \t\n\r]*")
+# How bodies begin that are no JSON in UTF-8, and what to send.
+_NO_JSON = (
+    (re.compile(rb"\xff\xfe|\xfe\xff|\0{1,3}[\s\[{\"]|[\s\[{\"]\0"), "UTF-16: send UTF-8"),
+    (re.compile(rb"\x1f\x8b"), "gzip: send the header Content-Encoding: gzip with it"),
+    (
+        re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF....WEBP", re.S),
+        'an image: send {"instances": [{"b64": "..."}]}, with the image in base64',
+    ),
+    (re.compile(rb"--|[\w.%+-]+=", re.S), "a form: send JSON"),
+)
 _BROKEN_NUMBER = re.compile(r"\d(\.|(?:\.\d+)?[eE][+-]?)$")
 _LONGEST = 308  # digits; a double holds no more
 
@@ -50,8 +60,8 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         return _parse(body)
     except ServingError as error:
-        if body[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in body[:4]:
-            raise invalid(f"{error.message} (the body looks like UTF-16: send UTF-8)") from None
+        if hint := next((hint for begins, hint in _NO_JSON if begins.match(body)), None):
+            raise invalid(f"{error.message} (the body looks like {hint})") from None
         raise
 
 

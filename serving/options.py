@@ -133,11 +133,13 @@ def _versions(text: str) -> int | None:
 
 
 def _origin(text: str) -> str:
-    if text != "*" and not re.fullmatch(r"https?://[^\s/?#@,]+", text):
+    # Exactly as browsers send it, or it would never match: no path, no wildcard inside, ASCII alone.
+    if text != "*" and not re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", text, re.I | re.A):
         raise argparse.ArgumentTypeError(
             f"expects an origin such as https://example.org, or '*', got {text!r}"
         )
-    return text.lower()
+    usual = {"http": ":80", "https": ":443"}.get(text.lower().partition("://")[0], "")
+    return text.lower().removesuffix(usual)  # browsers leave the usual port out
 
 
 def _label(text: str) -> tuple[str, int]:

@@ -110,7 +110,7 @@ class Page:
                 {"models": self._choices.rows(), "strategies": strategies(), "max_bytes": self._most}
             )
         if path == "/page/caption":
-            if headers.get("sec-fetch-site", "") == "cross-site":
+            if _of_another_site(headers):
                 raise ServingError("PERMISSION_DENIED", "pages of other sites may not caption here")
             return _json(self._caption(_asked(query), body, timeout))
         if path not in self._files:
@@ -149,6 +149,15 @@ class Page:
         except Exception as error:  # libraries raise what they like at a damaged file
             log.event("unreadable_image", "warning", error=f"{type(error).__name__}: {error}"[:200])
             raise ImageError("this image cannot be read: it is damaged, or of an unusual kind") from None
+
+
+def _of_another_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser asks for a page of another site; other clients say nothing of pages."""
+    if site := headers.get("sec-fetch-site"):
+        return site == "cross-site"
+    # Older browsers say no more than the origin, as all do over plain http but to this machine.
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
 def _shown(model: Served | Loaded, caption: Caption, most: int) -> dict[str, Any]:

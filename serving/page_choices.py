@@ -206,6 +206,12 @@ number of words that must occur
         raise SpecError(
             f"expected a strategy of at most {_LONGEST_SPEC} characters here, got {len(strategy)}"
         )
+    name = parse_spec(strategy).name
+    if ":" in name:  # what the registry says of it is for those who could trust it
+        known = ", ".join(STRATEGIES)
+        raise SpecError(
+            f"strategy {name!r} names Python code, which is not for visitors: expected one of {known}"
+        )
     with table_specs_only():
         built = STRATEGIES.build(strategy)
     banned = sum(len(rule.value) for rule in built.rules if isinstance(rule, Banned))

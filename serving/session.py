@@ -19,6 +19,7 @@ from serving.tensors import Spec
 
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 _TAG = "serve"
+_MOST_CALLABLES = 16  # sets of inputs and outputs whose executors are kept for shapes that nobody promised
 
 
 class SessionVersion(Version):
@@ -36,6 +37,7 @@ class SessionVersion(Version):
         import tensorflow as tf
 
         self.number, self._tf = number, tf
+        self._callables: dict[tuple[str, ...], Any] = {}
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:
@@ -54,7 +56,9 @@ class SessionVersion(Version):
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
     ) -> dict[str, np.ndarray]:
         """See `Version.run`."""
-        definition = self.metadata[signature]
+        definition, specs = self.metadata[signature], self.signatures[signature].outputs
+        if any(specs[name].dtype == "invalid" for name in outputs):  # what initialises the model
+            raise invalid(f'the signature "{signature}" has no outputs that are tensors')
         feed = {definition.inputs[name].name: array for name, array in inputs.items()}
         fetches = {name: definition.outputs[name].name for name in outputs}
         try:
@@ -67,18 +71,23 @@ class SessionVersion(Version):
                 found = dict(zip(fetches, self._run_any_shape(feed, list(fetches.values())), strict=True))
         except (self._tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
             raise self._error(error) from None
-        specs = self.signatures[signature].outputs
         return {name: np.asarray(value, specs[name].numpy) for name, value in found.items()}
 
     def close(self) -> None:
         """See `Version.close`."""
+        self._callables.clear()
         self._session.close()
 
     def _run_any_shape(self, feed: Mapping[str, np.ndarray], fetches: list[str]) -> list[Any]:
         """Runs with shapes that the signature does not promise, which only Python refuses and the server does not."""
         from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
-        run = self._session._make_callable_from_options(CallableOptions(feed=list(feed), fetch=fetches))
+        key = (*feed, "", *fetches)
+        run = self._callables.get(key)
+        if run is None:  # seconds, each time: an executor of its own
+            run = self._session._make_callable_from_options(CallableOptions(feed=list(feed), fetch=fetches))
+            if len(self._callables) < _MOST_CALLABLES:
+                self._callables[key] = run
         return run(*feed.values())
 
     def _specs(self, infos: Mapping[str, Any]) -> dict[str, Spec]:

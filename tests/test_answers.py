@@ -113,6 +113,7 @@ def test_a_bad_row_always_has_a_reason(outputs):
         ("ok", lambda a: a.astype(np.float32), "booleans"),
         ("ids", lambda a: a.astype(np.float32), "integers"),
         ("caption", lambda a: np.array([b"\xff\xfe", b"", b""], object), "UTF-8"),
+        ("caption", lambda a: np.array(["\ud800", "", ""]), "UTF-8"),
         ("words", lambda a: np.where(a == b"a", 7, a), "string"),
         ("words", lambda a: a[:, ::-1], "gaps"),
     ],

@@ -377,3 +377,24 @@ def test_a_folder_whose_only_version_is_damaged_is_one_line(tmp_path):
     code, said = run_main([tmp_path / "m", "--port", "0", "--rest-port", "0"])
     last = said.splitlines()[-1]
     assert code == 2 and last.startswith("devserver.py: no version of") and "version 1: " in last
+
+
+def test_shapes_that_nobody_promised_cost_an_executor_once(tmp_path, monkeypatch):
+    from serving.session import SessionVersion
+    from serving.status import ServingError
+
+    version = SessionVersion(write_line(tmp_path / "1", 0.5), 1)
+    made, make = [], version._session._make_callable_from_options
+    monkeypatch.setattr(
+        version._session, "_make_callable_from_options", lambda options: made.append(options) or make(options)
+    )
+    for value in (4, 8):
+        found = version.run("serving_default", {"x": np.full((1, 1), value, np.float32)}, ["y"], None)
+        assert found["y"].tolist() == [[value / 2 + 2]]
+    assert len(made) == 1
+    # What initialises a model has an output that is no tensor; anybody may ask for it by name.
+    (name,) = set(version.signatures) - {"serving_default"}
+    with pytest.raises(ServingError, match="has no outputs that are tensors") as caught:
+        version.run(name, {}, list(version.signatures[name].outputs), None)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    version.close()

@@ -94,6 +94,10 @@ def test_no_content_of_requests_is_logged(server, capsys):
 def test_bodies_may_be_packed(server):
     packed = gzip.compress(b'{"instances": [4]}')
     assert server.post(packed, headers={"Content-Encoding": "gzip"}).json() == {"predictions": [4.0]}
+    halves = gzip.compress(b'{"instances"') + gzip.compress(b": [4]}")
+    assert server.post(halves, headers={"Content-Encoding": "gzip"}).json() == {"predictions": [4.0]}
+    bare = server.post(packed)
+    assert bare.status_code == 400 and "gzip: send the header Content-Encoding: gzip" in bare.json()["error"]
     wrong = server.post(packed[:5] + b"xxxxxxxxx", headers={"Content-Encoding": "gzip"})
     assert wrong.status_code == 400 and "gzip" in wrong.json()["error"]
 
@@ -160,13 +164,14 @@ def cors(reply):
         (("https://a.example",), "https://a.example.evil", None),
         (("https://a.example",), "null", None),
         (("*",), "https://b.example", "*"),
+        (("*",), "null", "*"),  # a page that was opened as a file
     ],
 )
 def test_pages_of_other_origins_read_answers_only_where_they_may(origins, origin, allowed):
     with Server(origins=origins) as each:
         url = f"{each.url}/v1/models/m:predict"
         asked = httpx.options(url, headers={"Origin": origin, **PREFLIGHT})
-        assert (asked.status_code, asked.content) == (200 if "://" in origin else 400, b"")
+        assert (asked.status_code, asked.content) == (200 if "://" in origin or allowed else 400, b"")
         answers = [each.post(headers={"Origin": origin}), each.post(b"no json", headers={"Origin": origin})]
         assert [reply.status_code for reply in answers] == [200, 400]  # the server itself refuses nobody
         for reply in answers:

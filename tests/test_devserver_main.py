@@ -158,6 +158,11 @@ def test_wrong_use_is_one_line_and_exit_code_2(model):
                 [model, "--allow-origin", "https://a.org/"],
                 "--allow-origin expects an origin such as https://",
             ),
+            (
+                [model, "--allow-origin", "https://*.a.org"],
+                "--allow-origin expects an origin such as https://",
+            ),
+            ([model, "--allow-origin", "null"], "--allow-origin expects an origin such as https://"),
             ([model, "--bacth", "3"], "did you mean '--batch"),
             ([model, "--colour", "x"], "unknown option '--colour'"),
             ([], "the following arguments are required: model"),

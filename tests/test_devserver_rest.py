@@ -204,6 +204,17 @@ def test_the_first_of_equal_keys_counts_and_other_encodings_are_told():
         status, found = ask(text.encode(encoding))
         assert status == 400 and found["error"].startswith("JSON Parse error: ")
         assert found["error"].endswith("(the body looks like UTF-16: send UTF-8)")
+    others = {
+        b"\x1f\x8b\x08\0\0": "gzip: send the header Content-Encoding: gzip with it)",
+        b"\xff\xd8\xff\xe0\0\x10JFIF": "an image: send {",
+        b"\x89PNG\r\n\x1a\n\0": "an image: send {",
+        b"--x\r\nContent-Disposition: form-data": "a form: send JSON)",
+        b"instances=a": "a form: send JSON)",
+    }
+    for body, hint in others.items():
+        assert f"(the body looks like {hint}" in ask(body)[1]["error"]
+    for body in (b"\0\0\0\x18ftypheic", b"{'a': 1}", b'{"a" 1}', b"hello", b"--"[:1]):
+        assert "looks like" not in ask(body)[1]["error"]
 
 
 def test_rows_are_answered_by_predictions_and_columns_by_outputs():

@@ -258,7 +258,12 @@ def test_wrong_requests_are_told_in_a_sentence(server):
         (PHOTO, {"strategy": f"beam(banned=[{'0,' * 1000}])"}, 400, "at most 2000 characters here, got 2015"),
         (PHOTO, {"strategy": "constrained(must_include=['zebra'])"}, 400, "zebra"),
         (PHOTO, {"strategy": "constrained(must_include=5)"}, 400, "must_include"),
-        (PHOTO, {"strategy": "os:system(command='true')"}, 400, "'os:system' names Python code"),
+        (
+            PHOTO,
+            {"strategy": "os:system(command='true')"},
+            400,
+            "'os:system' names Python code, which is not for visitors: expected one of greedy",
+        ),
         (
             PHOTO,
             {"max_length": "5"},
@@ -417,6 +422,10 @@ def test_damaged_images_are_the_visitors_fault(server):
 def test_pages_of_other_sites_may_not_caption(server):
     for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
         assert server.caption(headers={"Sec-Fetch-Site": site}).status_code == status
+    # Over plain http to another machine browsers send the origin alone.
+    here = server.url.rstrip("/")
+    for origin, status in (("http://a.example", 403), ("null", 403), (here, 200), (f"{here}0", 403)):
+        assert server.caption(headers={"Origin": origin}).status_code == status
 
 
 def test_what_visitors_ask_is_counted_and_not_logged(server, capsys):

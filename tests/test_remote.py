@@ -341,6 +341,28 @@ def test_a_busy_server_is_told_from_one_that_is_away(server, load, world, status
     assert "cannot reach" not in line
 
 
+@pytest.mark.parametrize(
+    "status, headers, kind, detail",
+    [
+        (502, {}, "away", "HTTP 502"),
+        (503, {"retry-after": "7"}, "busy", "HTTP 503"),  # somebody answers: it can be reached
+        (504, {}, "time", "HTTP 504"),
+        (302, {"location": "https://login.example/"}, "foreign", "HTTP 302: go to https://login.example/"),
+        (404, {}, "foreign", "HTTP 404"),
+        (413, {}, "large", "HTTP 413"),
+    ],
+)
+def test_answers_of_a_proxy_are_told_apart(status, headers, kind, detail):
+    from captioner.engines.rest_client import _failure
+
+    failure = _failure(status, b"<html>nginx</html>", headers)
+    assert (failure.kind, failure.detail, failure.after) == (
+        kind,
+        detail,
+        float(headers.get("retry-after", 0)),
+    )
+
+
 def test_a_busy_server_is_asked_until_the_time_is_up(server, load, world):
     engine = load(server.source, timeout=30)  # and without `retries`
     world.faults = [Refusal(503, FULL)] * 6  # more often than one that is away is asked

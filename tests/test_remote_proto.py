@@ -202,6 +202,10 @@ def test_a_short_list_goes_on_with_its_last_value():
     assert proto.array(tensor([3], float_val=[])).tolist() == [0, 0, 0]
     assert proto.array(tensor([3], 7, string_val=[b"x"])).tolist() == [b"x"] * 3
     assert proto.array(tensor([2], 7)).tolist() == [b"", b""]
+    # The same string each time, and not a copy: a message of 13 kB may claim a million of them.
+    long = b"x" * 13_000 + b"\0\0"
+    strings = proto.array(tensor([200_000], 7, string_val=[b"y", long])).tolist()
+    assert strings[:3] == [b"y", long, long] and all(each is strings[2] for each in strings[2:])
     assert proto.array(tensor([0], float_val=[])).tolist() == []
 
 

@@ -123,16 +123,12 @@ def _caption(found: dict[str, Any], alternatives: tuple[Caption, ...] = ()) -> C
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return str(value)
-    if not isinstance(value, bytes):
+    if not isinstance(value, str | bytes):
         raise EngineError(f"expected a string in an output of strings, got {type(value).__name__}")
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise EngineError(
-            f"expected text in UTF-8 in an output of strings, got {bytes(value)[:40]!r}"
-        ) from None
+    try:  # JSON may hold half of a pair of surrogates, which nobody can print
+        return (value.encode() if isinstance(value, str) else value).decode("utf-8")
+    except UnicodeError:
+        raise EngineError(f"expected text in UTF-8 in an output of strings, got {value[:40]!r}") from None
 
 
 def _line(value: Any) -> str:

@@ -188,7 +188,9 @@ def _from_list(given: Sequence[Any], dtype: np.dtype, count: int) -> np.ndarray 
     """The values of one of the lists, or None if there are more than the shape has room for."""
     if len(given) > count:
         return None
-    values = np.full(count, given[-1] if given else b"" if dtype.kind == "O" else 0, dtype)
+    values = np.empty(count, dtype)
+    # Not `np.full`, which makes a copy of a string for every element: 13 kB that claim a million take 13 GB.
+    values.fill(given[-1] if given else b"" if dtype.kind == "O" else 0)
     values[: len(given)] = given
     return values
 
@@ -213,7 +215,7 @@ def _from_content(content: bytes, dtype: np.dtype, count: int) -> np.ndarray | N
     if at + sum(lengths) != len(content):
         return None
     ends = [at + end for end in accumulate(lengths)]
-    values = np.full(count, b"", object)
+    values = np.empty(count, object)
     values[:] = [content[end - length : end] for end, length in zip(ends, lengths, strict=True)]
     return values
 

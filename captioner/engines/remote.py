@@ -266,7 +266,8 @@ class RemoteEngine(Engine):
 
     def _not_served(self, versions: Sequence[tuple[int, str, str]]) -> Exception:
         if not versions:
-            return Failure("missing", f"version {self._place.version} is not there")
+            wanted = "no version" if self._place.version is None else f"version {self._place.version}"
+            return Failure("missing", f"{wanted} is there")
         number, state, said = versions[0]
         if state in ("START", "LOADING"):
             wait = f"not loaded yet, version {number} is {state}: try again in a moment"

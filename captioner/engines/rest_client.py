@@ -23,7 +23,7 @@ from captioner.errors import MissingDependency
 
 _CONNECT = 10.0  # seconds that a connection may take to come about
 _KINDS = {401: "denied", 403: "denied", 404: "missing", 407: "denied", 413: "large", 429: "busy"}
-_KINDS |= {502: "away", 503: "away", 504: "time"}
+_KINDS |= {502: "away", 503: "busy", 504: "time"}
 
 T = TypeVar("T")
 
@@ -130,11 +130,11 @@ class RestTransport(Transport):
         except RuntimeError:  # of a closed client
             raise Failure("failed", "the connection was closed meanwhile") from None
         if answer.status_code != 200:
-            raise _failure(answer.status_code, bytes(data), answer.headers.get("retry-after", ""))
+            raise _failure(answer.status_code, bytes(data), answer.headers)
         return _json(bytes(data))
 
 
-def _failure(status: int, data: bytes, after: str) -> Failure:
+def _failure(status: int, data: bytes, headers: Mapping[str, str]) -> Failure:
     try:
         said = str(_json(data)["error"])
     except (Failure, KeyError, TypeError):
@@ -150,7 +150,10 @@ def _failure(status: int, data: bytes, after: str) -> Failure:
         kind = "large"
     elif said and status in (429, 503):  # the server's own words: it is there
         kind = unavailable(said, "busy")
-    return Failure(kind, f"HTTP {status}: {said}" if said else f"HTTP {status}", _seconds(after))
+    if not said and 300 <= status < 400 and "location" in headers:
+        said = f"go to {headers['location']}"
+    after = _seconds(headers.get("retry-after", ""))
+    return Failure(kind, f"HTTP {status}: {said}" if said else f"HTTP {status}", after)
 
 
 def _seconds(text: str) -> float:
