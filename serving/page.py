@@ -111,7 +111,10 @@ class Page:
             )
         if path == "/page/caption":
             if _of_another_site(headers):
-                raise ServingError("PERMISSION_DENIED", "pages of other sites may not caption here")
+                raise ServingError(
+                    "PERMISSION_DENIED",
+                    "pages of other sites may not caption here; a proxy in front has to pass the header Host on",
+                )
             return _json(self._caption(_asked(query), body, timeout))
         if path not in self._files:
             raise ServingError("NOT_FOUND", f"there is nothing at {path[:100]}")
