@@ -11,6 +11,9 @@ import numpy as np
 # The mode that a profile's colour space describes.
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
+# Modes that hold colours of a profile in another form.
+_PLAIN = {"1": "L", "P": "RGB", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+
 # Profiles whose colours are at most so many grey levels from sRGB's are taken for it: they round otherwise.
 _ALIKE = 2
 
@@ -33,7 +36,7 @@ def to_srgb(image: Any, profile: bytes | None) -> Any:
     if image.mode in ("LA", "RGBA"):
         alpha, colours = image.getchannel("A"), image.convert(image.mode[:-1])
     else:
-        colours = image.convert({"1": "L", "P": "RGB"}.get(image.mode, image.mode))
+        colours = image.convert(_PLAIN.get(image.mode, image.mode))
     if space(profile) != colours.mode:
         return image
     converted = _transformed(colours, profile)

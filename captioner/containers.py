@@ -203,6 +203,10 @@ def png_core(data: bytes) -> bytes:
     for name, start, end in _chunks(data, "PNG", until=b"", most=len(data)):
         if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or (name == b"tRNS" and seen != b"IDAT"):
             kept.append(data[start - 8 : end + 4])
+        elif not name[0] & 0x20:
+            raise ImageError(
+                "damaged PNG, it cannot be decoded"
+            )  # a chunk nobody knows, and may not pass over
         if name in (b"IDAT", b"IEND"):
             seen = name
         if name == b"IEND":

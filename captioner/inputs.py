@@ -48,6 +48,11 @@ _FOREIGN = (
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
     (0, b"PK\x03\x04", "a zip archive or document"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"II*\0", "a TIFF of a depth or layout that is not read"),
+    (0, b"MM\0*", "a TIFF of a depth or layout that is not read"),
+    (0, b"II+\0", "a BigTIFF"),
 )
 
 # What text is given for an image, as expressions that Python and the graph read alike: what it starts with, and words.
@@ -60,6 +65,14 @@ TEXTS = (
     (r"(?s)version https://git-lfs.*", "this is a Git LFS pointer: run git lfs pull"),
 )
 TEXT_LENGTH = 64  # so much of it is looked at
+# What else, outside a graph.
+_MORE_TEXTS = (
+    *TEXTS,
+    (r"(?s)file:/.*", "this is a file: URL: pass the path in it"),
+    (r"(?s)[A-Za-z][A-Za-z0-9+.-]+:/.*", "this is a URL: download it, and pass the file or its bytes"),
+    (r"(?is)\s*<(!doctype html|html).*", "this is an HTML page: download the image itself"),
+    (r"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype svg|svg).*", "this is SVG: save it as PNG"),
+)
 
 # The largest file that is read, in bytes.
 _MAX_BYTES = 2**30
@@ -159,16 +172,19 @@ def to_bytes(image: Any, called: str | None = None) -> bytes:
     """
     try:
         if isinstance(image, str | os.PathLike):
-            return _checked(_file(Path(image)))
+            return _checked(_file(os.fspath(image)))
         if isinstance(image, bytes | bytearray | memoryview):
             return _checked(bytes(image))
         if hasattr(image, "getexif") and hasattr(image, "convert"):
             return _encoded(pillow_decode.from_pil(image))
         if hasattr(image, "__array__") and hasattr(image, "shape"):
             return _from_array(image)
-        raise ImageError(f"expected {_EXPECTED}; got {type(image).__name__}")
-    except ImageError as error:
-        raise ImageError(f"{called or name(image)}: {error}") from None
+        hint = ": pass its .read()" if hasattr(image, "read") else ""
+        hint = ": caption several with caption_many" if isinstance(image, list | tuple) else hint
+        raise ImageError(f"expected {_EXPECTED}; got {type(image).__name__}{hint}")
+    except Exception as error:  # of a class that others wrote, too
+        words = error if isinstance(error, ImageError) else f"cannot read it: {type(error).__name__}: {error}"
+        raise ImageError(f"{_shown(called or name(image))}: {' '.join(str(words).split())}") from None
 
 
 def passes(image_bytes: bytes) -> bool:
@@ -208,7 +224,13 @@ def name(image: Any, place: int | None = None) -> str:
     return f"picture {place + 1} ({what})" if place is not None else f"picture ({what})"
 
 
-def _file(path: Path) -> bytes:
+def _shown(called: str) -> str:
+    """A name in one line that is not longer than names are: somebody passes a whole file as text."""
+    called = "".join(letter if letter >= " " else repr(letter)[1:-1] for letter in called)
+    return called if len(called) <= 1000 else f"{called[:60]}..."
+
+
+def _file(path: str) -> bytes:
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
@@ -218,13 +240,24 @@ def _file(path: Path) -> bytes:
             raise ImageError(
                 f"expected an image file of at most {_MAX_BYTES >> 20} MB, got {found.st_size >> 20} MB"
             )
-        return path.read_bytes()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise ImageError(f"a link to {os.readlink(path)}, which is not there") from None
-        raise ImageError("no such picture file") from None
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ImageError(f"cannot read it: {getattr(error, 'strerror', None) or error}") from None
+        if words := _text(path):
+            raise ImageError(f"expected the path of an image file: {words}") from None
+        if not path:
+            raise ImageError("expected the path of an image file, got an empty one") from None
+        if not isinstance(error, FileNotFoundError):
+            reason = getattr(error, "strerror", None) or error
+            raise ImageError(f"cannot read it: {reason}") from None
+        if os.path.islink(path):
+            raise ImageError(f"a link to {os.readlink(path)}, which is not there") from None
+        home = ": write out the home folder, ~ is for shells" if path.startswith("~") else ""
+        raise ImageError(f"no such picture file{home}") from None
+
+
+def _text(start: str) -> str | None:
+    """What to do with a text that was given for an image, if it is of a known sort."""
+    return next((words for pattern, words in _MORE_TEXTS if re.fullmatch(pattern, start[:TEXT_LENGTH])), None)
 
 
 def _checked(data: bytes) -> bytes:
@@ -276,10 +309,10 @@ def _only_pillow(name: str, data: bytes) -> bool:
 
 def _unknown(data: bytes) -> str:
     """What to say of bytes that are no image."""
-    start = data[:TEXT_LENGTH].decode("latin-1")
-    for pattern, words in TEXTS:
-        if re.fullmatch(pattern, start):
-            return f"expected an image, got text: {words}"
+    if words := _text(data[:TEXT_LENGTH].decode("latin-1")):
+        return f"expected an image, got text: {words}"
+    if len(data) < 1000 and re.fullmatch(rb"[^\r\n\0]+\.\w{2,5}", data):
+        return "expected an image, got text: this is a path: pass it as str"
     looks = next((name for at, magic, name in _FOREIGN if data[at : at + len(magic)] == magic), None)
     is_text = not any(byte < 9 or 13 < byte < 32 for byte in data[:512])
     looks = looks or ("text" if is_text else "unknown bytes")
@@ -297,16 +330,21 @@ def _from_array(image: Any) -> bytes:
         array = array[..., 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))) or 0 in array.shape:
         hint = "; caption a batch with caption_many" if array.ndim == 4 else ""
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            hint = "; put the channels last"
+        elif array.ndim < 2 and array.dtype.kind in "uSO":
+            hint = "; pass an encoded file as bytes"
         raise ImageError(f"expected an array [H, W, 3] or [H, W], got shape {list(np.shape(image))}{hint}")
     if array.dtype.kind == "f":
         array = pillow_decode.unit_to_bytes(array)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype == np.uint16:
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either byte order
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
         raise ImageError(
-            f"expected pixels of uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1), got {array.dtype}"
+            f"expected pixels of uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1), got {array.dtype}:"
+            " convert it with astype if it holds one of these, or scale it"
         )
     return _encoded(PIL.Image.fromarray(np.ascontiguousarray(array)))
 

@@ -45,6 +45,12 @@ _FORMATS = (
 )
 
 _DEPTHS = "expected 8 or 16 bits a channel, or floats from 0 to 1"
+_CLOSED = "its file was closed: open it again, or call load() before that"
+_ADVICE = "scale it and save it as JPEG or PNG"
+
+
+# Floats may be so far outside of 0 to 1, as a resize leaves them: a quarter of a grey level.
+_ROUNDING = 1e-3
 
 
 class UnknownKind(ImageError):
@@ -114,6 +120,10 @@ def from_pil(image: Any) -> Any:
     Raises:
         ImageError: one line without the image's name, if its pixels cannot be read.
     """
+    if 0 in image.size:
+        raise ImageError(f"expected an image with pixels, got {image.width} x {image.height}")
+    if getattr(image, "_im", image) is None and getattr(image, "fp", None) is None:
+        raise ImageError(_CLOSED)
     with _guarded(None):
         # Asked before the pixels are read: a PNG's block behind them does not count.
         block = image.info.get("exif")
@@ -143,9 +153,9 @@ def _opened(data: bytes, kind: str | None) -> Any:
     names = [kind.upper()] if kind else [name for name in _FORMATS if name in PIL.Image.OPEN]
     for name in names:
         factory, accept = PIL.Image.OPEN[name]
-        fits = accept is None or accept(data[:16])
-        if fits and not isinstance(fits, str):  # a str says why not
-            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+            fits = accept is None or accept(data[:16])
+            if fits and not isinstance(fits, str):  # a str says why not
                 return factory(io.BytesIO(data), "")
     if kind:
         raise ImageError(f"damaged {kind}, it cannot be decoded")
@@ -170,6 +180,11 @@ def _finished(image: Any, turn: int | None, profile: bytes | None) -> Any:
     tags = dict(image.tag_v2) if tiff else {}
     tile = getattr(image, "tile", None)
     args = tile[0][3] if tile else ""
+    if tags.get(284) == 2 and np.max(tags.get(258, 1)) > 8 and args and args[0] in ("R", "C"):
+        # Pillow takes each byte of them for a pixel.
+        raise ImageError(
+            "expected 16 bits with the channels side by side, got planes: save it as JPEG or PNG"
+        )
     # Around a first frame that is smaller than the screen nothing is drawn; Pillow fills in the first colour.
     box = tile[0][1] if tile and image.format == "GIF" and image.tell() == 0 else None
     # Pillow turns a TIFF itself while reading, by XMP as well if that is there.
@@ -183,6 +198,10 @@ def _finished(image: Any, turn: int | None, profile: bytes | None) -> Any:
     elif turn is None:
         block = image.info.get("exif")
         turn = containers.tiff_orientation(block) if isinstance(block, bytes) else 1
+    if image.format in ("JPEG", "MPO") and image.mode == "CMYK" and "adobe" not in image.info:
+        # Only Adobe stores ink as its opposite; Pillow thinks that everybody does, libjpeg's users do not.
+        ink = PIL.Image.fromarray(255 - np.asarray(image), "CMYK")
+        ink.info, image = dict(image.info), ink
     eight = _eight_bits(image, args if isinstance(args, str) else "", tags)
     if image.mode == "LAB":
         raise ImageError("expected colours in RGB, CMYK or grey, got CIELAB: save it as JPEG or PNG")
@@ -214,11 +233,12 @@ def _eight_bits(image: Any, raw: str, tags: dict[int, Any]) -> Any:
 
     bits, sample = (np.atleast_1d(tags.get(tag, default)).max() for tag, default in ((258, 8), (339, 1)))
     if tags and sample == 2:
-        raise ImageError(f"{_DEPTHS}; got signed integers of {bits} bits")
+        raise ImageError(f"{_DEPTHS}; got signed integers of {bits} bits: {_ADVICE}")
     if image.mode == "F":
-        return PIL.Image.fromarray(unit_to_bytes(np.asarray(image)))
+        values = unit_to_bytes(np.asarray(image))
+        return PIL.Image.fromarray(255 - values if tags.get(262) == 0 else values)
     if image.mode == "I" and not (tags == {} and image.format in ("PNG", "PPM", "JPEG2000")):
-        raise ImageError(f"{_DEPTHS}; got integers of 32 bits")
+        raise ImageError(f"{_DEPTHS}; got integers of 32 bits: {_ADVICE}")
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.int64)
         # Pillow's own conversion clips at 255; the upper 8 bits are what the graph keeps of 16 bit PNGs.
@@ -251,7 +271,9 @@ def unit_to_bytes(values: np.ndarray) -> np.ndarray:
         array([  0, 128, 255], dtype=uint8)
     """
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):  # NaN fails this too
+    if np.isnan(low):
+        raise ImageError("expected float pixels from 0 to 1, got nan (not a number): replace it")
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise ImageError(
             f"expected float pixels from 0 to 1, got {low:g} to {high:g}; use uint8 for 0 to 255"
         )
@@ -260,6 +282,8 @@ def unit_to_bytes(values: np.ndarray) -> np.ndarray:
 
 def _with_alpha(image: Any) -> Any:
     """The image with a channel of alpha where something in it is transparent."""
+    if image.mode == "La":  # which converts to nothing else
+        return image.convert("LA")
     if image.mode in ("LA", "RGBA", "L", "RGB") and "transparency" not in image.info:
         return image
     return image.convert("RGBA") if image.has_transparency_data else image
@@ -287,7 +311,10 @@ def _guarded(kind: str | None) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError):
             raise ImageError("not enough memory to decode it: make it smaller") from None
-        raise ImageError(f"damaged {kind or 'picture'}, it cannot be decoded") from None
+        closed = "closed image" in str(error)
+        raise ImageError(
+            _CLOSED if closed else f"damaged {kind or 'picture'}, it cannot be decoded"
+        ) from None
 
 
 class _Quiet:

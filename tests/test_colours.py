@@ -68,6 +68,13 @@ def test_grey_profiles_and_alpha():
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "RGBX"])
+def test_colours_held_in_another_form_are_converted(mode):
+    image = zoo.drawn().convert(mode)
+    image.info["icc_profile"] = zoo.profile()
+    np.testing.assert_array_equal(seen(image), as_a_viewer(image.convert("RGB"), zoo.profile()))
+
+
 def test_a_profile_of_another_kind_of_image_changes_nothing():
     image = zoo.drawn()
     data = zoo.encoded(image, "PNG", icc_profile=zoo.profile(gamma=1.0, kind=b"GRAY"))

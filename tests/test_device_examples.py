@@ -52,6 +52,8 @@ TOO_ODD = {
         "gif-frame-beyond",
         "bmp-alpha-unset",
         "tiff-float",
+        "tiff-float-white-is-zero",
+        "jpeg-cmyk",
         "tiff-16-white-is-zero",
         "pgm-16",
         "png-large-text",

@@ -362,6 +362,49 @@ def test_grey_arrays():
         np.testing.assert_array_equal(decoded(inputs.to_bytes(form)), np.dstack([grey] * 3))
 
 
+def test_either_byte_order_and_what_a_resize_leaves_of_floats():
+    wide = np.arange(24, dtype=np.uint16).reshape(2, 4, 3) * 2000
+    assert inputs.to_bytes(wide.astype(">u2")) == inputs.to_bytes(wide)
+    floats = np.array([[-1e-6, 1 + 1e-6, 0.5]], np.float32)
+    assert np.asarray(PIL.Image.open(io.BytesIO(inputs.to_bytes(floats)))).tolist() == [[0, 255, 128]]
+    for beyond in (-0.01, 1.01):
+        with pytest.raises(ImageError, match="expected float pixels from 0 to 1"):
+            inputs.to_bytes(np.full((2, 2), beyond))
+
+
+def test_a_tiff_of_16_bits_in_planes_is_refused():
+    entries = [(256, 2), (257, 1), (258, 16), (259, 1), (262, 2), (277, 3), (278, 1), (284, 2)]
+    head = struct.pack("<4sI", b"II*\0", 8) + struct.pack("<H", 10)
+    for tag, value in entries:
+        head += struct.pack("<HHIHxx", tag, 3, 1, value)
+    content = 8 + 2 + 12 * 10 + 4
+    head += struct.pack("<HHII", 273, 4, 3, content) + struct.pack("<HHII", 279, 4, 3, content + 12)
+    places = struct.pack("<6I", *(content + 24 + 4 * i for i in range(3)), 4, 4, 4)
+    data = head + bytes(4) + places + np.arange(6, dtype="<u2").tobytes()
+    with pytest.raises(ImageError, match="side by side, got planes: save it as JPEG or PNG"):
+        inputs.to_bytes(data)
+
+
+def test_an_image_whose_file_is_closed_says_so():
+    with PIL.Image.open(io.BytesIO(encoded(drawn(), "PNG"))) as image:
+        pass
+    for closed in (image, drawn()):
+        closed.close()
+        with pytest.raises(ImageError, match="its file was closed: open it again"):
+            inputs.to_bytes(closed)
+
+
+def test_whatever_an_object_raises_is_an_error_of_its_image():
+    class Odd:
+        shape = (2, 2)
+
+        def __fspath__(self):
+            raise RuntimeError("line one\nline two")
+
+    with pytest.raises(ImageError, match="^dog: cannot read it: RuntimeError: line one line two$"):
+        inputs.to_bytes(Odd(), "dog")
+
+
 def test_bool_arrays():
     mask = np.eye(5, dtype=bool)
     np.testing.assert_array_equal(decoded(inputs.to_bytes(mask))[..., 1], mask * 255)
@@ -433,6 +476,7 @@ def test_jpeg_with_a_thumbnail_is_still_seen_to_be_cut():
         ("a\0b", "cannot read"),
         (b"", "empty file"),
         (b"some text, no picture", "got text"),
+        (b"abc", "got text: save it as JPEG or PNG"),
         (bytes(range(256)), "got unknown bytes: save it as JPEG or PNG"),
         (b"\0\0\0\x18ftypheic" + bytes(99), "got HEIC: save"),
         (
@@ -452,12 +496,32 @@ def test_jpeg_with_a_thumbnail_is_still_seen_to_be_cut():
         (b"\0\0\0\x18ftypisom" + bytes(99), "got a video: save"),
         (encoded(drawn(), "TIFF")[:500], "picture"),
         (encoded(drawn(), "PNG")[:-20], "truncated PNG"),
+        ("http://example.com/a.jpg", "http://example.com/a.jpg: expected .* a URL: download it"),
+        ("file:///home/me/a.jpg", "a file: URL: pass the path"),
+        (
+            base64.b64encode(encoded(drawn(), "PNG")).decode() * 3,
+            r"^\S{60}\.\.\.: expected the path .* base64 text",
+        ),
+        ("data:image/png;base64,iVBORw0KGgo=", "expected the path of an image file: this is a data: URL"),
+        ("~/no-such-dog.jpg", "no such picture file: write out the home folder"),
+        ("no\nsuch.jpg", r"^no\\nsuch.jpg: no such picture file"),
+        ("", "expected the path of an image file, got an empty one"),
+        (b"/home/me/a.jpg", "this is a path: pass it as str"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "an HTML page: download the image itself"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">', "this is SVG: save it as PNG"),
+        (b"II*\0\x08\0\0\0\0\0", "got a TIFF of a depth or layout that is not read: save it as JPEG or PNG"),
+        (io.BytesIO(encoded(drawn(), "PNG")), r"got BytesIO: pass its \.read\(\)"),
+        (["a.jpg"], "got list: caption several with caption_many"),
+        (np.frombuffer(encoded(drawn(), "PNG"), np.uint8), "pass an encoded file as bytes"),
+        (tf.constant(encoded(drawn(), "PNG")), "pass an encoded file as bytes"),
+        (np.zeros((3, 8, 9), np.uint8), r"got shape \[3, 8, 9\]; put the channels last"),
+        (PIL.Image.new("RGB", (0, 0)), "expected an image with pixels, got 0 x 0"),
         (7, "expected a path, encoded bytes.*got int"),
         (None, "got NoneType"),
         (np.zeros((4, 4, 2), np.uint8), r"got shape \[4, 4, 2\]"),
         (np.zeros((2, 4, 4, 3), np.uint8), "caption_many"),
         (np.zeros((0, 4, 3), np.uint8), r"got shape \[0, 4, 3\]"),
-        (np.zeros((4, 4, 3), np.int64), "got int64"),
+        (np.zeros((4, 4, 3), np.int64), "got int64: convert it with astype"),
         (np.full((4, 4, 3), 200.0), "got 200 to 200; use uint8"),
         (np.full((4, 4, 3), np.nan), "got nan"),
         (np.array([["a"]]), "got <U1"),
@@ -475,7 +539,7 @@ def test_jpeg_with_a_thumbnail_is_still_seen_to_be_cut():
         ),
         (
             PIL.Image.new("I", (4, 4)),
-            "expected 8 or 16 bits a channel, or floats from 0 to 1; got integers of 32 bits",
+            "expected 8 or 16 bits a channel, or floats from 0 to 1; got integers of 32 bits: scale it and save",
         ),
         (PIL.Image.new("F", (4, 4), 200), "got 200 to 200"),
     ],

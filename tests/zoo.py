@@ -110,6 +110,7 @@ def bad() -> dict[str, bytes]:
     whole = encoded(drawn(200, 150), "PNG")
     for at in (60, len(whole) // 2, len(whole) - 30):
         found[f"png-damaged-at-{at}"] = whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :]
+    found["png-chunk-nobody-knows"] = whole[:33] + chunk(b"CgBI", bytes(4)) + whole[33:]
     found["png-no-pixels"] = whole[:33] + whole[-12:]
     found["png-promises-more"] = png(64, 64, 8, 2, bytes(100))
     found["jpeg-no-size"] = encoded(image, "JPEG").replace(b"\xff\xc0", b"\xff\xed")
@@ -275,6 +276,11 @@ def odd() -> dict[str, tuple[bytes, np.ndarray]]:
         ("fill-bytes", b"\xff\xff" + block, 6),
     ]:
         found[f"jpeg-{name}"] = plain[:2] + segments + plain[2:], turned(as_jpeg, value)
+    # Only the Adobe marker says that ink is stored as its opposite.
+    ink = encoded(PIL.Image.new("CMYK", (8, 8), (255, 255, 255, 55)), "JPEG", quality=100)
+    marker = ink.index(b"\xff\xee\0\x0eAdobe")
+    found["jpeg-cmyk-adobe"] = ink, np.zeros((8, 8, 3), np.uint8)
+    found["jpeg-cmyk"] = ink[:marker] + ink[marker + 16 :], np.full((8, 8, 3), 55, np.uint8)
     # Transparency.
     found["gif-clear"] = encoded_clear(pixels, "GIF"), clear_corner(pixels)
     colours = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8).reshape(2, 2, 3)
@@ -332,6 +338,8 @@ def only_pillow() -> dict[str, tuple[bytes, np.ndarray]]:
     white_is_zero = encoded(of_grey(65535 - grey.astype(np.uint16) * 257), "TIFF", tiffinfo={262: 0})
     found["tiff-16-white-is-zero"] = white_is_zero, shown
     header = b"P5 24 16 65535\n"
+    paper = encoded(of_grey(1 - grey.astype(np.float32) / 255), "TIFF", tiffinfo={262: 0})
+    found["tiff-float-white-is-zero"] = paper, shown
     found["pgm-16"] = header + (grey.astype(">u2") * 257).astype(">u2").tobytes(), shown
     found["tiff-clear"] = encoded_clear(pixels, "TIFF"), clear_corner(pixels)
     found["tiff-bit"] = encoded(image.convert("1"), "TIFF"), np.asarray(image.convert("1").convert("RGB"))
