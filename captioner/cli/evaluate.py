@@ -68,7 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the figures."""
     for name in ("against", "images", "overwrite"):
-        if getattr(options, name) and not options.html:
+        if getattr(options, name) not in (None, False) and options.html is None:
             raise SpecError(f"--{name} is about the report: pass --html OUT.html too")
     predictions = read_predictions(options.predictions)
     references = read_references(options.references)
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     figures: Mapping[str, float | None]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no CIDEr-D")  # said below, in a line
-        if options.html:
+        if options.html is not None:
             figures = _report(options, predictions, references, metrics)
         else:
             figures = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
@@ -122,10 +122,10 @@ def _report(
     metrics: Sequence[str],
 ) -> dict[str, float | None]:
     """Writes the report; the figures of the first model, which it holds."""
-    files = [options.predictions] + ([options.against] if options.against else [])
+    files = [options.predictions] + ([options.against] if options.against is not None else [])
     matched = aligned(predictions, references, options.split)
     against = None
-    if options.against:
+    if options.against is not None:
         # The second model's captions under the first one's names.
         other = read_predictions(options.against)
         first = {reference: name for name, reference in matched.names.items()}

@@ -27,4 +27,5 @@ def one_line(text: str) -> str:
         >>> print(one_line("a\nb\x1b[2J.png"))
         a\nb\x1b[2J.png
     """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+    control = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # with those that turn the direction
+    return re.sub(control, lambda found: ascii(found[0])[1:-1], text)

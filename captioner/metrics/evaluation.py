@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.errors import DataError
+from captioner.errors import DataError, SpecError
 from captioner.image_ids import match, shown
 from captioner.metrics.base import Candidates, References, Scores
 from captioner.metrics.cider import CiderD
@@ -142,6 +142,8 @@ def scored(
         row = METRICS[parse_spec(spec).name]
         takes_training = training is not None and "training" in inspect.signature(row).parameters
         metric = METRICS.build(spec, **({"training": training} if takes_training else {}))
+        if not hasattr(metric, "score"):
+            raise SpecError(f"expected a metric, which has a method score, got {spec}")
         found.append(metric.score(candidates, wanted))
     if official:
         found += _official(texts, captions)
