@@ -29,7 +29,7 @@ from pathlib import Path
 from captioner.caption_files import References, aligned, read_predictions, read_references
 from captioner.cli.messages import note
 from captioner.errors import SpecError
-from captioner.metrics import DEFAULT_METRICS, METRICS, ROUGH_BELOW, evaluate, undefined
+from captioner.metrics import DEFAULT_METRICS, METRICS, evaluate, rough, undefined
 from captioner.reports import report
 from captioner.types import Caption
 
@@ -103,12 +103,8 @@ def _say_what_cider_is_worth(
     ciders = [value for name, value in figures.items() if name.endswith("CIDEr-D")]
     if any(map(_is_nan, ciders)):
         note(options, undefined(images))
-    elif ciders and images < ROUGH_BELOW:
-        note(
-            options,
-            f"CIDEr-D of {images} images is rough: its document frequencies come from their references alone; "
-            f"score {ROUGH_BELOW} or more together",
-        )
+    elif ciders and rough(images):
+        note(options, rough(images))
 
 
 def _is_nan(value: float | None) -> bool:
