@@ -35,9 +35,10 @@ def match(
 ) -> Match:
     """Pairs ids that name the same image, the surest way first.
 
-    The ways are: the same text; the same path in composed form (NFC); the same file, where folders are given; the same
-    base name; the same number (1, "1", 1.0, "000000000001.jpg", "COCO_val2014_000000000001.jpg"). A way pairs two ids
-    only if nothing else on either side has the same key, so that `a/1.jpg` and `b/1.jpg` are never mixed up.
+    The ways are: the same text; the same path, with other slashes or with "./"; that in composed form (NFC); the same
+    file, where folders are given; the same base name; the same number (1, "1", 1.0, "000000000001.jpg",
+    "COCO_val2014_000000000001.jpg"). A way pairs two ids only if nothing else on either side has the same key, so that
+    `a/1.jpg` and `b/1.jpg` are never mixed up.
 
     Args:
         left: iterable of ids, of any kind that is hashable.
@@ -56,12 +57,13 @@ def match(
     left, right, also = list(left), list(right), also or {}
     ways: list[tuple[str, Callable[[Any], str | None], Callable[[Any], str | None]]] = [
         ("name", _text, _text),
+        ("path", _plain, _plain),
         ("name in another Unicode form", composed, composed),
         ("base name", _base, _base),
         ("number", _number, _number),
     ]
     if left_folder is not None and right_folder is not None:
-        ways.insert(2, ("path", _within(left_folder), _within(right_folder)))
+        ways.insert(3, ("path", _within(left_folder), _within(right_folder)))
     pairs: dict[Any, Any] = {}
     counts: dict[str, int] = {}
     taken: set[Any] = set()
@@ -91,7 +93,12 @@ def composed(name: Any) -> str:
         >>> composed("./cafe\\u0301\\\\a.jpg")
         'caf\xe9/a.jpg'
     """
-    text = unicodedata.normalize("NFC", _text(name)).replace("\\", "/")
+    return unicodedata.normalize("NFC", _plain(name))
+
+
+def _plain(name: Any) -> str:
+    """A path with forward slashes, no "." and, where it can go, no ".."."""
+    text = _text(name).replace("\\", "/")
     parts: list[str] = []
     for part in text.split("/"):
         if part == ".." and parts and parts[-1] != "..":

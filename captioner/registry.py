@@ -200,7 +200,12 @@ class Table(Mapping[str, Any]):
                 if key not in accepted or key in given:
                     options = [k for k in accepted if k not in given]
                     raise SpecError(unknown(f"option of {self.kind} {parsed.name!r}:", key, options))
-        return row(**given, **parsed.args)
+        try:
+            return row(**given, **parsed.args)
+        except TypeError as error:
+            if parsed.name in self._rows:
+                raise
+            raise SpecError(f"cannot build {self.kind} {parsed.name!r}: {error}") from error
 
     def describe(self) -> dict[str, str]:
         """The first docstring line of every row, for help texts (imports the rows)."""

@@ -126,6 +126,15 @@ BAD_ROWS = [
     (".csv", 'image,caption\n1.png,"a\nb"\n1.png\n', 3, "1 field for 2 columns"),
     (".csv", "image,caption\n" + ROW + "image,caption\n", 2, "the header line comes again"),
     (".csv", 'image,caption\n1.png,"a dog\n1.png,a cat"\n', 1, "a quote that is not closed on its line"),
+    (".csv", 'caption,image\n"a dog,1.png\na cat",1.png\n', 1, "a quote that is not closed on its line"),
+    (".csv", 'image,caption\n1,"a dog\n2,a cat"\n', 1, "a quote that is not closed on its line"),
+    (
+        ".csv",
+        'image,caption,split\nx1,"a dog,test\nx1,a cat",test\nx1,b,test\n',
+        1,
+        "a quote that is not closed on its line",
+    ),
+    (".tsv", 'image\tcaption\nq.heic\t"a\r\nr.heic\tb"\n', 1, "a quote that is not closed on its line"),
     (
         ".csv",
         b"image,caption\n1.png,caf\xe9\n",
@@ -181,6 +190,22 @@ FILES = [
     ("c.json", b'{"a": "b",\n"a": "c"}', "the key 'a' comes twice"),
     ("c.json", b"[" * 100_000, "expected JSON, got lists or objects nested too deeply"),
     ("c.json", b'{"a":\n', "c.json:2: expected JSON"),
+    ("c.json", b" \n", "expected JSON, got an empty file"),
+    (
+        "c.json",
+        b"image,caption\n",
+        "c.json:1: expected JSON, got something else at column 1 (expecting value)",
+    ),
+    (
+        "c.json",
+        b'{"images": [{"filename": "1.png", "sentences": []}]}',
+        "got Karpathy's form, which only training",
+    ),
+    ("c.json", b'{"images": [{"id": 1, "file_name": "1.png"}]}', "a list of images without annotations"),
+    ("c.jsonl", b'{"1.png": ["a dog"]}\n', "an object of images and their captions must be in a .json file"),
+    ("c.csv", b'{"1.png": ["a dog"]}\n', "this is JSON: name the file .json"),
+    ("c.csv", b"sep=,\nimage,caption\n1.png,a\n", "must name the columns, with nothing before it"),
+    ("c.csv", b'"image", "caption"\n1.png,a\n', "no space may stand between a separator and a quote"),
     ("c.json", b"7", "expected a JSON object or list, got int"),
     ("c.json", b'["a"]', "entry 1: expected an object with image and caption, got 'a'"),
     ("c.json", b"[[" + b"[" * 900 + b"]" * 900 + b"]]", "expected an object with image and caption"),
@@ -308,8 +333,8 @@ def test_names_that_no_terminal_can_show_are_read_back(tmp_path, capsys):
         ("1.jpg", "1.jpg", "name"),
         (1, "1", "name"),
         (unicodedata.normalize("NFD", "süß/café.jpg"), "süß/café.jpg", "name in another Unicode form"),
-        ("./a//b.jpg", "a/b.jpg", "name in another Unicode form"),
-        ("a\\b.jpg", "a/b.jpg", "name in another Unicode form"),
+        ("./a//b.jpg", "a/b.jpg", "path"),
+        ("a\\b.jpg", "a/b.jpg", "path"),
         ("7.0", 7, "number"),
         ("7", "000000000007", "number"),
         ("7", "COCO_val2014_000000000007.jpg", "number"),
@@ -542,3 +567,22 @@ def test_rows_of_a_file_are_all_there(tmp_path):
     found = read_rows(written(tmp_path, "c.csv", text), "c.csv").rows
     assert [bool(row.fault) for row in found] == [False, True, False]
     assert list(itertools.chain(*(row.captions for row in found))) == ["a", "d"]
+
+
+def test_references_take_names_of_splits_and_spellings_of_images_as_training_does(photos):
+    rows = [("1.png", "a dog", "val"), ("./1.png", "a cat", "Validation"), ("sub/2.png", "a car", " TEST ")]
+    file = photos / "s.csv"
+    file.write_text("image,caption,split\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    references = read_references(file)
+    assert references == {"1.png": ["a dog", "a cat"], "sub/2.png": ["a car"]}
+    assert references.splits == {"1.png": "validation", "sub/2.png": "test"}
+    for split in ("val", "dev", "validation"):
+        assert aligned(["1.png"], references, split).names == {"1.png": "1.png"}
+    training, _ = of_training(photos, file)
+    assert [list(e.captions) for e in training.examples("validation")] == [references["1.png"]]
+
+
+def test_a_caption_of_several_lines_is_no_swallowed_row(tmp_path):
+    text = 'image,caption\n1.jpg,"a dog, wet\nand a cat, dry\n2, or 3, of them"\n2.jpg,b\n'
+    (tmp_path / "c.csv").write_text(text)
+    assert read_references(tmp_path / "c.csv")["1.jpg"] == ["a dog, wet\nand a cat, dry\n2, or 3, of them"]

@@ -288,6 +288,9 @@ def test_heatmaps_of_one_name_do_not_meet(engine, tmp_path, capsys):
         (["a.png", "b.png"], "map.png", False, "a folder for several images, got map.png"),
         (["a.png"], "file", True, "expects a folder, got the file file"),
         (["a.png", "b.png"], "file", False, "expects a folder, got the file file"),
+        (["a.png"], "", True, "a file ending in .png or .gif, or a folder, got ''"),
+        (["a.png"], "file/x/map.png", True, "a place in a folder, but file is none"),
+        (["a.png", "b.png"], "file/x", False, "a place in a folder, but file is none"),
     ],
 )
 def test_where_heatmaps_cannot_go(tmp_path, monkeypatch, paths, out, alone, words):
@@ -393,6 +396,25 @@ def test_signals_end_in_a_line_and_keep_what_was_printed(four, number, code):
         "captioner: 2 of 4 images captioned, 0 failed",
         "captioner: stopped",
     ]
+
+
+def test_no_standard_error_costs_no_caption(four):
+    command = [sys.executable, "-c", f"import os, sys\nsys.stderr = None\nSLEEP = 0\n{SCRIPT}"]
+    done = subprocess.run([*command, "caption", str(four)], cwd=ROOT, stdout=subprocess.PIPE, timeout=60)
+    assert done.returncode == 0 and done.stdout.count(b"\n") == 4
+
+
+def test_an_empty_value_is_no_missing_option(engine, four, tmp_path, capsys):
+    for words, says in (
+        (["caption", str(four), "--heatmap", ""], "got ''"),
+        (["caption", ""], "expected an image, a folder or a pattern, got ''"),
+        (["evaluate", str(tmp_path / "p.json"), str(tmp_path / "p.json"), "--html", ""], "to end in .html"),
+        (["evaluate", str(tmp_path / "p.json"), str(tmp_path / "p.json"), "--images", ""], "pass --html OUT"),
+    ):
+        (tmp_path / "p.json").write_text('{"a": "a dog", "b": "a cat"}')
+        assert main(words) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and says in err and not engine.calls
 
 
 def test_a_full_disk_is_one_line(four):

@@ -50,6 +50,8 @@ def refused(capsys, words, start="captioner: "):
         (["evaluate", "--htlm", "a.html"], "did you mean '--html'?"),
         (["show", "a", "b"], "expected nothing more, got 'b'"),
         (["caption", "a.jpg", "--batch-size", "many"], "--batch-size expects a whole number, got 'many'"),
+        (["caption", "a.jpg", "--json=1"], "--json takes no value, got '1'"),
+        (["caption", "a.jpg", "--heatmap"], "--heatmap expects a value, got none"),
         (["caption"], "required: IMG; usage: captioner caption [options] IMG [IMG ...]; see"),
         ([], "required: COMMAND; usage: captioner [options] COMMAND"),
     ],

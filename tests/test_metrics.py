@@ -231,6 +231,26 @@ def test_ids_that_only_look_different_are_named():
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("values", [None, "a dog", 5, {"a dog"}, iter(["a dog"])])
+def test_what_is_neither_a_mapping_nor_a_list_is_refused(values):
+    for predictions, references in ((values, [["a dog"]]), (["a dog"], values), (values, values)):
+        with pytest.raises(DataError, match="both mappings by id or both lists, got"):
+            evaluate(predictions, references)
+
+
+@pytest.mark.parametrize(
+    "metrics, words",
+    [
+        ("bleu", r"a list of metrics such as \['bleu'\]"),
+        (["pathlib:Path"], "a metric, which has a method score, got pathlib:Path"),
+        (["textwrap:fill"], "cannot build metric 'textwrap:fill': .* argument"),
+    ],
+)
+def test_what_is_no_metric_is_one_line(metrics, words):
+    with pytest.raises(SpecError, match=words):
+        evaluate(["a dog"], [["a dog"]], metrics=metrics)
+
+
 # --- CIDEr-D: the fast path -----------------------------------------------------------------------
 
 

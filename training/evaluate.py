@@ -33,7 +33,7 @@ from captioner.cli.parser import Parser
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.start import import_tensorflow
 from captioner.errors import DataError, ImageError, SpecError
-from captioner.metrics import undefined
+from captioner.metrics import rough, undefined
 from captioner.metrics.official import ptb_words
 from captioner.signals import run_program
 from training.run_folder import finite
@@ -222,7 +222,7 @@ def run(given: argparse.Namespace) -> None:
     """Does what the command line says."""
     strategies = given.strategy or []
     integer(given.limit, "--limit", 0)
-    if given.predictions and len(set(strategies)) > 1:
+    if given.predictions is not None and len(set(strategies)) > 1:
         raise SpecError("--predictions takes the captions of one --strategy, got several")
     import_tensorflow("scoring a model")
     from captioner.engines.keras import KerasEngine
@@ -247,7 +247,9 @@ def run(given: argparse.Namespace) -> None:
     first = next(iter(captions.values()))
     if any(math.isnan(value) for row in figures.values() for value in row.values()):
         print(f"evaluate.py: {undefined(len(first))}", file=sys.stderr)
-    if given.predictions:
+    elif rough(len(first)):
+        print(f"evaluate.py: {rough(len(first))}", file=sys.stderr)
+    if given.predictions is not None:
         text = json.dumps(first, ensure_ascii=False, indent=0)
         write_text(given.predictions, text + "\n")
     if given.json:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from captioner.caption_files.columns import split_name
 from captioner.caption_files.reading import short
 from captioner.caption_files.rows import Row, Rows, read_rows
 from captioner.errors import DataError
-from captioner.image_ids import Match, alike, match, shown
+from captioner.image_ids import Match, alike, composed, match, shown
 from captioner.types import Caption
 
 
@@ -21,7 +22,7 @@ class References(dict[str, list[str]]):
 
     Attributes:
         path: str. The file.
-        splits: dict of image to split; empty where the file has none.
+        splits: dict of image to split, "validation" for val and dev; empty where the file has none.
         numbers: dict of image to its number, where a COCO file gives both.
         columns: tuple of str. What the file calls image and caption.
     """
@@ -30,13 +31,16 @@ class References(dict[str, list[str]]):
         super().__init__()
         self.path, self.columns, self.numbers = os.fspath(path), rows.columns, rows.numbers
         self.splits: dict[str, str] = {}
+        spelt: dict[str, str] = {}  # as training, which takes "./a.jpg" and "a.jpg" for one image
         for row in rows.rows:
             if row.fault:
                 raise DataError(f"{row.where}: {row.fault}")
-            self.setdefault(row.image, []).extend(row.captions)
-            if row.split and self.splits.setdefault(row.image, row.split) != row.split:
+            image = spelt.setdefault(composed(row.image) or row.image, row.image)
+            self.setdefault(image, []).extend(row.captions)
+            split = _split(row.split or "")
+            if split and self.splits.setdefault(image, split) != split:
                 raise DataError(
-                    f"{row.where}: image {shown(row.image)} is in the split {self.splits[row.image]!r} already, "
+                    f"{row.where}: image {shown(image)} is in the split {self.splits[image]!r} already, "
                     f"got {row.split!r}"
                 )
 
@@ -141,11 +145,17 @@ def aligned(predictions: Iterable[str], references: References, split: str | Non
 def _of_split(references: References, split: str | None) -> tuple[list[str], list[str]]:
     if split is None:
         return list(references), []
-    wanted = [name for name in references if references.splits.get(name) == split]
+    wanted = [name for name in references if references.splits.get(name) == _split(split)]
     if not wanted:
         known = ", ".join(dict.fromkeys(references.splits.values())) or "none: it has no column split"
         raise DataError(f"no image of the split {split!r} in {references.path}; it has: {known}")
     return wanted, [f"references: {len(wanted):,} of {len(references):,} images, those of the split {split}"]
+
+
+def _split(name: str) -> str:
+    """The one name of a split that may be called val, Dev or " validation"."""
+    plain = name.strip().lower()
+    return plain if plain == "restval" else split_name(plain) or name.strip()
 
 
 def _matched(predictions: list[str], wanted: list[str], references: References) -> Match:

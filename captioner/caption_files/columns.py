@@ -13,6 +13,16 @@ IMAGE = ("image", "image_id", "file_name", "filename", "id")
 CAPTION = ("caption", "text")
 COLUMNS = "the columns image, caption and optionally split"
 _ALSO = f"image may be called {', '.join(IMAGE[1:])}, and caption {', '.join(CAPTION[1:])}"
+# What people call the splits. Karpathy's "restval" is what is left of COCO's validation images; everybody trains on it.
+SPLIT_NAMES = {
+    "train": "train",
+    "restval": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+}
 _SEPARATORS = {"\t": "tabs: name the file .tsv", ",": "commas: name the file .csv"}
 
 
@@ -40,6 +50,16 @@ def find_columns(where: str, names: Sequence[str], hint: str, objects: bool = Fa
     return image, caption
 
 
+def split_name(name: str) -> str:
+    """Our name for a split, or an empty string.
+
+    Example:
+        >>> split_name("val"), split_name("restval"), split_name("holiday")
+        ('validation', 'train', '')
+    """
+    return SPLIT_NAMES.get(name.strip().lower(), "")
+
+
 def _first(wanted: Sequence[str], names: Sequence[str]) -> str | None:
     spelt = {name.strip().lower(): name for name in reversed(names)}
     return next((spelt[name] for name in wanted if name in spelt), None)
@@ -55,6 +75,12 @@ def separated(names: Sequence[str], delimiter: str) -> str:
     for mark, remedy in _SEPARATORS.items():
         if mark != delimiter and any(mark in name for name in names):
             return f": its columns are separated by {remedy}"
+    if names and (names[0].startswith("sep=") or names[0].startswith("#")):
+        return ": the first line must name the columns, with nothing before it"
+    if names and names[0].startswith(("{", "[")):
+        return ": this is JSON: name the file .json, or .jsonl if each line is an object"
+    if any(name.startswith('"') for name in names[1:]):
+        return ': no space may stand between a separator and a quote (")'
     for mark in ";|":
         if any(mark in name for name in names):
             return f": its columns are separated by {mark!r}: save it with commas, under these names"

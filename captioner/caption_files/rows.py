@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ from captioner.caption_files.reading import encoding_fault, parse_json, read_tex
 from captioner.errors import DataError
 
 _MOST_CHARACTERS = 100_000
+_NoJson = json.JSONDecodeError
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
-_SWALLOWED = re.compile(r"[\r\n][^\r\n]*?\.(?:jpe?g|png|gif|bmp|webp|tiff?)[,\t]", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -122,12 +122,39 @@ def _csv(path: Path, called: str) -> Rows:
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     if twice:
         raise DataError(f"{path}:1: expected each column once, got {short(twice[0])} twice")
-    rows = []
+    rows: list[Row] = []
+    several_lines: list[tuple[int, list[str]]] = []
     for line, values in records:
         fault = _record_fault(values, names, delimiter)
+        if not fault and any("\n" in value or "\r" in value for value in values):
+            several_lines.append((len(rows), values))
         fields = {name: value for name, value in zip(names, values, strict=False) if name}
         rows.append(_row(f"{called}:{line}", fields, columns, fault))
+    known = {row.image for row in rows}
+    for number, values in several_lines:
+        if _swallowed_row(values, names.index(columns[0]), delimiter, known):
+            fault = "a quote that is not closed on its line: the rows after it would become part of this one"
+            rows[number] = rows[number]._replace(captions=[], fault=fault)
     return Rows(path, rows, columns)
+
+
+def _swallowed_row(values: Sequence[str], image_column: int, delimiter: str, known: Collection[str]) -> bool:
+    """Whether a field of several lines holds another row: on a line of it, an image stands where images stand."""
+    shapes = {shape for name in known if (shape := _shape(name))}
+    for column, value in enumerate(values):
+        for number, line in enumerate(re.split(r"[\r\n]+", value) if re.search(r"[\r\n]", value) else ()):
+            parts = line.split(delimiter)
+            place = image_column - (column if number == 0 else 0)
+            if len(parts) > 1 and 0 <= place < len(parts):
+                name = parts[place].strip()
+                if name in known or _shape(name) in shapes:
+                    return True
+    return False
+
+
+def _shape(image: str) -> str:
+    """What images of one file have in common: their ending, or that they are numbers; or an empty string."""
+    return "0" if image.isdecimal() else Path(image).suffix.lower()
 
 
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -160,9 +187,6 @@ def _record_fault(values: Sequence[str], names: Sequence[str], delimiter: str) -
         )
     if [value.strip() for value in values] == names:
         return "the header line comes again"
-    for value in values:
-        if ("\n" in value or "\r" in value) and _SWALLOWED.search(value):
-            return "a quote that is not closed on its line: the rows after it would become part of this one"
     return next(filter(None, map(encoding_fault, values)), "")
 
 
@@ -178,14 +202,17 @@ def _jsonl(path: Path, called: str) -> Rows:
         try:
             fields = parse_json(line)
         except ValueError as error:
-            fault = fault or f"not a line of JSON: {error}"
+            reason = f"{error.msg} (column {error.colno})" if isinstance(error, _NoJson) else error
+            fault = fault or f"not a line of JSON: {reason}"
         if not isinstance(fields, dict):
             fields, fault = (
                 {},
                 fault or "the line is JSON but no object (a whole list must be in a .json file)",
             )
         if fields and columns is None:
-            columns = find_columns(f"{path}:{number}", list(fields), "", objects=True)
+            by_image = all(isinstance(value, str | list) for value in fields.values())
+            hint = ": an object of images and their captions must be in a .json file" if by_image else ""
+            columns = find_columns(f"{path}:{number}", list(fields), hint, objects=True)
         rows.append(_row(where, fields, None, fault))
     return Rows(path, rows, columns or ("image", "caption"))
 
@@ -194,13 +221,19 @@ def _json(path: Path, called: str) -> Rows:
     text = read_text(path)
     try:
         value = parse_json(text)
-    except json.JSONDecodeError as error:
-        lines = "; a file with an object a line must end in .jsonl" if error.msg == "Extra data" else ""
-        raise DataError(f"{path}:{error.lineno}: expected JSON, got {error.msg.lower()}{lines}") from None
+    except _NoJson as error:
+        got = f"something else at column {error.colno} ({error.msg.lower()})"
+        if error.msg == "Extra data":
+            got = "extra data; a file with an object a line must end in .jsonl"
+        elif not text.strip():
+            got = "an empty file"
+        raise DataError(f"{path}:{error.lineno}: expected JSON, got {got}") from None
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, got {error}") from None
     if isinstance(value, dict) and isinstance(value.get("annotations"), list):
         return _coco(path, called, value)
+    if isinstance(value, dict) and isinstance(value.get("images"), list):
+        raise DataError(f"{path}: expected captions, got {_of_images(value['images'])}")
     if isinstance(value, dict):
         pairs = [
             ({"image": image, "captions" if isinstance(entry, list) else "caption": entry}, image)
@@ -210,6 +243,13 @@ def _json(path: Path, called: str) -> Rows:
     if not isinstance(value, list):
         raise DataError(f"{path}: expected a JSON object or list, got {type(value).__name__}")
     return _entries(path, called, value, "entry {}")
+
+
+def _of_images(images: Sequence[Any]) -> str:
+    """What a file is whose "images" come without "annotations"."""
+    if images and isinstance(images[0], dict) and "sentences" in images[0]:
+        return "Karpathy's form, which only training reads, as flickr(folder=..., captions=...)"
+    return "a list of images without annotations: with COCO, name its captions_*.json"
 
 
 def _entries(path: Path, called: str, entries: Sequence[Any], place: str) -> Rows:

@@ -102,7 +102,11 @@ def run(options: argparse.Namespace) -> int:
         tell(str(error))
     if not files.paths:
         raise ImageError("nothing to caption; see above")
-    targets = heatmap_files(files.paths, options.heatmap, alone, options.overwrite) if options.heatmap else {}
+    targets = (
+        heatmap_files(files.paths, options.heatmap, alone, options.overwrite)
+        if options.heatmap is not None
+        else {}
+    )
     with load(options.model, **({"trust": options.trust} if options.trust else {})) as model:
         outcome = _Outcome(len(files.paths) + len(files.errors), failed=len(files.errors))
         progress = Progress(0 if options.quiet else len(files.paths), sys.stderr)
@@ -129,7 +133,7 @@ def _check(options: argparse.Namespace) -> None:
         raise SpecError("--attention is a part of what --json prints: pass both, or --heatmap for an image")
     if options.max_chars is not None and not options.alt_text:
         raise SpecError("--max-chars is about alternative texts: pass --alt-text too")
-    if options.overwrite and not options.heatmap:
+    if options.overwrite and options.heatmap is None:
         raise SpecError("--overwrite is about heatmaps: pass --heatmap OUT too")
     if options.max_chars is not None:
         checks.integer(options.max_chars, "--max-chars", SHORTEST, unit="characters")

@@ -29,7 +29,7 @@ from pathlib import Path
 from captioner.caption_files import References, aligned, read_predictions, read_references
 from captioner.cli.messages import note
 from captioner.errors import SpecError
-from captioner.metrics import DEFAULT_METRICS, METRICS, ROUGH_BELOW, evaluate, undefined
+from captioner.metrics import DEFAULT_METRICS, METRICS, evaluate, rough, undefined
 from captioner.reports import report
 from captioner.types import Caption
 
@@ -68,7 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the figures."""
     for name in ("against", "images", "overwrite"):
-        if getattr(options, name) and not options.html:
+        if getattr(options, name) not in (None, False) and options.html is None:
             raise SpecError(f"--{name} is about the report: pass --html OUT.html too")
     predictions = read_predictions(options.predictions)
     references = read_references(options.references)
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     figures: Mapping[str, float | None]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no CIDEr-D")  # said below, in a line
-        if options.html:
+        if options.html is not None:
             figures = _report(options, predictions, references, metrics)
         else:
             figures = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
@@ -103,12 +103,8 @@ def _say_what_cider_is_worth(
     ciders = [value for name, value in figures.items() if name.endswith("CIDEr-D")]
     if any(map(_is_nan, ciders)):
         note(options, undefined(images))
-    elif ciders and images < ROUGH_BELOW:
-        note(
-            options,
-            f"CIDEr-D of {images} images is rough: its document frequencies come from their references alone; "
-            f"score {ROUGH_BELOW} or more together",
-        )
+    elif ciders and rough(images):
+        note(options, rough(images))
 
 
 def _is_nan(value: float | None) -> bool:
@@ -122,10 +118,10 @@ def _report(
     metrics: Sequence[str],
 ) -> dict[str, float | None]:
     """Writes the report; the figures of the first model, which it holds."""
-    files = [options.predictions] + ([options.against] if options.against else [])
+    files = [options.predictions] + ([options.against] if options.against is not None else [])
     matched = aligned(predictions, references, options.split)
     against = None
-    if options.against:
+    if options.against is not None:
         # The second model's captions under the first one's names.
         other = read_predictions(options.against)
         first = {reference: name for name, reference in matched.names.items()}

@@ -34,6 +34,8 @@ def heatmap_files(paths: Sequence[str], out: str, alone: bool, overwrite: bool) 
         >>> [path.as_posix() for path in files.values()]
         ['maps/a/1.jpg.png', 'maps/b/1.jpg.png']
     """
+    if not out:
+        raise SpecError(f"--heatmap expects a file ending in {' or '.join(FORMATS)}, or a folder, got ''")
     ending = Path(out).suffix.lower()
     is_folder = os.path.isdir(out)
     if alone and not is_folder and ending in FORMATS:
@@ -49,6 +51,9 @@ def heatmap_files(paths: Sequence[str], out: str, alone: bool, overwrite: bool) 
         raise SpecError(f"--heatmap expects {expected}, got {out}")
     if os.path.exists(out) and not is_folder and Path(out) not in files.values():
         raise DataError(f"--heatmap expects a folder, got the file {out}: name another place")
+    for above in () if is_folder else Path(out).parents:
+        if os.path.lexists(above) and not above.is_dir():
+            raise DataError(f"--heatmap expects a place in a folder, but {above} is none: name another place")
     present = [path for path in files.values() if path.exists()]
     if present and not overwrite:
         more = f" and {len(present) - 1} more are" if len(present) > 1 else " is"

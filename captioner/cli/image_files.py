@@ -88,7 +88,9 @@ def image_files(arguments: Sequence[str], recursive: bool = False) -> ImageFiles
     """
     files = ImageFiles()
     for argument in arguments:
-        if os.path.isdir(argument):
+        if not argument:
+            files.errors.append("expected an image, a folder or a pattern, got ''")
+        elif os.path.isdir(argument):
             _add_folder(files, argument, recursive)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             _add_pattern(files, argument)

@@ -26,5 +26,8 @@ def one_line(text: str) -> str:
     Example:
         >>> print(one_line("a\nb\x1b[2J.png"))
         a\nb\x1b[2J.png
+        >>> print(one_line("\u202egpj.exe"))
+        \u202egpj.exe
     """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+    control = r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"  # the latter turn the direction of writing
+    return re.sub(control, lambda found: ascii(found[0])[1:-1], text)

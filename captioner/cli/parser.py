@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -77,6 +78,10 @@ class Parser(argparse.ArgumentParser):
         usage = re.sub(optional, "", " ".join(self.format_usage().split()))
         usage = usage.replace(self.prog, f"{self.prog} [options]", 1)
         message = re.sub(r"^argument (\S+): expects", r"\1 expects", message)  # as `captioner.checks` says it
+        message = re.sub(
+            r"^argument (\S+): ignored explicit argument (.*)", r"\1 takes no value, got \2", message
+        )
+        message = re.sub(r"^argument (\S+): expected one argument", r"\1 expects a value, got none", message)
         self.exit(2, f"{self.prog.split()[0]}: {message}; {usage}; see {self.prog} --help\n")
 
 
@@ -100,6 +105,9 @@ def ready_output(encoding: str | None = None) -> None:
     Args:
         encoding: str, default None, which is the environment's. Of standard output.
     """
+    # Closed before the program began (`2>&-`): else the next file to be opened gets its number, and what is said.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream, wanted in ((sys.stdout, encoding), (sys.stderr, None)):
         if hasattr(stream, "reconfigure"):  # not of a stream that somebody has put in its place
             stream.reconfigure(encoding=wanted, errors="backslashreplace")

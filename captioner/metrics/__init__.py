@@ -6,7 +6,7 @@ they differ.
 """
 
 from captioner.metrics.base import Scores
-from captioner.metrics.cider import ROUGH_BELOW, CiderD, CiderReward, undefined
+from captioner.metrics.cider import ROUGH_BELOW, CiderD, CiderReward, rough, undefined
 from captioner.metrics.evaluation import DEFAULT_METRICS, METRICS, Scored, evaluate, scored
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Scored",
     "Scores",
     "evaluate",
+    "rough",
     "scored",
     "undefined",
 ]

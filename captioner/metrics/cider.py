@@ -100,6 +100,20 @@ def undefined(images: int) -> str:
     )
 
 
+def rough(images: int) -> str:
+    """What a CIDEr-D of so few images is worth, in a line; empty from `ROUGH_BELOW` images on.
+
+    Args:
+        images: int. How many give the document frequencies.
+    """
+    if images >= ROUGH_BELOW:
+        return ""
+    return (
+        f"CIDEr-D of {images} images is rough: its document frequencies come from their references alone; "
+        f"score {ROUGH_BELOW} or more together"
+    )
+
+
 class CiderReward:
     """CIDEr-D of candidates against indexed references; made by `CiderD.prepare`.
 

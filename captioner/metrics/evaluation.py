@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.errors import DataError
+from captioner.errors import DataError, SpecError
 from captioner.image_ids import match, shown
 from captioner.metrics.base import Candidates, References, Scores
 from captioner.metrics.cider import CiderD
@@ -129,6 +129,8 @@ def scored(
     Raises:
         DataError, SpecError, MissingDependency: as `evaluate`.
     """
+    if isinstance(metrics, str):
+        raise SpecError(f"expected a list of metrics such as [{metrics!r}], got {metrics!r}")
     texts, captions, names = _aligned(predictions, references)
     candidates = [words(text) for text in texts]
     wanted = [[words(caption) for caption in image] for image in captions]
@@ -142,6 +144,8 @@ def scored(
         row = METRICS[parse_spec(spec).name]
         takes_training = training is not None and "training" in inspect.signature(row).parameters
         metric = METRICS.build(spec, **({"training": training} if takes_training else {}))
+        if not hasattr(metric, "score"):
+            raise SpecError(f"expected a metric, which has a method score, got {spec}")
         found.append(metric.score(candidates, wanted))
     if official:
         found += _official(texts, captions)
@@ -170,7 +174,8 @@ def _aligned(
     predictions: Predictions, references: ReferenceTexts
 ) -> tuple[list[str], list[list[str]], list[Any]]:
     """Texts, reference texts and names in one order, or DataError."""
-    if isinstance(predictions, Mapping) != isinstance(references, Mapping) or isinstance(predictions, str):
+    mappings = isinstance(predictions, Mapping) and isinstance(references, Mapping)
+    if not mappings and not (_is_list(predictions) and _is_list(references)):
         raise DataError(
             "expected predictions and references to be both mappings by id or both lists, got "
             f"{type(predictions).__name__} and {type(references).__name__}"
@@ -220,6 +225,11 @@ def _same_ids(predictions: Mapping[Any, Any], references: Mapping[Any, Any]) -> 
         )
     _refuse("predictions without references", alone, hint)
     _refuse("images with references but no prediction", unused, hint)
+
+
+def _is_list(values: Any) -> bool:
+    of_one_order = hasattr(values, "__len__") and hasattr(values, "__getitem__")
+    return of_one_order and not isinstance(values, str | bytes | Mapping)
 
 
 def _all_strings(captions: Any) -> bool:

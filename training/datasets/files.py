@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captioner import inputs
+from captioner.caption_files.columns import SPLIT_NAMES, split_name
 from captioner.errors import DataError
 from captioner.text.normalize import words
 from training.datasets.bad_rows import BadRows
@@ -16,17 +17,6 @@ from training.datasets.example import Example, missing_split
 from training.datasets.image_folder import ImageFolder
 
 SPLITS = ("train", "validation", "test")
-# What people call the splits. Karpathy's "restval" is what is left of COCO's validation pictures; everybody
-# trains on it.
-_SPLIT_NAMES = {
-    "train": "train",
-    "restval": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 
 
 @dataclass
@@ -157,7 +147,7 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
         if name in seen:
             reason = "this picture has come before"
         elif not split:
-            reason = f"unknown split {entry.split!r}; expected one of: {', '.join(_SPLIT_NAMES)}"
+            reason = f"unknown split {entry.split!r}; expected one of: {', '.join(SPLIT_NAMES)}"
         elif not kept:
             reason = "no caption that is not empty"
         seen.add(name)
@@ -172,16 +162,6 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
     if not any(pictures.values()):
         raise DataError(f"expected images with captions for the {kind} dataset in {folder}, found none")
     return FileDataset(kind, folder, pictures, bad)
-
-
-def split_name(name: str) -> str:
-    """Our name for a split, or an empty string.
-
-    Example:
-        >>> split_name("val"), split_name("restval"), split_name("holiday")
-        ('validation', 'train', '')
-    """
-    return _SPLIT_NAMES.get(name.strip().lower(), "")
 
 
 def caption_fault(caption: str) -> str:
