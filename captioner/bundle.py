@@ -327,8 +327,8 @@ def _manifest(folder: Path, newer: bool = False) -> dict[str, Any]:
         raise BundleError(f"{path} was not written by captioner: it has no format version")
     if form > FORMAT and not newer:
         raise BundleError(
-            f"{folder} was written by a newer captioner ({str(manifest.get('captioner'))[:40]}, format "
-            f"{manifest['format']}); this one reads up to format {FORMAT}: upgrade captioner"
+            f"{folder} was written by a newer captioner ({metadata.writer(manifest)}); this one reads "
+            f"up to format {FORMAT}: upgrade captioner"
         )
     return manifest
 

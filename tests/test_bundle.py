@@ -169,6 +169,10 @@ def test_a_newer_format_is_refused(tmp_path):
         bundle.read(folder)
     assert "newer captioner (9.0, format 2)" in one_line(error)
     assert "upgrade" in one_line(error)
+    change(folder, format=10**400, captioner="9\n0\n" * 50)
+    with pytest.raises(BundleError) as error:
+        bundle.read(folder)
+    assert "newer captioner (9 0 " in one_line(error) and len(one_line(error)) < 500
     write(folder, overwrite=True)  # whoever asks for it may still replace it
     assert bundle.read(folder).config == CONFIG
 
