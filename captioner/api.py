@@ -182,8 +182,15 @@ def load(
         SpecError: if the engine takes no such option, or not such a value.
         MissingDependency: if the engine's packages are not installed.
     """
-    source = located(source)
-    name = engine_for(source)
+    try:
+        source = located(source)
+        name = engine_for(source)
+    except (OSError, TypeError, ValueError) as error:  # no name of a file at all
+        shown = repr(source) if len(repr(source)) <= 100 else f"{repr(source)[:100]}..."
+        raise EngineError(
+            f"expected a model folder, a .tflite file or a server's address, got {shown}: "
+            f"{getattr(error, 'strerror', None) or error}"
+        ) from None
     if name not in ENGINES.names():
         raise EngineError(
             f"this version of captioner has no engine for {source}: expected a model folder, a "

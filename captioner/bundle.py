@@ -114,7 +114,7 @@ def write(
             or what was measured is no JSON, or the disk refuses: the folder then holds what it held, or, if it
             refuses only after the switch, the new model.
     """
-    folder = Path(folder)
+    folder = _path(folder)
     notes = {METRICS: metrics, CONFIDENCE: confidence}
     contents = {name: _json(value, name) for name, value in notes.items() if value is not None}
     manifest = {
@@ -208,7 +208,7 @@ def opened(folder: str | os.PathLike[str], use: Callable[[Bundle], _Result]) -> 
         BundleError: see `read`; also if others write all the time.
         Exception: what `use` raises.
     """
-    folder = Path(folder)
+    folder = _path(folder)
     for attempt in range(_TRIES):
         # The first time without a lock: there may be none to be had, and hardly ever a writer.
         with folders.locked(folder, shared=True) if attempt else nullcontext():
@@ -293,6 +293,22 @@ def find(folder: str | os.PathLike[str] = "saved_models") -> list[Path]:
     return sorted(path.parent for path in Path(folder).glob(f"*/{MANIFEST}") if path.parent.name[0] != ".")
 
 
+def _path(folder: str | os.PathLike[str]) -> Path:
+    """A folder that may not be there yet, of a name that the system can look for."""
+    try:
+        path = Path(folder)
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, TypeError, ValueError) as error:
+        name = repr(folder)
+        name = name if len(name) <= 100 else f"{name[:100]}..."
+        raise BundleError(
+            f"cannot look for the model folder {name}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    return path
+
+
 def _refuse(folder: Path, overwrite: bool) -> None:
     """Raises unless a bundle may be written there."""
     if folder.exists() and not folder.is_dir():
@@ -327,8 +343,8 @@ def _manifest(folder: Path, newer: bool = False) -> dict[str, Any]:
         raise BundleError(f"{path} was not written by captioner: it has no format version")
     if form > FORMAT and not newer:
         raise BundleError(
-            f"{folder} was written by a newer captioner ({str(manifest.get('captioner'))[:40]}, format "
-            f"{manifest['format']}); this one reads up to format {FORMAT}: upgrade captioner"
+            f"{folder} was written by a newer captioner ({metadata.writer(manifest)}); this one reads "
+            f"up to format {FORMAT}: upgrade captioner"
         )
     return manifest
 

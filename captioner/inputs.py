@@ -58,7 +58,7 @@ _FOREIGN = (
 # What text is given for an image, as expressions that Python and the graph read alike: what it starts with, and words.
 TEXTS = (
     (
-        r"(/9j/|iVBOR|R0lGOD|UklGR|Qk)[A-Za-z0-9+/=_\s-]*",
+        r"([/_]9j[/_]|iVBOR|R0lGOD|UklGR|Qk)[A-Za-z0-9+/=_\s-]*",
         'this is base64 text: decode it first, or over REST wrap it as {"b64": ...}',
     ),
     (r"(?s)data:[a-z]+/.*", "this is a data: URL: decode the base64 text behind its comma"),

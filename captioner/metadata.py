@@ -220,6 +220,12 @@ def confidence(noted: Any, where: str, error: type[CaptionerError] = BundleError
     return noted
 
 
+def writer(facts: Mapping[str, Any]) -> str:
+    """Who wrote something and in which format, for one line of a message, whatever the file says there."""
+    name, form = str(facts.get("captioner"))[:40], str(facts.get("format"))[:20]
+    return " ".join(f"{name}, format {form}".split())
+
+
 def version_of(facts: Mapping[str, Any], newest: int) -> int | None:
     """The format that something was written in; None if it says none that can be. `newest` is the one known here."""
     form = facts.get("format")

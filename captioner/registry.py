@@ -12,7 +12,7 @@ import ast
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -109,7 +109,8 @@ def table_specs_only(trust: Sequence[str] = ()) -> Iterator[None]:
         captioner.errors.SpecError: number 'fractions:Fraction' names Python code, and comes from a file or a \
 stranger: nothing was imported; if you trust it, pass trust=("fractions",)
     """
-    if isinstance(trust, str) or not all(isinstance(name, str) and name for name in trust):
+    listed = isinstance(trust, Iterable) and not isinstance(trust, str)
+    if not listed or not all(isinstance(name, str) and name for name in trust):
         raise SpecError(f"trust expects a list of package names such as ('my_pkg',), got {trust!r}")
     outer = _trusted.get()
     allowed = tuple(trust) if outer is None else tuple(n for n in trust if _is_trusted(n, outer))
@@ -174,9 +175,10 @@ class Table(Mapping[str, Any]):
             )
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ModuleNotFoundError, AttributeError) as error:
+        except Exception as error:  # somebody else's module may fail in any way
             if path == name:
-                raise SpecError(f"cannot import {self.kind} {name!r}: {error}") from None
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                raise SpecError(f"cannot import {self.kind} {name!r}: {reason}") from None
             raise
 
     def build(self, spec: str | Spec, **given: Any) -> Any:
@@ -190,22 +192,28 @@ class Table(Mapping[str, Any]):
             What the row's class or function returns.
 
         Raises:
-            SpecError: if the name or an argument is unknown; the message names the nearest known one.
+            SpecError: if the name or an argument is unknown; the message names the nearest known one. Also if an
+                argument is missing, or the name is that of code which cannot be called with them.
         """
         parsed = parse_spec(spec)
         row = self[parsed.name]
-        accepted = inspect.signature(row).parameters
+        try:
+            signature = inspect.signature(row)
+        except (TypeError, ValueError):
+            raise SpecError(
+                f"expected {self.kind} {parsed.name!r} to be a class or function of Python's, got {row!r:.100}"
+            ) from None
+        accepted = signature.parameters
         if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
             for key in parsed.args:
                 if key not in accepted or key in given:
                     options = [k for k in accepted if k not in given]
                     raise SpecError(unknown(f"option of {self.kind} {parsed.name!r}:", key, options))
         try:
-            return row(**given, **parsed.args)
+            signature.bind(**given, **parsed.args)
         except TypeError as error:
-            if parsed.name in self._rows:
-                raise
-            raise SpecError(f"cannot build {self.kind} {parsed.name!r}: {error}") from error
+            raise SpecError(f"{self.kind} {parsed.name!r} cannot be built: {error}") from None
+        return row(**given, **parsed.args)
 
     def describe(self) -> dict[str, str]:
         """The first docstring line of every row, for help texts (imports the rows)."""

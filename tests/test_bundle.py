@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+import captioner
 from captioner import bundle
-from captioner.errors import BundleError
+from captioner.errors import BundleError, CaptionerError
 from captioner.text import Tokenizer
 
 CONFIG = {
@@ -169,6 +170,10 @@ def test_a_newer_format_is_refused(tmp_path):
         bundle.read(folder)
     assert "newer captioner (9.0, format 2)" in one_line(error)
     assert "upgrade" in one_line(error)
+    change(folder, format=10**400, captioner="9\n0\n" * 50)
+    with pytest.raises(BundleError) as error:
+        bundle.read(folder)
+    assert "newer captioner (9 0 " in one_line(error) and len(one_line(error)) < 500
     write(folder, overwrite=True)  # whoever asks for it may still replace it
     assert bundle.read(folder).config == CONFIG
 
@@ -242,3 +247,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a\0b", None, 7])
+def test_names_that_no_folder_can_have_are_one_line(tmp_path, name):
+    folder = tmp_path / name if isinstance(name, str) else name
+    for use in (write, bundle.read, captioner.load):
+        with pytest.raises(CaptionerError) as error:
+            use(folder)
+        assert len(one_line(error)) < 400

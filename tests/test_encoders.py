@@ -275,3 +275,28 @@ def test_an_encoder_must_end_in_a_grid():
         CaptionModel(keras.Model(anysize, keras.layers.Conv2D(4, 3)(anysize)), DECODER, TOKENIZER)
     with pytest.raises(ModelError, match="scaling"):
         Encoder(keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels)), scaling="torhc")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "small_cnn(weights=7)",
+        "efficientnet_lite0(weights=[])",
+        "mobilenet(weights=True)",
+        "mobilenet(layer=1.5)",
+        "efficientnet_lite0(layer=7)",
+        "mobilenet(alpha=None)",
+        "mobilenet_v2(alpha=1e400)",
+        "mobilenet(name='x')",
+        "mobilenet(input_tensor=7)",
+        "side_by_side(encoders=7)",
+        "side_by_side(encoders='small_cnn')",
+        "side_by_side()",
+        "fractions:Fraction",
+        "captioner.models.encoders:without_weights",
+    ],
+)
+def test_options_that_no_encoder_takes_are_one_line(spec):
+    with pytest.raises(CaptionerError) as error:
+        build_encoder(spec, (32, 32))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500

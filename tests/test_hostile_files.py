@@ -367,6 +367,9 @@ def hostile_layers():
         "function": {
             "class_name": "function", "module": "os", "registered_name": "system", "config": f"touch {MARKER}",
         },
+        "function behind a registered name": {
+            "class_name": "function", "module": "evil_parts", "registered_name": "captioner>Scaling", "config": "run",
+        },
         "get_file": {
             "class_name": "function", "module": "keras.utils", "registered_name": "get_file", "config": "get_file",
         },
@@ -378,6 +381,7 @@ def hostile_layers():
         "old lambda": {"class_name": "Lambda", "config": {**config, "function": ["4wEAAAA=", None, None]}},
         "other package": {"class_name": "X", "module": "keras_hub.layers", "registered_name": None, "config": config},
         "no class": {"class_name": 7, "module": "keras.layers", "config": config},
+        "class of no text": {"class_name": {}, "module": "keras.layers", "config": config},
         "no config": {"class_name": "Dense", "module": "keras.layers", "config": 7},
     }  # fmt: skip
 

@@ -484,6 +484,7 @@ def test_jpeg_with_a_thumbnail_is_still_seen_to_be_cut():
             "got text: this is base64 text: decode it first, or over REST wrap",
         ),
         (base64.b64encode(encoded(drawn(), "JPEG"))[:30], "this is base64 text"),
+        (base64.urlsafe_b64encode(encoded(drawn(), "JPEG")), "this is base64 text"),
         (
             b"data:image/png;base64,iVBORw0KGgo=",
             "this is a data: URL: decode the base64 text behind its comma",

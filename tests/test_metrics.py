@@ -243,7 +243,7 @@ def test_what_is_neither_a_mapping_nor_a_list_is_refused(values):
     [
         ("bleu", r"a list of metrics such as \['bleu'\]"),
         (["pathlib:Path"], "a metric, which has a method score, got pathlib:Path"),
-        (["textwrap:fill"], "cannot build metric 'textwrap:fill': .* argument"),
+        (["textwrap:fill"], "metric 'textwrap:fill' cannot be built: .* argument"),
     ],
 )
 def test_what_is_no_metric_is_one_line(metrics, words):

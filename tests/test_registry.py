@@ -41,6 +41,24 @@ def test_code_is_imported_for_those_who_call_from_python():
     assert NUMBERS.build("fractions:Fraction(numerator=3)") == 3
 
 
+@pytest.mark.parametrize(
+    "spec",
+    ["os.path:join", "builtins:dict", "math:pi", "json:dumps", "missing_module:x", "json:missing", "broken_parts:x",
+     "half(numerator=3, 4)", "half(numerators=3)"],
+)  # fmt: skip
+def test_code_that_cannot_be_built_is_one_line(tmp_path, monkeypatch, spec):
+    (tmp_path / "broken_parts.py").write_text("def x(:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SpecError) as refusal:
+        NUMBERS.build(spec)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+
+
+def test_a_missing_argument_is_named():
+    with pytest.raises(SpecError, match="number 'os.path:join' cannot be built: missing .* argument: 'a'"):
+        NUMBERS.build("os.path:join")
+
+
 def test_code_named_by_a_file_is_not_imported():
     with table_specs_only():
         assert NUMBERS.build("half(numerator=3)") == 3
@@ -81,7 +99,7 @@ def test_the_block_is_the_threads_own():
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("trust", ["my_pkg", [""], [None], ("a", 3)])
+@pytest.mark.parametrize("trust", ["my_pkg", [""], [None], ("a", 3), 5])
 def test_trust_is_a_list_of_names(trust):
     with pytest.raises(SpecError, match="trust expects a list of package names"), table_specs_only(trust):
         pass

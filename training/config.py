@@ -281,7 +281,7 @@ def _within(part: Any, prefix: str, **bounds: tuple[float, ...]) -> None:
 
 
 def _cast(key: str, kind: Any, text: str) -> Any:
-    wrong = SpecError(f"expected {key} to be {getattr(kind, '__name__', kind)}, got {text!r}")
+    wrong = SpecError(f"expected {key} to be {getattr(kind, '__name__', kind)}, got {text!r:.100}")
     try:
         if kind is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[

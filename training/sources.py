@@ -102,6 +102,8 @@ class Source:
     def __init__(self, run: Run):
         self.run, data = run, run.data
         plain = DATASETS.build(data.source)
+        if not hasattr(plain, "splits") or not hasattr(plain, "examples"):
+            raise DataError(f"expected a dataset from data.source={data.source}, got {type(plain).__name__}")
         self.dataset = Mirrored(plain) if data.mirror else plain
         self._scenes = isinstance(plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}

@@ -96,8 +96,8 @@ def read(path: Path) -> LiteFile:
         raise EngineError(f"damaged {path}: what captioner put at its end says no format; export it again")
     if form > bundle.FORMAT:
         raise EngineError(
-            f"{path} was exported by a newer captioner ({str(facts.get('captioner'))[:40]}, format "
-            f"{facts['format']}); this one reads up to format {bundle.FORMAT}: upgrade captioner"
+            f"{path} was exported by a newer captioner ({metadata.writer(facts)}); this one "
+            f"reads up to format {bundle.FORMAT}: upgrade captioner"
         )
     metadata.export_facts(facts, str(path), EngineError)
     fields = metadata.Fields(facts, str(path), EngineError)

@@ -72,7 +72,7 @@ def facts(version: Path) -> dict[str, Any]:
         raise EngineError(f"damaged {path}: expected what captioner wrote there; export the model again")
     if form > bundle.FORMAT:
         raise EngineError(
-            f"{version} was exported by a newer captioner ({str(found.get('captioner'))[:40]}, format "
-            f"{found['format']}); this one reads up to format {bundle.FORMAT}: upgrade captioner"
+            f"{version} was exported by a newer captioner ({metadata.writer(found)}); this one "
+            f"reads up to format {bundle.FORMAT}: upgrade captioner"
         )
     return metadata.export_facts(found, str(path), EngineError)

@@ -49,6 +49,7 @@ _APPLICATIONS: dict[str, tuple[str, str]] = {
 
 def _application(
     name: str,
+    /,
     image_size: tuple[int, int],
     weights: str | None = None,
     layer: str | Sequence[str] | None = None,
@@ -59,7 +60,7 @@ def _application(
     make = getattr(keras.applications, class_name)
     allowed = inspect.signature(make).parameters
     for key in options:
-        if key not in allowed or key in ("include_top", "input_shape", "pooling"):
+        if key not in allowed or key in ("include_top", "input_shape", "input_tensor", "name", "pooling"):
             own = [k for k in ("alpha", "depth_multiplier", "minimalistic", "dropout_rate") if k in allowed]
             raise ModelError(unknown(f"option of encoder {name!r}:", key, ["weights", "layer", "join", *own]))
     return Encoder(_cut(_load(name, make, image_size, weights, options), name, layer, join), scaling)
@@ -87,6 +88,10 @@ def _cut(
     """The network up to a layer, all of it when None, or up to several whose grids are joined."""
     if layer is None:
         return network
+    if not isinstance(layer, str | list | tuple):
+        raise ModelError(
+            f"expected layer of encoder {name!r} to be a name or a list of names, got {layer!r:.100}"
+        )
     wanted = [layer] if isinstance(layer, str) else list(layer)
     names = [each.name for each in network.layers]
     for each in wanted:
@@ -139,7 +144,7 @@ def _load(
             input_shape=(*image_size, 3),
             **options,
         )
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:  # options that no network can be built with
         raise ModelError(f"encoder {name!r} cannot be built for {image_size}: {_first_line(error)}") from None
     except Exception as error:
         if weights != "imagenet":
@@ -154,6 +159,8 @@ def _load(
 
 
 def _check_file(name: str, weights: str, expected: str) -> None:
+    if not isinstance(weights, str | os.PathLike):
+        raise ModelError(f"expected weights of encoder {name!r} to be {expected}, got {weights!r:.100}")
     if not os.path.isfile(weights):
         raise ModelError(
             f"expected weights of encoder {name!r} to be {expected}, got {weights!r}, which does not exist"
@@ -218,6 +225,8 @@ def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str
         >>> both.grid, both.channels
         ((2, 2), 384)
     """
+    if not isinstance(encoders, str | list | tuple):
+        raise ModelError(f"expected side_by_side(encoders=[...]) to list specs, got {encoders!r:.100}")
     specs = [parse_spec(each) for each in ([encoders] if isinstance(encoders, str) else encoders)]
     names = [spec.name for spec in specs]
     if len(set(names)) < max(2, len(names)):
@@ -274,6 +283,8 @@ def build_encoder(
         return encoder, {"keras": encoder.network.to_json(), "scaling": encoder.scaling}
     spec = parse_spec(encoder)
     built = ENCODERS.build(spec, image_size=tuple(image_size))
+    if not isinstance(built, Encoder):
+        raise ModelError(f"expected encoder {spec.name!r} to give an Encoder, got {type(built).__name__}")
     return built, str(without_weights(spec))
 
 
@@ -286,7 +297,8 @@ def without_weights(encoder: str | Spec) -> Spec:
     """
     spec = parse_spec(encoder)
     args = {key: value for key, value in spec.args.items() if key != "weights"}
-    if joined := args.get("encoders"):
+    joined = args.get("encoders")
+    if isinstance(joined, list | tuple):
         args["encoders"] = [str(without_weights(each)) for each in joined]
     return Spec(spec.name, args)
 

@@ -67,6 +67,8 @@ def check_rebuilding(model: Any) -> None:
 def _check(text: str) -> None:
     for part in _parts(metadata.parse(text.encode("utf-8"), "config of the encoder", ModelError)):
         name, module, registered = (part.get(k) for k in ("class_name", "module", "registered_name"))
+        if not isinstance(name, str):
+            raise ModelError(f"the encoder has a layer whose class_name is no text: {name!r:.60}")
         if name in _PLAIN:
             continue
         if name in _CODE:
@@ -74,10 +76,11 @@ def _check(text: str) -> None:
                 f"the encoder has a {name} layer: it holds Python code or runs a file, which loading never does; write "
                 "a subclass of keras.layers.Layer, decorated with keras.saving.register_keras_serializable()"
             )
-        names = (registered, part.get("config") if name == "function" else None)
-        if any(isinstance(n, str) and keras.saving.get_registered_object(n) is not None for n in names):
+        # Of a function Keras asks for the name in its config, and imports `module` when nobody has registered that.
+        key = part.get("config") if name == "function" else registered
+        if isinstance(key, str) and keras.saving.get_registered_object(key) is not None:
             continue
-        if not isinstance(module, str) or not isinstance(name, str) or not _MODULES.fullmatch(module):
+        if not isinstance(module, str) or not _MODULES.fullmatch(module):
             called = str(registered or name)
             raise ModelError(
                 f"the encoder has the layer {called[:60]!r}, which Keras does not know: decorate its class with "
