@@ -204,9 +204,8 @@ def png_core(data: bytes) -> bytes:
         if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or (name == b"tRNS" and seen != b"IDAT"):
             kept.append(data[start - 8 : end + 4])
         elif not name[0] & 0x20:
-            raise ImageError(
-                "damaged PNG, it cannot be decoded"
-            )  # a chunk nobody knows, and may not pass over
+            # A chunk that nobody knows, and that nobody may pass over.
+            raise ImageError("damaged PNG, it cannot be decoded")
         if name in (b"IDAT", b"IEND"):
             seen = name
         if name == b"IEND":
