@@ -21,7 +21,7 @@ help:  ## say what there is
 demo: $(VENV)/demo.stamp  ## caption photographs with the default model (ARGS="PHOTO ..." takes your own)
 	@$(RUN) training/photos.py $(ARGS)
 
-learn: $(VENV)/train.stamp  ## train on drawn pictures, then caption new ones (minutes; ARGS=--retrain starts over)
+learn: $(VENV)/train.stamp  ## train on drawn images, then caption new ones (minutes; ARGS=--retrain starts over)
 	@$(RUN) training/demo.py $(ARGS)
 
 serve: $(VENV)/devserver.stamp  ## serve MODEL=FOLDER as TensorFlow Serving would, for development (ARGS=--help)

@@ -1,4 +1,4 @@
-"""Captions for your own pictures: train, caption and evaluate CNN + attention models.
+"""Captions for your own images: train, caption and evaluate CNN + attention models.
 
 import captioner
 model = captioner.load("saved_models/default")
@@ -18,10 +18,10 @@ _NAMES = {
     "Captioner": "captioner.api",
     "CaptionerError": "captioner.errors",
     "Tokenizer": "captioner.text",
-    "alt_text": "captioner.alt_texts",
+    "alt_text": "captioner.outputs.alt_text",
     "evaluate": "captioner.metrics",
     "export": "captioner.api",
-    "heatmap": "captioner.heatmaps",
+    "heatmap": "captioner.outputs.heatmap",
     "load": "captioner.api",
     "report": "captioner.reports",
     "save": "captioner.api",

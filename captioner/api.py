@@ -1,4 +1,4 @@
-"""What users call: load a model, caption pictures, save. Imports nothing heavy until it runs."""
+"""What users call: load a model, caption images, save. Imports nothing heavy until it runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle, checks, inputs
-from captioner.alt_texts import LONGEST, THRESHOLD, AltText, alt_text
-from captioner.confidence import Confidence
+from captioner import bundle, checks
 from captioner.engines import ENGINES, Engine, import_tensorflow, versions
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import EngineError, ImageError, ModelError, SpecError
+from captioner.image import loading
+from captioner.outputs.alt_text import LONGEST, THRESHOLD, AltText, alt_text
+from captioner.outputs.confidence import Confidence
 from captioner.registry import Spec, parse_spec, unknown
 from captioner.types import Caption
 
@@ -26,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Captioner:
-    """Captions pictures with whatever engine runs the model.
+    """Captions images with whatever engine runs the model.
 
     A context manager, for engines that hold connections or threads.
 
@@ -36,11 +37,11 @@ class Captioner:
     Example:
         >>> from captioner.engines.fake import FakeEngine
         >>> import numpy as np
-        >>> picture = np.zeros((8, 8, 3), np.uint8)
+        >>> image = np.zeros((8, 8, 3), np.uint8)
         >>> with Captioner(FakeEngine()) as model:
-        ...     captions = list(model.caption_many([picture, "missing.jpg"]))
+        ...     captions = list(model.caption_many([image, "missing.jpg"]))
         >>> captions[0].words[0], captions[1].error
-        ('a', 'missing.jpg: no such picture file')
+        ('a', 'missing.jpg: no such image file')
     """
 
     def __init__(self, engine: Engine):
@@ -52,10 +53,10 @@ class Captioner:
         return f"Captioner(engine={about['engine']}, source={source!r}, strategy={strategy!r})"
 
     def caption(self, image: Any, strategy: str | None = None) -> Caption:
-        """Captions one picture.
+        """Captions one image.
 
         Args:
-            image: path, encoded bytes, PIL image, array or tensor; see `captioner.inputs.to_bytes`.
+            image: path, encoded bytes, PIL image, array or tensor; see `captioner.image.loading.to_bytes`.
             strategy: str, default None, which is the engine's own. How words are chosen: "greedy",
                 "beam(width=5, n_best=3)"; `captioner models` lists them all.
 
@@ -63,45 +64,45 @@ class Captioner:
             `Caption`.
 
         Raises:
-            ImageError: if the picture cannot be read.
+            ImageError: if the image cannot be read.
             SpecError: if the strategy is not known.
             EngineError: if the engine cannot run.
         """
-        caption = self.engine.predict([inputs.to_bytes(image)], strategy)[0]
+        caption = self.engine.predict([loading.to_bytes(image)], strategy)[0]
         if caption.error is not None:
-            raise ImageError(f"{inputs.name(image)}: {caption.error}")
+            raise ImageError(f"{loading.name(image)}: {caption.error}")
         return caption
 
     def caption_many(
         self, images: Iterable[Any], strategy: str | None = None, batch_size: int = 32
     ) -> Iterator[Caption]:
-        """Captions many pictures, lazily and in order; a bad one never stops the rest.
+        """Captions many images, lazily and in order; a bad one never stops the rest.
 
         Args:
             images: iterable of what `caption` takes. Read as captions are asked for, `batch_size` at a time.
             strategy: str, default None; see `caption`.
-            batch_size: int, default 32. How many pictures go through the network together.
+            batch_size: int, default 32. How many images go through the network together.
 
         Returns:
-            An iterator of `Caption`, one for each picture; one that cannot be read has its reason in `error`.
+            An iterator of `Caption`, one for each image; one that cannot be read has its reason in `error`.
 
         Raises:
-            ImageError: if `images` is a single picture.
+            ImageError: if `images` is a single image.
             SpecError: if the strategy is not known, or `batch_size` is no whole number of at least 1.
             EngineError: if the engine cannot run.
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise ImageError(
-                f"caption_many expects several pictures, got one {type(images).__name__}: use caption"
+                f"caption_many expects several images, got one {type(images).__name__}: use caption"
             )
         checks.integer(batch_size, "batch_size", 1)
-        self.engine.predict([], strategy)  # so that a wrong strategy is told here, not at the first picture
+        self.engine.predict([], strategy)  # so that a wrong strategy is told here, not at the first image
         return self._captions(iter(images), strategy, batch_size)
 
     def _captions(self, images: Iterator[Any], strategy: str | None, batch_size: int) -> Iterator[Caption]:
         place = 0
         while batch := list(islice(images, batch_size)):
-            names = [inputs.name(image, place + i) for i, image in enumerate(batch)]
+            names = [loading.name(image, place + i) for i, image in enumerate(batch)]
             read = [_read(image, name) for image, name in zip(batch, names, strict=True)]
             good = [data for data in read if isinstance(data, bytes)]
             found = iter(self.engine.predict(good, strategy) if good else [])
@@ -119,7 +120,7 @@ class Captioner:
             caption: `Caption`.
 
         Returns:
-            float; None where the model was never calibrated (`training/calibrate.py`), or is served elsewhere.
+            float; None where the model was never calibrated (`training/calibrate_confidence.py`), or is served elsewhere.
         """
         noted = self.engine.describe().get("confidence")
         return Confidence(noted).of(caption) if noted else None
@@ -127,7 +128,7 @@ class Captioner:
     def alt_text(
         self, image: Any, max_length: int = LONGEST, threshold: float = THRESHOLD, strategy: str | None = None
     ) -> AltText:
-        """An alternative text for a picture on a page.
+        """An alternative text for an image on a page.
 
         Args:
             image: what `caption` takes.
@@ -168,7 +169,7 @@ def load(
             of Keras, and nothing that it says is run as code. A SavedModel is a TensorFlow program: one that touches
             files is refused, but run only those of people whom you trust.
         **options: what the engine takes. For a served model timeout, batch_size, in_flight, retries, max_bytes,
-            root_certificate and authorization; see `captioner.engines.remote_address.Options`. For a `.tflite`
+            root_certificate and authorization; see `captioner.engines.remote.address.Options`. For a `.tflite`
             file threads.
 
     Returns:
@@ -305,7 +306,7 @@ def export(
     *,
     trust: Sequence[str] = (),
 ) -> dict[str, Path]:
-    """Turns a model folder into what servers and devices run, pictures decoded and words chosen inside.
+    """Turns a model folder into what servers and devices run, images decoded and words chosen inside.
 
     Args:
         folder: str or PathLike. A model folder.
@@ -356,8 +357,8 @@ def export(
 
 
 def _read(image: Any, name: str) -> bytes | Caption:
-    """The encoded picture, or a `Caption` that says why there is none."""
+    """The encoded image, or a `Caption` that says why there is none."""
     try:
-        return inputs.to_bytes(image, name)
+        return loading.to_bytes(image, name)
     except ImageError as error:
         return Caption("", error=str(error))

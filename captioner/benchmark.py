@@ -36,9 +36,9 @@ class Cost:
         first: float. Seconds from the start of a process to its first sentence, median over the starts.
         first_memory: float or None. Most memory a process has held by then, in 10^6 bytes; None where the system
             does not tell.
-        latencies: tuple of float. Seconds from encoded picture to sentence, one picture at a time, once warm.
+        latencies: tuple of float. Seconds from encoded image to sentence, one image at a time, once warm.
         memory: float or None. Most memory a process has held in the end, in 10^6 bytes.
-        caption: str. What was said of the first picture.
+        caption: str. What was said of the first image.
     """
 
     source: str
@@ -51,7 +51,7 @@ class Cost:
     caption: str
 
     def latency(self, share: float = 0.5) -> float:
-        """The latency in seconds that a share of all pictures stays within: 0.5 is the median."""
+        """The latency in seconds that a share of all images stays within: 0.5 is the median."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -75,7 +75,7 @@ def variants(source: str | os.PathLike[str]) -> list[str]:
 
 def cost(
     source: str,
-    pictures: Sequence[str],
+    images: Sequence[str],
     strategy: str | None = None,
     rounds: int = 30,
     starts: int = 3,
@@ -86,9 +86,9 @@ def cost(
 
     Args:
         source: str. What `captioner.load` takes.
-        pictures: sequence of str, one or more paths, taken in turn.
+        images: sequence of str, one or more paths, taken in turn.
         strategy: str, default None, which is the engine's own.
-        rounds: int, default 30. Pictures captioned in each process once it is warm.
+        rounds: int, default 30. Images captioned in each process once it is warm.
         starts: int, default 3. Processes.
         threads: int, default None, which is one a core. Threads for arithmetic.
         trust: sequence of str, default none; see `captioner.load`. For engines that take it.
@@ -110,7 +110,7 @@ def cost(
         ("threads", 1 if threads is None else threads),
     ):
         checks.integer(value, name, 1)
-    asked = {"source": source, "pictures": list(pictures), "strategy": strategy, "rounds": rounds}
+    asked = {"source": source, "images": list(images), "strategy": strategy, "rounds": rounds}
     asked |= {"threads": threads, "trust": list(trust)}
     runs = [_process(asked, threads) for _ in range(starts)]
     return Cost(
@@ -188,20 +188,20 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
     """What a process does: load, caption, and caption again."""
     from captioner.api import engine_for, load
 
-    pictures = [Path(path).read_bytes() for path in asked["pictures"]]
+    images = [Path(path).read_bytes() for path in asked["images"]]
     engine = engine_for(asked["source"])
     options = {"threads": asked["threads"]} if engine == "lite" else {}
     if asked["trust"] and engine in ("keras", "lite"):  # the others run a graph, and import nothing
         options["trust"] = asked["trust"]
     with load(asked["source"], **options) as model:
-        caption = model.caption(pictures[0], asked["strategy"])
+        caption = model.caption(images[0], asked["strategy"])
         told = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}
-        for picture in pictures[:WARM_UP]:
-            model.caption(picture, asked["strategy"])
+        for image in images[:WARM_UP]:
+            model.caption(image, asked["strategy"])
         latencies = []
         for turn in range(asked["rounds"]):
             begun = time.perf_counter()
-            model.caption(pictures[turn % len(pictures)], asked["strategy"])
+            model.caption(images[turn % len(images)], asked["strategy"])
             latencies.append(time.perf_counter() - begun)
         return {
             **told,

@@ -6,7 +6,7 @@
     card.md             optional, for people: what the model is, and was trained on
     metrics.json        optional, what it scored
     confidence.json     optional, how sure it may be of its captions
-    expectation.npz     optional, what people say of pictures (`captioner.decoding.expectation`)
+    expectation.npz     optional, what people say of images (`captioner.decoding.expectation`)
 
 Only the weights and the vocabulary carry checksums: people may edit the card. Anything else in the folder
 (exports, notes) belongs to others and is never touched. A bundle changes at one moment, when its manifest does (see
@@ -50,7 +50,7 @@ class Bundle:
         metrics: dict. What the model scored; empty if not recorded.
         card: str. Empty if there is none.
         captioner: str. The version that wrote it.
-        confidence: dict. What `captioner.confidence.Confidence` takes; empty if it was never calibrated.
+        confidence: dict. What `captioner.outputs.confidence.Confidence` takes; empty if it was never calibrated.
         expectation: Path of what the model expects people to say; None if it never learnt that.
     """
 

@@ -1,7 +1,7 @@
 """What can go wrong, as one tree.
 
     CaptionerError
-    ├── ImageError            a picture that cannot be read: missing, truncated, of a kind we do not decode
+    ├── ImageError            an image that cannot be read: missing, truncated, of a kind we do not decode
     ├── DataError             captions or datasets: wrong columns, absent images, empty captions
     ├── SpecError             a spec string, name or option that no table knows (also a ValueError)
     ├── ModelError            a model that cannot be built, or weights and vocabulary that do not fit it
@@ -33,7 +33,7 @@ class CaptionerError(Exception):
 
 
 class ImageError(CaptionerError):
-    """A picture that cannot be read."""
+    """An image that cannot be read."""
 
 
 class DataError(CaptionerError):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from captioner import checks
-from captioner.confidence import Confidence
 from captioner.errors import BundleError, CaptionerError, SpecError
+from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, unknown
 
 MOST_BYTES = 1 << 24  # of a file of JSON; the largest networks of Keras need a tenth of it
@@ -212,7 +212,7 @@ def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError])
 
 
 def confidence(noted: Any, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:
-    """Checks a calibration; see `captioner.confidence.Confidence`."""
+    """Checks a calibration; see `captioner.outputs.confidence.Confidence`."""
     try:
         Confidence(noted)
     except BundleError as reason:

@@ -15,7 +15,7 @@ SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Caption:
-    """One caption of one picture, or the reason why there is none.
+    """One caption of one image, or the reason why there is none.
 
     Attributes:
         text: str. The sentence; empty when `error` is set.
@@ -26,7 +26,7 @@ class Caption:
         attention: float32 array [T, H, W], one map a word that sums to 1 or less (a model with a sentinel keeps
             the rest), or None when the model does not attend.
         alternatives: tuple of Caption. The n best after this one, best first.
-        error: str or None. Why the picture has no caption.
+        error: str or None. Why the image has no caption.
 
     Example:
         >>> Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7))
@@ -44,7 +44,7 @@ class Caption:
 
     @property
     def ok(self) -> bool:
-        """Whether the picture got a caption."""
+        """Whether the image got a caption."""
         return self.error is None
 
     def __eq__(self, other: object) -> bool:

@@ -21,12 +21,12 @@ import captioner
 from captioner import bundle, checks
 from captioner.cli.parser import Parser
 from captioner.engines import ENGINES
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import CaptionerError, DataError, MissingDependency
 from captioner.signals import run_program
 
 ABOUT = """\
-Closed loop: each client sends its next picture when it has the answer to the one before, one picture a request.
+Closed loop: each client sends its next image when it has the answer to the one before, one image a request.
 
 TARGET is grpc://host:port/name or http://host:port/name, or the folder of an exported model, which is then run in
 this process. With --local FOLDER, the same model, exported, is also run in this process with as many threads, and its
@@ -35,7 +35,7 @@ Server and clients share the machine's cores if they are on the same one."""
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 _MOST_PHOTOS = 64
-Ask = Callable[[bytes], None]  # captions one picture, or raises CaptionerError
+Ask = Callable[[bytes], None]  # captions one image, or raises CaptionerError
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class Figures:
         return self.requests / self.seconds if self.seconds else 0.0
 
 
-def measure(what: str, ask: Ask, pictures: Sequence[bytes], clients: int, seconds: float) -> Figures:
+def measure(what: str, ask: Ask, images: Sequence[bytes], clients: int, seconds: float) -> Figures:
     """Runs clients side by side for a while.
 
     Args:
         what: str. A name for the row.
         ask: callable. May be called by several threads at a time.
-        pictures: sequence of bytes. Each client starts at another one.
+        images: sequence of bytes. Each client starts at another one.
         clients: int.
         seconds: float. After that, each client finishes the request that it is in.
 
@@ -87,14 +87,14 @@ def measure(what: str, ask: Ask, pictures: Sequence[bytes], clients: int, second
     begin = [0.0]
 
     def client(number: int) -> None:
-        turn = itertools.cycle(range(len(pictures)))
-        order = itertools.islice(turn, number % len(pictures), None)
-        _try(ask, pictures[next(order)], [])
+        turn = itertools.cycle(range(len(images)))
+        order = itertools.islice(turn, number % len(images), None)
+        _try(ask, images[next(order)], [])
         ready.wait()
         ready.wait()  # the clock stands between the two
         end = begin[0] + seconds
         while (start := time.perf_counter()) < end:
-            if _try(ask, pictures[next(order)], failures):
+            if _try(ask, images[next(order)], failures):
                 times[number].append(time.perf_counter() - start)
 
     threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
@@ -112,9 +112,9 @@ def measure(what: str, ask: Ask, pictures: Sequence[bytes], clients: int, second
     return Figures(what, clients, len(found), len(failures), took, middle, late, latest, reason)
 
 
-def _try(ask: Ask, picture: bytes, failures: list[str]) -> bool:
+def _try(ask: Ask, image: bytes, failures: list[str]) -> bool:
     try:
-        ask(picture)
+        ask(image)
     except CaptionerError as error:
         failures.append(str(error))
     except Exception as error:  # a client that dies would leave the others waiting for it
@@ -150,13 +150,13 @@ def photos(folder: str | None) -> list[bytes]:
     if folder is not None:
         paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
         if not paths:
-            raise DataError(f"expected a folder with .jpg pictures, found none in {folder}")
+            raise DataError(f"expected a folder with .jpg images, found none in {folder}")
         return [path.read_bytes() for path in paths[:_MOST_PHOTOS]]
     try:
         import skimage.data
     except ImportError as error:
         raise MissingDependency(
-            error.name or "skimage", "dev", "the photos that are sent; or give --pictures"
+            error.name or "skimage", "dev", "the photos that are sent; or give --images"
         ) from None
     from PIL import Image
 
@@ -169,7 +169,7 @@ def photos(folder: str | None) -> list[bytes]:
 
 
 def asker(model: Any) -> Ask:
-    """What asks a loaded model for the caption of one picture.
+    """What asks a loaded model for the caption of one image.
 
     Args:
         model: `captioner.Captioner`.
@@ -178,20 +178,20 @@ def asker(model: Any) -> Ask:
         callable.
     """
 
-    def ask(picture: bytes) -> None:
-        model.caption(picture)
+    def ask(image: bytes) -> None:
+        model.caption(image)
 
     return ask
 
 
 def encoder(folder: str) -> Ask:
-    """What runs the encoder of a model folder alone, on a picture that is decoded already.
+    """What runs the encoder of a model folder alone, on an image that is decoded already.
 
     Args:
         folder: str. A captioner model folder.
 
     Returns:
-        callable; it does not look at the picture that it is given.
+        callable; it does not look at the image that it is given.
     """
     import numpy as np
 
@@ -205,7 +205,7 @@ def encoder(folder: str) -> Ask:
     pixels = tf.constant(noise, tf.float32)
     run(pixels)  # traced by one thread, not by every client at once
 
-    def ask(picture: bytes) -> None:
+    def ask(image: bytes) -> None:
         run(pixels).numpy()
 
     return ask
@@ -238,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
     add = build.add_argument
     add("target", help="grpc://host:port/name, http://host:port/name, or the folder of an exported model")
     add("--local", metavar="FOLDER", help="the same model in this process, to compare with")
-    add("--pictures", metavar="FOLDER", help="JPEGs to send (default: scikit-image's photos)")
+    add("--images", metavar="FOLDER", help="JPEGs to send (default: scikit-image's photos)")
     add("--clients", type=int, nargs="+", default=[1, 4, 8], help="numbers of clients (default 1 4 8)")
     add("--seconds", type=float, default=10.0, help="how long each measurement takes (default 10)")
     add("--json", action="store_true", help="print JSON, a row a line, and not a table")
@@ -260,7 +260,7 @@ def run(given: argparse.Namespace) -> list[Figures]:
     for clients in given.clients:
         checks.integer(clients, "--clients", 1, 1024)
     checks.number(given.seconds, "--seconds", 0, 86_400, above=True)
-    pictures = photos(given.pictures)
+    images = photos(given.images)
     subjects: list[tuple[str, Ask]] = []
     scheme, remote, _ = given.target.partition("://")
     folder = given.local if remote else given.target
@@ -272,7 +272,7 @@ def run(given: argparse.Namespace) -> list[Figures]:
         if (Path(folder) / bundle.MANIFEST).is_file():
             subjects.append(("encoder", encoder(folder)))
     return [
-        measure(what, ask, pictures, clients, given.seconds)
+        measure(what, ask, images, clients, given.seconds)
         for clients in given.clients
         for what, ask in subjects
     ]

@@ -1,7 +1,7 @@
 """What choosing words costs beside looking: how much longer the whole graph takes than its encoder alone.
 
 The search runs inside the graph over all of its steps: weights are random, and no caption may end before. Both
-graphs take turns on the same pictures, so the figures to keep are the ratios of one run; on a busy machine those
+graphs take turns on the same images, so the figures to keep are the ratios of one run; on a busy machine those
 of processor time say more than those of the clock.
 """
 

@@ -14,13 +14,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner import bundle
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, EngineError, MissingDependency, SpecError
 from captioner.signals import run_program
-from serving import log
-from serving.options import check, parser
-from serving.status import ServingError
-from serving.versions import Folder, is_version, version_folders
+from serving.protocol.status import ServingError
+from serving.runtime import log
+from serving.runtime.options import check, parser
+from serving.runtime.versions import Folder, is_version, version_folders
 
 
 def find_versions(model: str) -> Callable[[], dict[int, Path]]:
@@ -134,7 +134,7 @@ def _load(
     import_tensorflow("serving a model")
     import tensorflow as tf
 
-    from serving.session import SessionVersion, warm_up
+    from serving.runtime.session import SessionVersion, warm_up
 
     tf.get_logger().setLevel("ERROR")
 
@@ -160,12 +160,12 @@ def _load(
 def _parts() -> dict[str, Any]:
     """What needs packages that a plain installation lacks."""
     try:
-        from serving.batching import Gate, Queued
-        from serving.grpc_services import GrpcServer
-        from serving.http_app import HttpServer, Limits, RestApp
-        from serving.metrics import Metrics
-        from serving.page import Page
-        from serving.page_choices import Choices
+        from serving.http.app import HttpServer, Limits, RestApp
+        from serving.http.grpc_services import GrpcServer
+        from serving.runtime.batching import Gate, Queued
+        from serving.runtime.metrics import Metrics
+        from serving.webui.choices import Choices
+        from serving.webui.page import Page
     except ImportError as error:
         raise MissingDependency(error.name or "starlette", "devserver", "the development server") from None
     kinds = (Gate, Queued, GrpcServer, HttpServer, Limits, RestApp, Metrics, Page, Choices)

@@ -17,7 +17,7 @@ TINY_WORDS = ["a", "red", "blue", "dog", "cat", "runs", "sits", "on", "the", "gr
 
 
 def build_tiny_model(decoder="lstm(units=12, embedding=10, depth=8)", seed=3):
-    """A real `CaptionModel` on 32x32 pictures, with random weights: two convolutions and a decoder."""
+    """A real `CaptionModel` on 32x32 images, with random weights: two convolutions and a decoder."""
     import keras
 
     from captioner.models import CaptionModel
@@ -25,7 +25,7 @@ def build_tiny_model(decoder="lstm(units=12, embedding=10, depth=8)", seed=3):
 
     keras.utils.set_random_seed(seed)
     pixels = keras.Input((32, 32, 3))
-    # Random weights say the same of every picture unless the features differ a lot.
+    # Random weights say the same of every image unless the features differ a lot.
     x = keras.layers.Rescaling(1 / 64, offset=-2)(pixels)
     x = keras.layers.Conv2D(8, 4, strides=4, activation="relu", kernel_initializer="he_normal")(x)
     grid = keras.layers.Conv2D(12, 2, strides=2, kernel_initializer=keras.initializers.RandomNormal(0, 1))(x)
@@ -38,13 +38,13 @@ def build_tiny_model(decoder="lstm(units=12, embedding=10, depth=8)", seed=3):
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """A folder of its own for a file of tests, and one reader of pictures traced for all of them."""
-    from captioner import images
+    """A folder of its own for a file of tests, and one reader of images traced for all of them."""
+    from captioner.image import tf_decode
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("work"))
-        reader, known = images.reader, {}
-        patch.setattr(images, "reader", lambda size: known.setdefault(tuple(size), reader(size)))
+        reader, known = tf_decode.reader, {}
+        patch.setattr(tf_decode, "reader", lambda size: known.setdefault(tuple(size), reader(size)))
         yield
 
 
@@ -63,7 +63,7 @@ def tiny_bundle(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def pictures():
+def images():
     """Six arrays [H, W, 3] of different sizes that are not alike."""
     import skimage.data
 
@@ -74,7 +74,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A real browser without a window, with a camera that shows a test picture. Its loop ends with the module."""
+    """A real browser without a window, with a camera that shows a test image. Its loop ends with the module."""
     playwright = pytest.importorskip("playwright.sync_api")
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:

@@ -6,18 +6,19 @@ import shutil
 import numpy as np
 import PIL.Image
 import pytest
-from conftest import build_tiny_model
-from engine_sources import CHOOSING, ROWS, row_of, source_of
+from tests.support.tiny_model import build_tiny_model
 
 import captioner
-from captioner import Captioner, inputs
+from captioner import Captioner
 from captioner.api import engine_for
 from captioner.engines import ENGINES
 from captioner.engines.base import DEFAULT_STRATEGY, captions_of
 from captioner.engines.fake import FakeEngine
 from captioner.errors import BundleError, EngineError, ImageError, ModelError, SpecError
+from captioner.image import loading
 from captioner.text import Tokenizer
 from captioner.types import END, PAD, Caption, Hypotheses
+from tests.support.engine_sources import CHOOSING, ROWS, row_of, source_of
 
 # Each strategy costs seconds on first use, so the tests share two: the default and this one.
 N_BEST = "beam(width=4, n_best=4, min_length=2)"
@@ -46,10 +47,10 @@ def engine(request, tiny_bundle, tmp_path_factory):
         engine.close()
 
 
-def test_engine_keeps_order_and_isolates_bad_pictures(engine, pictures):
-    good = [inputs.to_bytes(picture) for picture in pictures[:3]]
+def test_engine_keeps_order_and_isolates_bad_images(engine, images):
+    good = [loading.to_bytes(picture) for picture in images[:3]]
     alone = [engine.predict([image])[0] for image in good]
-    mixed = engine.predict([b"", good[0], b"no picture", good[1], good[2], b"GIF"])
+    mixed = engine.predict([b"", good[0], b"no image", good[1], good[2], b"GIF"])
     assert [caption.ok for caption in mixed] == [False, True, False, True, True, False]
     for caption, expected in zip([mixed[1], mixed[3], mixed[4]], alone, strict=True):
         assert same(caption, expected, exactly=False)
@@ -57,12 +58,12 @@ def test_engine_keeps_order_and_isolates_bad_pictures(engine, pictures):
         assert caption.ok or (caption.text == "" and "\n" not in caption.error)
 
 
-def test_engine_takes_no_pictures_and_only_bad_ones(engine):
+def test_engine_takes_no_images_and_only_bad_ones(engine):
     assert engine.predict([]) == []
-    assert not engine.predict([b"no picture"])[0].ok
+    assert not engine.predict([b"no image"])[0].ok
 
 
-def test_engine_refuses_a_wrong_strategy_even_without_pictures(engine):
+def test_engine_refuses_a_wrong_strategy_even_without_images(engine):
     with pytest.raises(SpecError):
         engine.predict([], "beam(width=")
 
@@ -73,10 +74,10 @@ def test_engine_describes_itself(engine):
     assert {"engine", "source", "strategy"} <= set(said)
 
 
-def test_engine_captions_add_up(engine, pictures):
+def test_engine_captions_add_up(engine, images):
     # Random weights may have nothing to say unless they must.
     strategy = "beam(width=3, min_length=3)" if engine.describe()["engine"] in CHOOSING else None
-    caption = engine.predict([inputs.to_bytes(pictures[0])], strategy)[0]
+    caption = engine.predict([loading.to_bytes(images[0])], strategy)[0]
     assert caption.words
     assert len(caption.word_logp) == len(caption.words)
     assert caption.logp <= sum(caption.word_logp) + 1e-5  # the end token costs the rest
@@ -87,59 +88,59 @@ def test_engine_captions_add_up(engine, pictures):
 # The Keras engine
 
 
-def test_save_and_load_give_the_identical_caption(tiny_model, model, pictures):
+def test_save_and_load_give_the_identical_caption(tiny_model, model, images):
     from captioner.engines.keras import KerasEngine
 
     with Captioner(KerasEngine(tiny_model)) as before:
-        for picture in pictures[:3]:
-            one, other = before.caption(picture, N_BEST), model.caption(picture, N_BEST)
+        for image in images[:3]:
+            one, other = before.caption(image, N_BEST), model.caption(image, N_BEST)
             assert same(one, other)
             assert [c.words for c in one.alternatives] == [c.words for c in other.alternatives]
 
 
-def test_pictures_get_captions_of_their_own(model, pictures):
+def test_images_get_captions_of_their_own(model, images):
     # Otherwise the tests of order prove nothing.
-    assert len({round(model.caption(picture).score, 4) for picture in pictures}) == len(pictures)
-    assert len({model.caption(picture).text for picture in pictures}) > 1
+    assert len({round(model.caption(image).score, 4) for image in images}) == len(images)
+    assert len({model.caption(image).text for image in images}) > 1
 
 
 def test_the_score_is_that_of_teacher_forcing(model, tiny_model, pictures):
     import tensorflow as tf
 
-    from captioner import images
+    from captioner.image import tf_decode
 
     picture = pictures[1]
     caption = model.caption(picture, N_BEST)
-    pixels = images.load(tf.constant(inputs.to_bytes(picture)), tiny_model.image_size)
+    pixels = tf_decode.load(tf.constant(loading.to_bytes(picture)), tiny_model.image_size)
     ids = tiny_model.tokenizer.encode(" ".join(caption.words), max_length=tiny_model.max_length)
     (word_logp,) = tiny_model.word_logp(tiny_model.encode(pixels[None]), [ids])
     assert caption.logp == pytest.approx(word_logp.sum(), abs=1e-4)
     np.testing.assert_allclose(caption.word_logp, word_logp[: len(caption.words)], atol=1e-4)
 
 
-def test_batches_equal_one_by_one(model, pictures):
-    alone = [model.caption(picture) for picture in pictures]
+def test_batches_equal_one_by_one(model, images):
+    alone = [model.caption(image) for image in images]
     for size in (1, 2, 4, 32):
-        together = model.caption_many(pictures, batch_size=size)
+        together = model.caption_many(images, batch_size=size)
         assert all(same(a, b, exactly=False) for a, b in zip(together, alone, strict=True))
 
 
-def test_n_best_come_best_first(model, pictures):
-    caption = model.caption(pictures[0], N_BEST)
+def test_n_best_come_best_first(model, images):
+    caption = model.caption(images[0], N_BEST)
     scores = [caption.score, *(other.score for other in caption.alternatives)]
     assert len(scores) == 4 and scores == sorted(scores, reverse=True)
     assert len({caption.words, *(other.words for other in caption.alternatives)}) == 4
     assert caption.attention.shape[1:] == (4, 4)
 
 
-def test_one_graph_for_every_number_of_pictures(tiny_model, pictures, monkeypatch):
+def test_one_graph_for_every_number_of_images(tiny_model, images, monkeypatch):
     from captioner.engines.keras import KerasEngine
 
     traced = []
     encode = tiny_model.encode
     monkeypatch.setattr(tiny_model, "encode", lambda pixels: (traced.append(pixels.shape), encode(pixels))[1])
     engine = KerasEngine(tiny_model)
-    data = [inputs.to_bytes(picture) for picture in pictures]
+    data = [loading.to_bytes(image) for image in images]
     for count in (1, 2, 3, 5):
         engine.predict(data[:count], "greedy")
     assert len(traced) == 1
@@ -149,30 +150,30 @@ def test_one_graph_for_every_number_of_pictures(tiny_model, pictures, monkeypatc
     assert len(traced) == 2
 
 
-def test_damage_that_only_decoding_sees(model, pictures):
+def test_damage_that_only_decoding_sees(model, images):
     jpeg = io.BytesIO()
-    PIL.Image.fromarray(pictures[0]).save(jpeg, "JPEG")
+    PIL.Image.fromarray(images[0]).save(jpeg, "JPEG")
     damaged = jpeg.getvalue().replace(b"\xff\xdb", b"\xff\xfe")  # no quantisation tables
     with pytest.raises(ImageError, match="damaged JPEG, it cannot be decoded"):
         model.caption(damaged)
 
 
-def test_show_and_tell_has_no_attention(tmp_path, pictures):
+def test_show_and_tell_has_no_attention(tmp_path, images):
     net = build_tiny_model("show_and_tell(units=8, embedding=8)")
     with captioner.load(captioner.save(net, tmp_path / "m")) as model:
-        assert model.caption(pictures[0]).attention is None
+        assert model.caption(images[0]).attention is None
 
 
 # Captioner, on an engine that keeps count
 
 
-def test_caption_many_is_lazy_and_ordered(pictures):
+def test_caption_many_is_lazy_and_ordered(images):
     engine, taken = FakeEngine(), []
 
     def source():
         for i in range(10):
             taken.append(i)
-            yield pictures[i % 6] if i != 4 else "missing.jpg"
+            yield images[i % 6] if i != 4 else "missing.jpg"
 
     captions = Captioner(engine).caption_many(source(), batch_size=3)
     assert taken == [] and engine.calls == [0]
@@ -180,25 +181,25 @@ def test_caption_many_is_lazy_and_ordered(pictures):
     assert taken == [0, 1, 2] and engine.calls == [0, 3]
     rest = list(captions)
     assert engine.calls == [0, 3, 2, 3, 1]
-    assert rest[3].error == "missing.jpg: no such picture file"
+    assert rest[3].error == "missing.jpg: no such image file"
     assert [c.ok for c in [first, *rest]] == [i != 4 for i in range(10)]
-    assert same(first, rest[5])  # pictures 0 and 6 are the same one
+    assert same(first, rest[5])  # images 0 and 6 are the same one
 
 
-def test_errors_name_the_picture(model, tmp_path, pictures):
+def test_errors_name_the_image(model, tmp_path, images):
     path = tmp_path / "dog.jpg"
     path.write_text("not a dog")
     damaged = io.BytesIO()
-    PIL.Image.fromarray(pictures[0]).save(damaged, "PNG")
+    PIL.Image.fromarray(images[0]).save(damaged, "PNG")
     damaged = bytearray(damaged.getvalue())
     damaged[60:90] = bytes(30)
     found = list(model.caption_many([path, bytes(damaged), 7]))
-    assert found[0].error.startswith(f"{path}: expected a picture")
-    assert found[1].error == "picture 2 (bytes): damaged PNG, it cannot be decoded"
-    assert found[2].error.startswith("picture 3 (int): expected a path")
-    with pytest.raises(ImageError, match="dog.jpg: expected a picture"):
+    assert found[0].error.startswith(f"{path}: expected an image")
+    assert found[1].error == "image 2 (bytes): damaged PNG, it cannot be decoded"
+    assert found[2].error.startswith("image 3 (int): expected a path")
+    with pytest.raises(ImageError, match="dog.jpg: expected an image"):
         model.caption(path)
-    with pytest.raises(ImageError, match="picture .bytearray.: damaged PNG"):
+    with pytest.raises(ImageError, match="image .bytearray.: damaged PNG"):
         model.caption(damaged)
 
 
@@ -214,12 +215,12 @@ def test_wrong_calls_are_told_at_once(model):
         model.caption_many(["dog.jpg"], "beam(widht=3)")
 
 
-def test_an_engine_that_fails_is_not_hidden(pictures):
+def test_an_engine_that_fails_is_not_hidden(images):
     model = Captioner(FakeEngine(fail=EngineError("server is away")))
     with pytest.raises(EngineError, match="away"):
-        model.caption_many(pictures)
+        model.caption_many(images)
     with pytest.raises(EngineError, match="away"):
-        model.caption(pictures[0])
+        model.caption(images[0])
 
 
 def test_a_captioner_closes_its_engine():

@@ -12,7 +12,7 @@ import captioner
 from captioner import benchmark, bundle, cli
 from captioner.cli import bench
 from captioner.errors import EngineError, SpecError
-from captioner.pixels import drawn
+from captioner.image.pillow_preprocess import drawn
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -23,8 +23,8 @@ def lite(tiny_bundle, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "drawn.jpg"
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "drawn.jpg"
     path.write_bytes(drawn((40, 30)))
     return str(path)
 
@@ -45,10 +45,10 @@ def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
     assert benchmark.variants("http://host:8501/dogs") == ["http://host:8501/dogs"]
 
 
-def test_costs_are_those_of_a_process_of_its_own(lite, picture):
-    cost = benchmark.cost(str(lite), [picture], rounds=5, starts=2, threads=1)
+def test_costs_are_those_of_a_process_of_its_own(lite, image):
+    cost = benchmark.cost(str(lite), [image], rounds=5, starts=2, threads=1)
     with captioner.load(lite, threads=1) as model:
-        assert cost.caption == model.caption(picture).text
+        assert cost.caption == model.caption(image).text
     assert cost.engine == "lite" and cost.megabytes == lite.stat().st_size / 1e6
     assert len(cost.latencies) == 10
     assert 0 < cost.latency(0.0) <= cost.latency() <= cost.latency(0.95) == max(cost.latencies) < cost.first
@@ -89,15 +89,15 @@ def test_a_served_model_has_no_size_here(monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["rounds", "starts", "threads"])
-def test_nothing_is_measured_less_than_once(lite, picture, option):
+def test_nothing_is_measured_less_than_once(lite, image, option):
     with pytest.raises(SpecError, match=f"{option} expects a whole number of at least 1, got 0"):
-        benchmark.cost(str(lite), [picture], **{option: 0})
+        benchmark.cost(str(lite), [image], **{option: 0})
 
 
-def test_a_process_that_dies_is_one_line(lite, picture, monkeypatch):
+def test_a_process_that_dies_is_one_line(lite, image, monkeypatch):
     monkeypatch.setattr(benchmark.sys, "executable", "false")
     with pytest.raises(EngineError, match="its process ended with status 1: it said nothing"):
-        benchmark.cost(str(lite), [picture])
+        benchmark.cost(str(lite), [image])
 
 
 def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
@@ -113,8 +113,8 @@ def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
     assert said.err.endswith("captioner: 1 of 2 models measured, 1 failed\n")
 
 
-def test_as_json_and_with_nothing_to_measure(lite, picture, capsys):
-    options = ["--rounds", "3", "--starts", "1", "--pictures", picture]
+def test_as_json_and_with_nothing_to_measure(lite, image, capsys):
+    options = ["--rounds", "3", "--starts", "1", "--images", image]
     assert cli.main(["bench", str(lite), "--json", *options]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["source"] == str(lite) and row["median"] in row["latencies"] and "caption" in row
@@ -135,11 +135,11 @@ def test_memory_is_told_where_there_is_no_proc(monkeypatch):
     assert benchmark.peak_memory() is None
 
 
-def test_images_that_cannot_be_read_are_left_out_and_counted(lite, picture, tmp_path, capsys):
+def test_images_that_cannot_be_read_are_left_out_and_counted(lite, image, tmp_path, capsys):
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "sub").mkdir()
-    options = ["--rounds", "1", "--starts", "1", "--json", "--pictures", str(tmp_path / "bad.png")]
-    assert cli.main(["bench", str(lite), *options, picture, str(tmp_path / "*.nix")]) == 1
+    options = ["--rounds", "1", "--starts", "1", "--json", "--images", str(tmp_path / "bad.png")]
+    assert cli.main(["bench", str(lite), *options, image, str(tmp_path / "*.nix")]) == 1
     said = capsys.readouterr()
     assert json.loads(said.out)["caption"] is not None
     assert "bad.png" in said.err and "no file matches" in said.err and said.err.count("\n") == 2
@@ -147,7 +147,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(lite, picture, tmp_
     assert "none of these images can be read" in capsys.readouterr().err
 
 
-def test_trust_reaches_the_process(lite, picture, monkeypatch):
+def test_trust_reaches_the_process(lite, image, monkeypatch):
     asked = []
     ran = {
         "engine": "lite",
@@ -158,5 +158,5 @@ def test_trust_reaches_the_process(lite, picture, monkeypatch):
         "caption": "",
     }
     monkeypatch.setattr(benchmark, "_process", lambda given, threads: asked.append(given) or ran)
-    benchmark.cost(str(lite), [picture], starts=1, trust=("my_pkg",))
+    benchmark.cost(str(lite), [image], starts=1, trust=("my_pkg",))
     assert asked[0]["trust"] == ["my_pkg"]

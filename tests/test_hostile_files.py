@@ -17,7 +17,8 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import zoo
+
+from tests.support import odd_images
 
 pytest.importorskip("ai_edge_litert")
 
@@ -25,7 +26,7 @@ import captioner
 from captioner import bundle, metadata
 from captioner.engines import versions
 from captioner.engines.keras import KerasEngine
-from captioner.engines.lite import LiteEngine
+from captioner.engines.tflite import LiteEngine
 from captioner.errors import BundleError, CaptionerError, EngineError, ModelError
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
@@ -199,20 +200,22 @@ def test_specs_in_every_field_of_a_tflite_file(exported, tmp_path, spec):
     facts = facts_of(exported["tflite"])
     for path in paths(facts):
         file = rewritten(exported["tflite"], tmp_path / "x.tflite", changed(facts, path, spec))
-        worked = survives(lambda: LiteEngine.open(str(file)).predict([zoo.encoded(zoo.drawn(8, 8), "PNG")]))  # noqa: B023
+        worked = survives(
+            lambda: LiteEngine.open(str(file)).predict([odd_images.encoded(odd_images.drawn(8, 8), "PNG")])
+        )  # noqa: B023
         assert not (worked and path == ("strategy",))
         assert not list(tmp_path.rglob(MARKER)), path
 
 
 def test_odd_values_in_every_field_of_a_tflite_file(exported, tmp_path):
     facts = facts_of(exported["tflite"])
-    picture = zoo.encoded(zoo.drawn(8, 8), "PNG")
+    image = odd_images.encoded(odd_images.drawn(8, 8), "PNG")
     for path in paths(facts):
         if path[0] == "model" and len(path) > 1:
             continue  # shown, never built
         for value in VALUES:
             file = rewritten(exported["tflite"], tmp_path / "x.tflite", changed(facts, path, value))
-            survives(lambda: LiteEngine.open(str(file), threads=1).predict([picture]))  # noqa: B023
+            survives(lambda: LiteEngine.open(str(file), threads=1).predict([image]))  # noqa: B023
     for name in facts:
         less = {key: value for key, value in facts.items() if key != name}
         survives(lambda: LiteEngine.open(str(rewritten(exported["tflite"], tmp_path / "x.tflite", less))))  # noqa: B023
@@ -230,7 +233,7 @@ def test_specs_and_odd_values_in_every_field_of_an_exported_version(exported, tm
     (version / versions.FACTS).write_text(json.dumps({**facts, "strategy": COMMAND}))
     with captioner.load(version) as model:
         assert model.engine.describe()["strategy"] == COMMAND
-        assert model.caption(zoo.encoded(zoo.drawn(8, 8), "PNG")).ok
+        assert model.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).ok
     (version / versions.FACTS).write_text(json.dumps({**facts, "image_size": [10**9, 1]}))
     with pytest.raises(EngineError, match="damaged .*image_size: expected a whole number from 1 to 4096"):
         captioner.load(version)
@@ -283,7 +286,7 @@ def package(tmp_path, monkeypatch, name):
     """A package of the user's own, with a strategy, an attention and a registered layer."""
     (tmp_path / f"{name}.py").write_text(
         "import keras\n"
-        "from captioner.decoding.greedy import Greedy\n"
+        "from captioner.decoding.strategies.greedy import Greedy\n"
         "from captioner.models.attention import Additive\n"
         "class Mine(Greedy):\n    pass\n"
         "class Look(Additive):\n    pass\n"
@@ -309,7 +312,7 @@ def test_a_bundle_that_needs_code_of_ones_own(small, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="No module named 'my_part'"):
         captioner.load(folder, trust=("my_part",))
     with captioner.load(folder, trust=("my_parts",)) as model:
-        assert model.caption(zoo.encoded(zoo.drawn(8, 8), "PNG")).ok
+        assert model.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).ok
     with pytest.raises(ModelError, match="trust="):
         captioner.export(folder, ["tflite"], into=tmp_path / "out")
     assert captioner.export(folder, ["tflite"], into=tmp_path / "out", trust=("my_parts",))["tflite"].exists()
@@ -325,7 +328,7 @@ def test_a_tflite_file_that_needs_a_strategy_of_ones_own(exported, tmp_path, mon
         captioner.load(file)
     assert "my_strategies" not in sys.modules and "\n" not in str(error.value)
     with captioner.load(file, trust=("my_strategies",)) as model:
-        assert len(model.caption(zoo.encoded(zoo.drawn(8, 8), "PNG")).words) >= 2
+        assert len(model.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).words) >= 2
 
 
 def test_trust_is_refused_by_engines_that_open_no_file_of_specs(exported):
@@ -337,7 +340,7 @@ def test_weights_that_a_spec_names_are_not_read(small, tmp_path):
     content = json.loads((small / "captioner.json").read_text())
     content["model"]["encoder"] = "small_cnn(width=2, stages=2, weights='/nowhere/secret.h5')"
     with captioner.load(folder_with(small, tmp_path, "captioner.json", content)) as model:
-        assert model.caption(zoo.encoded(zoo.drawn(8, 8), "PNG")).ok
+        assert model.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).ok
 
 
 # Networks as Keras writes them down.
@@ -450,7 +453,7 @@ def test_layers_of_ones_own_are_told_when_saving(tmp_path, monkeypatch):
     model = CaptionModel(network_of(my_layers.Double()), decoder, tokenizer, max_length=4)
     folder = captioner.save(model, tmp_path / "model")
     with captioner.load(folder) as loaded:
-        assert loaded.caption(zoo.encoded(zoo.drawn(8, 8), "PNG")).ok
+        assert loaded.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).ok
     # In another process nobody has registered it yet.
     del keras.saving.get_custom_objects()["my_layers>Double"]
     monkeypatch.delitem(sys.modules, "my_layers")
@@ -532,7 +535,7 @@ def test_an_expectation_is_never_unpickled(small, tmp_path):
     fine = {
         "keys": np.arange(2, dtype=np.int32), "idf": np.ones(2, np.float32), "mean": np.ones(2, np.float32),
         "vectors": np.ones((2, 3), np.float16), "centre": np.ones(4, np.float32),
-        "project": np.ones((4, 3), np.float32), "pictures": np.array(9, np.int32),
+        "project": np.ones((4, 3), np.float32), "images": np.array(9, np.int32),
         "vocabulary": np.array(bundle.read(small).tokenizer.fingerprint),
     }  # fmt: skip
     folder = folder_with(small, tmp_path, "card.md", b"")
@@ -548,8 +551,8 @@ def test_an_expectation_is_never_unpickled(small, tmp_path):
             "nan": {"idf": np.array([np.nan, 1], np.float32)},
             "text": {"mean": np.array(["a", "b"])},
             "shape": {"project": np.ones((4, 2), np.float32)},
-            "size": {"pictures": np.array([1, 2])},
-            "zero": {"pictures": np.array(0)},
+            "size": {"images": np.array([1, 2])},
+            "zero": {"images": np.array(0)},
         }
     for arrays in wrong.values():
         with pytest.raises(BundleError, match="damaged .*expectation.npz"):

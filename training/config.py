@@ -17,7 +17,7 @@ from captioner.registry import unknown
 
 @dataclass(frozen=True)
 class Data:
-    """Where pictures and captions come from.
+    """Where images and captions come from.
 
     Attributes:
         source: spec of `DATASETS`.
@@ -25,12 +25,12 @@ class Data:
         max_vocabulary: int, 0 for no bound.
         captions_per_image: int. G: an image's captions are trained side by side, so many at a time.
         features: str. Folder of the feature cache.
-        max_bad: float. Share of pictures that may be unreadable.
-        augment: bool. Train on pictures cropped and in another light each time (`training/augment.py`); needs
+        max_bad: float. Share of images that may be unreadable.
+        augment: bool. Train on images cropped and in another light each time (`training/data/augment.py`); needs
             `model.train_encoder`, as kept features cannot change.
-        mirror: bool. Train on each picture in a mirror as well, left and right swapped in its (English) captions.
-        views: int. Features of so many other views of each picture are kept (`training/augment.py`), and a step sees
-            one of them or the picture itself: what `augment` is where the encoder is frozen.
+        mirror: bool. Train on each image in a mirror as well, left and right swapped in its (English) captions.
+        views: int. Features of so many other views of each image are kept (`training/data/augment.py`), and a step sees
+            one of them or the image itself: what `augment` is where the encoder is frozen.
     """
 
     source: str
@@ -66,7 +66,7 @@ class Model:
         max_length: int. Most ids of a caption; longer training captions are cut.
         train_encoder: bool. Train the encoder too, from pixels; else its features are computed once and cached.
         keep_statistics: bool. A trained encoder keeps the means and variances of its batch normalisation, and drops no
-            units: for a pretrained one, which a few pictures a step would only unsettle.
+            units: for a pretrained one, which a few images a step would only unsettle.
         start: str. Model folder of the same networks and vocabulary, whose weights training begins with.
     """
 
@@ -98,7 +98,7 @@ class CrossEntropy:
         clip: float. Global norm that gradients are clipped to.
         ema: float. Momentum of the moving average of weights that is evaluated and kept; 0 turns it off.
         mixed_precision: bool. bfloat16 arithmetic in all that is trained, in both phases; float32 weights.
-        teacher: str. Model folder whose distributions over words are learnt too (`training/distil.py`).
+        teacher: str. Model folder whose distributions over words are learnt too (`training/loop/distillation.py`).
         teacher_weight: float. Weight of that loss.
         teacher_temperature: float. Above 1 the teacher's less likely words count more.
     """
@@ -126,15 +126,15 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class SelfCritical:
-    """Self-critical training (`training/scst.py`), after cross-entropy or from `model.start`.
+    """Self-critical training (`training/loop/self_critical.py`), after cross-entropy or from `model.start`.
 
     Attributes:
         epochs: int. 0 for none.
         batch_images: int. B.
-        samples: int. Captions drawn for each picture.
+        samples: int. Captions drawn for each image.
         baseline: "leave_one_out" (the mean of the other samples) or "greedy".
         temperature: float. Above 1 draws bolder.
-        references: int. Captions of each picture that stay in the loss.
+        references: int. Captions of each image that stay in the loss.
         xe_weight: float. Weight of their cross-entropy, in nats a word.
         learning_rate, warmup, final, weight_decay, clip, ema: as for cross-entropy.
     """
@@ -178,7 +178,7 @@ class Evaluation:
         every: int. Epochs between scorings on the validation split.
         patience: int. Stop after so many scorings without a better CIDEr-D; 0 never stops early.
         batch_images: int.
-        limit: int. Score the first so many validation pictures only; 0 for all.
+        limit: int. Score the first so many validation images only; 0 for all.
         tests: names of the splits scored once at the end.
         official: bool. Also score the test splits with pycocoevalcap (needs Java).
     """

@@ -1,8 +1,8 @@
-"""Trains the recipe `tiny` on drawn pictures, says how good it is, and captions new pictures: `make learn`.
+"""Trains the recipe `tiny` on drawn images, says how good it is, and captions new images: `make learn`.
 
-    python training/demo.py [--retrain] [--seed N] [--pictures N]
+    python training/demo.py [--retrain] [--seed N] [--images N]
 
-A model that is trained already is used as it is; training that was stopped goes on. The new pictures and
+A model that is trained already is used as it is; training that was stopped goes on. The new images and
 `captions.png`, which shows them with their captions, go into `demo/`.
 """
 
@@ -20,14 +20,14 @@ from PIL import Image
 import captioner
 from captioner import atomic, checks
 from captioner.cli.parser import Parser
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError
 from captioner.signals import run_program
+from training.analysis.image_grid import sheet
 from training.config import Run, with_changes
-from training.datasets import drawing, scenes
+from training.data.datasets import drawing, scenes
+from training.loop.run_folder import read_config, read_metrics, settings
 from training.recipes import RECIPES
-from training.run_folder import read_config, read_metrics, settings
-from training.sheet import sheet
 from training.train import train_into
 
 _KINDS = ("one", "several", "two")
@@ -86,11 +86,11 @@ def new_scenes(count: int, seed: int) -> list[scenes.Scene]:
 
 
 def caption_new(model: captioner.Captioner, folder: Path, count: int, seed: int) -> Path:
-    """Draws new pictures, captions them, and writes the sheet.
+    """Draws new images, captions them, and writes the sheet.
 
     Args:
         model: Captioner.
-        folder: path. Where pictures and sheet go.
+        folder: path. Where images and sheet go.
         count: int.
         seed: int, see `new_scenes`.
 
@@ -116,7 +116,7 @@ def caption_new(model: captioner.Captioner, folder: Path, count: int, seed: int)
 
 def show(figures: dict[str, dict[str, float]], splits: Sequence[str]) -> None:
     """Prints the held-out figures."""
-    print(f"\n{'held-out pictures':<44}{'CIDEr-D':>9}{'exact match':>13}")
+    print(f"\n{'held-out images':<44}{'CIDEr-D':>9}{'exact match':>13}")
     for split in splits:
         name = f"{split}: {_SPLITS.get(split, '')}"
         print(f"{name:<44}{figures[split]['CIDEr-D']:>9.1f}{figures[split]['exact match']:>11.1f} %")
@@ -126,26 +126,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = Parser(prog="demo.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--retrain", action="store_true", help="start over")
-    parser.add_argument("--seed", type=int, help="which new pictures (default: others each time)")
-    parser.add_argument(
-        "--pictures", type=int, default=3, metavar="N", help="how many (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=int, help="which new images (default: others each time)")
+    parser.add_argument("--images", type=int, default=3, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
                         help="change a key of the recipe, as for train.py")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="the run (default: %(default)s)")
-    parser.add_argument("--to", type=Path, default=Path("demo"), help="the pictures (default: %(default)s)")
+    parser.add_argument("--to", type=Path, default=Path("demo"), help="the images (default: %(default)s)")
     given = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1, 10_000) if given.seed is None else given.seed
 
     def work() -> None:
         checks.integer(seed, "--seed", 1)
-        checks.integer(given.pictures, "--pictures", 1)
+        checks.integer(given.images, "--images", 1)
         import_tensorflow("the demo")
         run = with_changes(RECIPES.build("tiny"), given.changes)
         show(trained(run, given.out, given.retrain), run.evaluation.tests)
-        print(f"\nnew pictures (--seed {seed} draws them again):")
+        print(f"\nnew images (--seed {seed} draws them again):")
         with captioner.load(given.out / "model") as model:
-            place = caption_new(model, given.to, given.pictures, seed)
+            place = caption_new(model, given.to, given.images, seed)
         print(f"\nlook at {place}; the model is {given.out / 'model'}")
 
     return run_program("demo.py", work, "stopped; run the same command again to go on from here")

@@ -31,29 +31,29 @@ from captioner.atomic import write_text
 from captioner.checks import integer
 from captioner.cli.parser import Parser
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, ImageError, SpecError
 from captioner.metrics import rough, undefined
 from captioner.metrics.official import ptb_words
 from captioner.signals import run_program
-from training.run_folder import finite
+from training.loop.run_folder import finite
 
-_BATCH = 50  # pictures captioned together, as in training
+_BATCH = 50  # images captioned together, as in training
 _KEPT = 4e9  # bytes of features kept for the next strategy
 
 
 class Encoded:
-    """Features of pictures that no cache holds, encoded when first asked for.
+    """Features of images that no cache holds, encoded when first asked for.
 
     Args:
         model: CaptionModel.
-        examples: the pictures.
+        examples: the images.
     """
 
     def __init__(self, model: Any, examples: Sequence[Any]):
         import tensorflow as tf
 
-        from training.sources import Pixels
+        from training.data.source import Pixels
 
         self._pixels = Pixels(examples, model.image_size, keep_bytes=0)
         self._encode = tf.function(model.encode, autograph=False)
@@ -61,7 +61,7 @@ class Encoded:
         self._keep, self._kept = size <= _KEPT, dict[bytes, np.ndarray]()
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
-        """float32 [B, L, C] of the pictures numbered `index`."""
+        """float32 [B, L, C] of the images numbered `index`."""
         key = index.tobytes()
         found = self._kept.get(key)
         if found is None:
@@ -89,21 +89,21 @@ def evaluate(
         strategies: sequence of specs of `STRATEGIES`; default none, which is the engine's own: what was exported, or
             "beam(width=3)".
         official: bool, default False. Also score with pycocoevalcap (needs Java).
-        limit: int, default 0. Only the first so many pictures; 0 for all.
+        limit: int, default 0. Only the first so many images; 0 for all.
         features: path, default "cache/features". The cache to look in; nothing is written there.
 
     Returns:
         Figures and captions: dicts of strategy to dict of figure name to float (NaN for CIDEr-D of a single image),
-        and to dict of picture id to caption.
+        and to dict of image id to caption.
 
     Raises:
-        DataError: for a split that is not there or a picture that cannot be read.
+        DataError: for a split that is not there or an image that cannot be read.
         SpecError: for an unknown strategy.
         EngineError: if the engine runs no other strategy than its own, or cannot run.
     """
-    from training.datasets.synthetic_scenes import SyntheticScenes, exact_match
-    from training.features import cached_split
-    from training.scoring import Captioning, score
+    from training.data.datasets.synthetic_scenes import SyntheticScenes, exact_match
+    from training.data.feature_cache import cached_split
+    from training.loop.validation import Captioning, score
 
     engine = isinstance(model, Captioner)
     asked = _asked(model, strategies)
@@ -113,7 +113,7 @@ def evaluate(
     if not examples:
         raise DataError(f"expected images that can be read in {split!r}, found none")
     print(
-        f"{len(examples):,} pictures, {'pictures read' if found is None else 'features cached'}",
+        f"{len(examples):,} images, {'images read' if found is None else 'features cached'}",
         file=sys.stderr,
     )
     read: Callable[[np.ndarray], np.ndarray]
@@ -201,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("model", metavar="MODEL",
                        help="a model folder, an exported version, a .tflite file, or an address")  # fmt: skip
     build.add_argument(
-        "dataset", metavar="DATASET", help='such as "synthetic_scenes()", see training/datasets'
+        "dataset", metavar="DATASET", help='such as "synthetic_scenes()", see training/data/datasets'
     )
     build.add_argument("--split", default="test", help="(default: %(default)s)")
     build.add_argument("--strategy", action="append", metavar="SPEC",
@@ -226,7 +226,7 @@ def run(given: argparse.Namespace) -> None:
         raise SpecError("--predictions takes the captions of one --strategy, got several")
     import_tensorflow("scoring a model")
     from captioner.engines.keras import KerasEngine
-    from training.datasets import DATASETS
+    from training.data.datasets import DATASETS
 
     if given.official:
         ptb_words(["a dog"])  # so that missing Java is told now
@@ -254,7 +254,7 @@ def run(given: argparse.Namespace) -> None:
         write_text(given.predictions, text + "\n")
     if given.json:
         count = len(first)
-        content = {"split": given.split, "pictures": count, "figures": finite(figures)}
+        content = {"split": given.split, "images": count, "figures": finite(figures)}
         print(json.dumps(content, ensure_ascii=False, allow_nan=False))
     else:
         print(table(figures))

@@ -1,9 +1,9 @@
-"""Learns what people say of pictures, so that a model can choose among its captions: `consensus(evidence='picture')`.
+"""Learns what people say of images, so that a model can choose among its captions: `consensus(evidence='image')`.
 
     python training/expect.py runs/flickr8k_lstm/model "flickr(folder='...', captions='...')"
 
-writes `expectation.npz` into the model folder. The training pictures are encoded by the model's own encoder (kept in
-the feature cache), and the mean tf-idf vector of a picture's captions is predicted from its mean feature by ridge
+writes `expectation.npz` into the model folder. The training images are encoded by the model's own encoder (kept in
+the feature cache), and the mean tf-idf vector of an image's captions is predicted from its mean feature by ridge
 regression of low rank, see `captioner.decoding.expectation`. There is nothing to iterate: on Flickr8k it takes a minute
 once the features are there. Exports carry it on where their strategy needs it.
 """
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from captioner import atomic, bundle, checks
 from captioner.cli.parser import Parser, add_trust
-from captioner.decoding.arrays import numpy_arrays
+from captioner.decoding.backend import numpy_arrays
 from captioner.decoding.expectation import Expectation, keyed, unit
 from captioner.decoding.ngrams import ngrams
 from captioner.errors import BundleError, DataError
@@ -44,18 +44,18 @@ def fit(
     """Reduced-rank ridge regression (Izenman 1975) from mean features to mean tf-idf vectors of captions.
 
     Args:
-        features: float32 [V, N, C]. Mean features of N pictures in V views, the pictures' own among them.
+        features: float32 [V, N, C]. Mean features of N images in V views, the images' own among them.
         captions: N sequences of str.
         tokenizer: Tokenizer.
         rank: int, default 256. R; at most C.
-        least: int, default 3. N-grams that occur with fewer pictures are left out.
-        ridge: float, default 1e-4. Weight of the squared weights, for a mean over pictures and features of unit length.
+        least: int, default 3. N-grams that occur with fewer images are left out.
+        ridge: float, default 1e-4. Weight of the squared weights, for a mean over images and features of unit length.
 
     Returns:
         `Expectation`.
 
     Raises:
-        DataError: if no n-gram occurs with `least` pictures.
+        DataError: if no n-gram occurs with `least` images.
 
     Example:
         >>> views = np.random.default_rng(0).normal(size=(1, 40, 6)).astype(np.float32)
@@ -87,7 +87,7 @@ def fit(
         vectors=(fitted @ turn).astype(np.float16),
         centre=centre.astype(np.float32),
         project=((axes / scale) @ turn).astype(np.float32),
-        pictures=np.array(count, np.int32),
+        images=np.array(count, np.int32),
         vocabulary=np.array(tokenizer.fingerprint),
     )
 
@@ -95,7 +95,7 @@ def fit(
 def _targets(
     captions: Sequence[Sequence[str]], tokenizer: Tokenizer, least: int
 ) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Keys and idf of the n-grams that count, and each picture's mean tf-idf vector, unit length an order: [N, G]."""
+    """Keys and idf of the n-grams that count, and each image's mean tf-idf vector, unit length an order: [N, G]."""
     from scipy.sparse import csr_matrix, diags, hstack
 
     known = {word: number for number, word in enumerate(tokenizer.vocabulary)}
@@ -116,19 +116,19 @@ def _targets(
             table, column = np.unique(keyed(grams, n)[real], return_inverse=True)
             row = np.nonzero(real)[0]
             counts = csr_matrix((np.ones(len(row)), (row, column)), (len(ids), len(table)))
-            pictures = np.asarray(((mean @ counts) > 0).sum(axis=0)).ravel()
-            weighed = counts @ diags(np.log(len(captions) / pictures))
+            images = np.asarray(((mean @ counts) > 0).sum(axis=0)).ravel()
+            weighed = counts @ diags(np.log(len(captions) / images))
             length = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
-            kept = (pictures >= least) & (np.bincount(column, sayable[real], len(table)) > 0)
+            kept = (images >= least) & (np.bincount(column, sayable[real], len(table)) > 0)
             parts.append((mean @ (diags(1.0 / np.maximum(length, 1e-9)) @ weighed))[:, kept])
             found.append(table[kept])
-            rarities.append(np.log(len(captions) / pictures)[kept])
+            rarities.append(np.log(len(captions) / images)[kept])
     keys = np.concatenate(found)
     # Numbers of two orders may meet, once in many tables; the first is kept.
     keys, order = np.unique(keys, return_index=True)
     if not len(keys):
         raise DataError(
-            f"expected n-grams that occur with {least} pictures or more, found none in the captions of {len(captions)}"
+            f"expected n-grams that occur with {least} images or more, found none in the captions of {len(captions)}"
         )
     return keys, np.concatenate(rarities)[order].astype(np.float32), hstack(parts).tocsc()[:, order]
 
@@ -147,11 +147,11 @@ def learn(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> 
         model: CaptionModel.
         dataset: Dataset.
         folder: str. The feature cache.
-        views: int. Other views of each picture to learn from as well, see `data.views`.
+        views: int. Other views of each image to learn from as well, see `data.views`.
         **options: those of `fit`.
     """
-    from training.datasets.otherwise import Viewed
-    from training.features import align, encode_split
+    from training.data.feature_cache import align, encode_split
+    from training.data.transforms import Viewed
 
     every = [dataset, *(Viewed(dataset, view) for view in range(1, views + 1))]
     encoded = align([encode_split(model.encoder, each, "train", folder) for each in every], "train", folder)
@@ -163,14 +163,14 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     build = Parser(prog="expect.py", description=__doc__)
     build.add_argument("model", metavar="MODEL", help="a model folder")
-    build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
+    build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/data/datasets')
     build.add_argument(
         "--features", default="cache/features", help="the feature cache (default: %(default)s)"
     )
     build.add_argument("--views", type=int, default=0, help="as data.views (default: %(default)s)")
     build.add_argument("--rank", type=int, default=RANK, help="of the regression (default: %(default)s)")
     build.add_argument(
-        "--least", type=int, default=LEAST, help="pictures that an n-gram occurs with (default: %(default)s)"
+        "--least", type=int, default=LEAST, help="images that an n-gram occurs with (default: %(default)s)"
     )
     build.add_argument("--ridge", type=float, default=RIDGE, help="(default: %(default)s)")
     add_trust(build)
@@ -192,11 +192,11 @@ def _run(arguments: Sequence[str] | None) -> None:
     target = read.folder / bundle.EXPECTATION
     if target.exists() and not given.overwrite:
         raise BundleError(f"{target} is there already: pass --overwrite to replace it")
-    from captioner.engines.start import import_tensorflow
+    from captioner.engines.tensorflow_import import import_tensorflow
 
-    import_tensorflow("encoding pictures")
+    import_tensorflow("encoding images")
     from captioner.engines.keras import network
-    from training.datasets import DATASETS
+    from training.data.datasets import DATASETS
 
     found = learn(
         network(read, given.trust),
@@ -211,8 +211,8 @@ def _run(arguments: Sequence[str] | None) -> None:
     with atomic.replacing(target, BundleError) as aside:
         found.save(aside)
     print(
-        f"{target}: {len(found.keys):,} n-grams of {int(found.pictures):,} pictures, rank {found.project.shape[1]}, "
-        f"{target.stat().st_size / 1e6:.1f} MB; choose with \"consensus(width=20, evidence='picture')\""
+        f"{target}: {len(found.keys):,} n-grams of {int(found.images):,} images, rank {found.project.shape[1]}, "
+        f"{target.stat().st_size / 1e6:.1f} MB; choose with \"consensus(width=20, evidence='image')\""
     )
 
 

@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 import captioner
-from captioner import atomic, inputs
+from captioner import atomic
 from captioner.api import DEFAULT_MODEL
 from captioner.cli.parser import Parser
 from captioner.errors import DataError, ImageError, MissingDependency
-from captioner.pixels import upright_rgb
+from captioner.image import loading
+from captioner.image.pillow_preprocess import upright_rgb
 from captioner.signals import run_program
-from training.sheet import sheet
+from training.analysis.image_grid import sheet
 
 # All photographs in scikit-image's own package that show a scene: none is left out because it is captioned badly.
 _NAMES = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "coffee.png", "rocket.jpg")
@@ -45,10 +46,10 @@ def carried() -> list[Path]:
 
 def squared(path: Path) -> Image.Image:
     """A photograph on a white square."""
-    picture = upright_rgb(inputs.to_bytes(path))
-    picture.thumbnail((_SIDE, _SIDE))
+    image = upright_rgb(loading.to_bytes(path))
+    image.thumbnail((_SIDE, _SIDE))
     square = Image.new("RGB", (_SIDE, _SIDE), "white")
-    square.paste(picture, ((_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))
+    square.paste(image, ((_SIDE - image.width) // 2, (_SIDE - image.height) // 2))
     return square
 
 
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "photos", nargs="*", type=Path, metavar="PHOTO", help="(default: some of scikit-image)"
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="(default: %(default)s)")
-    parser.add_argument("--to", type=Path, default=Path("demo"), help="the pictures (default: %(default)s)")
+    parser.add_argument("--to", type=Path, default=Path("demo"), help="the images (default: %(default)s)")
 
     def work() -> int:
         options = parser.parse_args(arguments)

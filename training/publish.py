@@ -4,9 +4,9 @@
         --ratings ExpertAnnotations.txt --notes notes.md
 
 writes a model folder with weights in half precision, batch statistics folded into the weights beside them, how sure the
-model may be (`training/calibrate.py`, where ratings are given), a SavedModel and `.tflite` files in float16 and 8 bits,
+model may be (`training/calibrate_confidence.py`, where ratings are given), a SavedModel and `.tflite` files in float16 and 8 bits,
 and then scores each of them on the test split and measures what it costs here. `card.md` says it all, with what the
-model confuses (`training/biases.py`), and ends with the notes.
+model confuses (`training/analysis/biases.py`), and ends with the notes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ import captioner
 from captioner import atomic, benchmark, bundle, metadata
 from captioner.cli.parser import Parser, add_trust
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.registry import parse_spec, table_specs_only
 from captioner.signals import run_program
-from training.run_folder import finite, read_config
+from training.loop.run_folder import finite, read_config
 
 _FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _BUNDLE = "weights, run by Keras"
@@ -73,7 +73,7 @@ def moved(run: Path, encoder: Any, trust: Sequence[str] = ()) -> str | None:
     Returns:
         A sentence, or None if the run began with random weights or the file of those weights is gone.
     """
-    from captioner import images
+    from captioner.image import tf_decode
     from captioner.models.encoders import build_encoder, without_weights
 
     spec = read_config(run, "model.encoder")["model"]["encoder"]
@@ -89,13 +89,13 @@ def moved(run: Path, encoder: Any, trust: Sequence[str] = ()) -> str | None:
     own = {id(weight) for weight in began.network.trainable_weights}
     pairs = zip(began.network.weights, encoder.network.weights, strict=True)
     same = [np.array_equal(then, now) for then, now in pairs if id(then) in own]
-    read = images.reader(encoder.image_size)
+    read = tf_decode.reader(encoder.image_size)
     pixels = np.stack([read(path.read_bytes()) for path in sorted((run / "calibration").iterdir())[:64]])
     then, now = (np.asarray(each(pixels)) for each in (began, encoder))
     away = 100 * np.linalg.norm(now - then) / np.linalg.norm(then)
     return (
         f"training has changed {same.count(False)} of the {len(same)} tensors of the encoder, and its features of "
-        f"{len(pixels)} training pictures by {away:.0f} % of their norm"
+        f"{len(pixels)} training images by {away:.0f} % of their norm"
     )
 
 
@@ -133,11 +133,11 @@ def measure(
     """Figures on a split and costs here, of everything in the folder.
 
     Returns:
-        dict of the variant's name to dict of figures, "error" (standard error of CIDEr-D, bootstrap over pictures) and
-        costs; and what the first variant says of each picture.
+        dict of the variant's name to dict of figures, "error" (standard error of CIDEr-D, bootstrap over images) and
+        costs; and what the first variant says of each image.
     """
+    from captioner.image.pillow_preprocess import drawn
     from captioner.metrics import scored
-    from captioner.pixels import drawn
     from captioner.reports.bootstrap import resampled, spread
     from training.evaluate import evaluate
 
@@ -205,7 +205,7 @@ def card(
     lines = [
         f"# {name}",
         "",
-        f"- encoder: `{about['model']['encoder']}`, {parameters['encoder']:,} weights, pictures at "
+        f"- encoder: `{about['model']['encoder']}`, {parameters['encoder']:,} weights, images at "
         f"{config['model']['image_size']} x {config['model']['image_size']}",
         f"- decoder: `{about['model']['decoder']}`, {parameters['decoder']:,} weights",
         *([f"- {trained}"] if trained else []),
@@ -216,8 +216,8 @@ def card(
         "",
         *table(measured),
         "",
-        "Figures of coco-caption, x100; ± is the standard error over pictures (bootstrap). Latency from encoded "
-        f"picture to sentence, one picture of 640 x 480 at a time, {_THREADS} threads; start: to the first one.",
+        "Figures of coco-caption, x100; ± is the standard error over images (bootstrap). Latency from encoded "
+        f"image to sentence, one image of 640 x 480 at a time, {_THREADS} threads; start: to the first one.",
         "",
     ]
     if (folder / bundle.CONFIDENCE).is_file():
@@ -242,7 +242,7 @@ def parser() -> argparse.ArgumentParser:
     build = Parser(prog="publish.py", description=__doc__)
     build.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     build.add_argument("folder", metavar="FOLDER", type=Path, help="the model folder to make")
-    build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/datasets')
+    build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/data/datasets')
     build.add_argument("--ratings", type=Path, help="ExpertAnnotations.txt, plain or .gz: calibrate with it")
     build.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the end of the card")
     build.add_argument("--split", default="test", help="scored (default: %(default)s)")
@@ -278,10 +278,10 @@ def _publish(given: argparse.Namespace, folder: Path) -> None:
     """Writes the model folder and everything in it."""
     import_tensorflow("publishing a model")
     from captioner.caption_files import read_text
-    from training import calibrate
-    from training.biases import biases
-    from training.biases import table as table_of_biases
-    from training.datasets import DATASETS
+    from training import calibrate_confidence
+    from training.analysis.biases import biases
+    from training.analysis.biases import table as table_of_biases
+    from training.data.datasets import DATASETS
 
     if given.official:
         ptb_words(["a dog"])  # so that missing Java is told now
@@ -292,8 +292,8 @@ def _publish(given: argparse.Namespace, folder: Path) -> None:
     if given.ratings:
         trusted = [f"--trust={package}" for package in given.trust]
         options = [f"--ratings={given.ratings}", f"--strategy={given.strategy}", *trusted]
-        learnt_from = calibrate.parser().parse_args([str(folder), given.dataset, *options])
-        print(f"calibrated: {calibrate.run(learnt_from)}", flush=True)
+        learnt_from = calibrate_confidence.parser().parse_args([str(folder), given.dataset, *options])
+        print(f"calibrated: {calibrate_confidence.run(learnt_from)}", flush=True)
     export(given.run, folder, given.strategy, given.trust)
     measured, said = measure(folder, dataset, given.split, given.strategy, given.official, given.trust)
     atomic.write_json(folder / bundle.METRICS, finite({given.split: measured}))

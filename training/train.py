@@ -13,15 +13,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioner.cli.parser import Parser
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.registry import parse_spec
 from captioner.signals import run_program
-from training import lock
 from training.config import Run, keys, with_changes
+from training.loop import lock
+from training.loop.run_folder import CONFIG, read_config, settings
 from training.recipes import RECIPES
-from training.run_folder import CONFIG, read_config, settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,8 +95,8 @@ def build(run: Run, out: Path, resume: bool) -> Any:
 
     from captioner.decoding import STRATEGIES, generate
     from captioner.models import DECODERS, ENCODERS, CaptionModel
-    from training.sources import Source
-    from training.trainer import Trainer, write_run
+    from training.data.source import Source
+    from training.loop.trainer import Trainer, write_run
 
     if not run.xe.epochs and not (run.scst.epochs and run.model.start):
         raise SpecError(
@@ -133,7 +133,7 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     if run.model.start:
         _begin_with(model, run.model.start)
     if run.xe.teacher:
-        from training.distil import open_teacher
+        from training.loop.distillation import open_teacher
 
         model.extra_loss = open_teacher(
             run.xe.teacher, model, run.xe.teacher_weight, run.xe.teacher_temperature, _trusted(run)
@@ -174,7 +174,7 @@ def _begin_with(model: Any, start: str) -> None:
         ModelError: if it is another network.
     """
     from captioner.engines.keras import load_weights
-    from training.distil import read_of_vocabulary
+    from training.loop.distillation import read_of_vocabulary
 
     load_weights(model, read_of_vocabulary(start, "model.start=", model.tokenizer))
 
@@ -239,7 +239,7 @@ def _about(trainer: Any) -> str:
     weights = sum(v.shape.num_elements() for v in model.trainable_variables)
     return (
         f"{trainer.run.name}: {len(source.training_captions):,} captions of {len(source.examples('train')):,} "
-        f"pictures, vocabulary {len(source.tokenizer):,}, {weights:,} weights to train{full}"
+        f"images, vocabulary {len(source.tokenizer):,}, {weights:,} weights to train{full}"
     )
 
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner.caption_files.columns import split_name
+from captioner.caption_files.image_ids import Match, alike, composed, match, shown
 from captioner.caption_files.reading import short
 from captioner.caption_files.rows import Row, Rows, read_rows
 from captioner.errors import DataError
-from captioner.image_ids import Match, alike, composed, match, shown
 from captioner.types import Caption
 
 

@@ -7,7 +7,7 @@ models, as `captioner caption` takes them, may be named too.
   start    seconds from the start of a process to its first sentence
   held     most memory that a process has held by then, in MB
   min, median, p95
-           milliseconds from an encoded picture to its sentence, one at a time, once warm
+           milliseconds from an encoded image to its sentence, one at a time, once warm
   peak     most memory in the end, in MB
   speed    how many times as fast as the first row, by the median
 """
@@ -21,12 +21,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from captioner import benchmark, checks, inputs
+from captioner import benchmark, checks
 from captioner.api import DEFAULT_MODEL, located
 from captioner.cli.image_files import image_files
 from captioner.cli.messages import note, tell
 from captioner.cli.parser import add_trust
 from captioner.errors import CaptionerError, EngineError, ImageError
+from captioner.image import loading
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"model folder, exported version, .tflite file or address (default: {DEFAULT_MODEL})",
     )
     parser.add_argument(
-        "--pictures",
+        "--images",
         nargs="+",
         metavar="IMG",
         default=[],
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     sources = [source for model in options.models for source in benchmark.variants(located(model))]
     failed: list[CaptionerError] = []
     with tempfile.TemporaryDirectory() as place:
-        pictures = _pictures(options, Path(place), failed)
+        images = _images(options, Path(place), failed)
         if not options.json:
             print(
                 f"{'size':>8}{'start':>8}{'held':>7}{'min':>9}{'median':>9}{'p95':>9}{'peak':>7}{'speed':>8}  model"
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             try:
                 cost = benchmark.cost(
                     source,
-                    pictures,
+                    images,
                     options.strategy,
                     options.rounds,
                     options.starts,
@@ -102,22 +103,22 @@ def run(options: argparse.Namespace) -> int:
     return 1 if missing or failed else 0
 
 
-def _pictures(options: argparse.Namespace, place: Path, failed: list[CaptionerError]) -> list[str]:
+def _images(options: argparse.Namespace, place: Path, failed: list[CaptionerError]) -> list[str]:
     """Paths of the images to caption, as many as are needed; what is wrong with the others is said and noted."""
-    if not options.pictures:
-        from captioner.pixels import drawn
+    if not options.images:
+        from captioner.image.pillow_preprocess import drawn
 
         example = place / "drawn.jpg"
         example.write_bytes(drawn((480, 640)))
         return [str(example)]
-    files = image_files(options.pictures, options.recursive)
+    files = image_files(options.images, options.recursive)
     for line in files.notes():
         note(options, line)
     failed += [ImageError(error) for error in files.errors]
     paths: list[str] = []
     for path in files.paths:
         try:
-            inputs.to_bytes(path)
+            loading.to_bytes(path)
             paths.append(path)
         except ImageError as error:
             failed.append(error)

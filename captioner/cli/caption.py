@@ -9,7 +9,7 @@ word_logp, alternatives, error. These lines are what `captioner evaluate` takes 
 also has where the model looked, for the report of `captioner evaluate --html`: a number for each word and place, or
 null for a model that does not attend.
 
-With --alt-text sentences are made for the alt attribute of a web page: a capital, a full stop, no "a picture of", not
+With --alt-text sentences are made for the alt attribute of a web page: a capital, a full stop, no "an image of", not
 too long; "Perhaps: " stands before one that the model, if it was calibrated, is not sure of. The JSON objects then
 also have alt_text, confidence (null if not calibrated) and flagged.
 """
@@ -29,14 +29,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from captioner import checks
-from captioner.alt_texts import LONGEST, SHORTEST, AltText, alt_text
 from captioner.api import DEFAULT_MODEL, Captioner, load
 from captioner.cli.heatmap_files import heatmap_files
 from captioner.cli.image_files import image_files
 from captioner.cli.messages import note, one_line, tell
 from captioner.cli.parser import add_trust
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
-from captioner.heatmaps import heatmap
+from captioner.outputs.alt_text import LONGEST, SHORTEST, AltText, alt_text
+from captioner.outputs.heatmap import heatmap
 from captioner.types import Caption
 
 _MANY = 8  # from here on, progress is shown

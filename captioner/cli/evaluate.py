@@ -11,7 +11,7 @@ references: a path there is relative to that file. Images that the two files spe
 number or base name where that leaves no doubt, and it is said how. Figures are x100 unless they are counts.
 
 With --html the figures also go into a page that opens in any browser, without a network, and into a JSON file beside
-it: how far they would move with other pictures, the best and worst pictures, confused words, lengths and vocabulary;
+it: how far they would move with other images, the best and worst images, confused words, lengths and vocabulary;
 with --against two models side by side. Where the model looked is shown for predictions made with
 `captioner caption --json --attention`.
 """
@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         metavar="DIR",
-        help="with --html: the folder of the pictures, where predictions name no paths",
+        help="with --html: the folder of the images, where predictions name no paths",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="with --html: replace a report that is there"
@@ -141,7 +141,7 @@ def _report(
     beside = page.with_suffix(".json")
     data = json.loads(beside.read_text(encoding="utf-8"))
     if data["not_shown"]:
-        missing = f"{data['not_shown']} of its {data['wanted']} pictures cannot be read (the page says why)"
+        missing = f"{data['not_shown']} of its {data['wanted']} images cannot be read (the page says why)"
         note(options, f"{missing}; --images DIR says where they are")
     if not options.quiet:
         print(f"report: {page}, figures: {beside}", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.errors import DataError, SpecError
-from captioner.heatmaps import FORMATS
+from captioner.outputs.heatmap import FORMATS
 
 
 def heatmap_files(paths: Sequence[str], out: str, alone: bool, overwrite: bool) -> dict[str, Path]:

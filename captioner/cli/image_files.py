@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from captioner.inputs import SUFFIXES, UNREADABLE_SUFFIXES
+from captioner.image.loading import SUFFIXES, UNREADABLE_SUFFIXES
 
 # Why something in a folder is left out: in the singular, in the plural, and what to do. All other reasons are kinds of
 # images that cannot be read here.
@@ -124,7 +124,7 @@ def _add_folder(files: ImageFiles, folder: str, recursive: bool) -> None:
     if not inside.paths and not inside.errors:
         left_out = "".join(f"; {note}" for note in inside.notes())
         files.errors.append(
-            f"no picture in the folder {folder}: expected files ending in {', '.join(SUFFIXES)}{left_out}"
+            f"no image in the folder {folder}: expected files ending in {', '.join(SUFFIXES)}{left_out}"
         )
         return
     files.paths += sorted(inside.paths)

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 from captioner import checks
-from captioner.decoding.arrays import tf
-from captioner.decoding.beam import check_size, check_width, extend
+from captioner.decoding.backend import tf
 from captioner.decoding.ngrams import ORDERS, ngrams
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Task, possible
+from captioner.decoding.strategies.beam import check_size, check_width, extend
 from captioner.decoding.strategy import Choice, Step, Strategy
 from captioner.errors import SpecError
 from captioner.registry import unknown
 from captioner.types import END, PAD, Hypotheses
 
-_EVIDENCE = ("beam", "picture")
+_EVIDENCE = ("beam", "image")
 
 
 class Consensus(Strategy):
@@ -28,16 +28,16 @@ class Consensus(Strategy):
     the F1 of their n-grams, averaged over n = 1 ... 4; b counts by its probability to the power of `sharpness`, and
     a caption's `score` is its expected gain, from 0 to 1.
 
-    With `evidence="picture"` the gain is the CIDEr-D (not x100) that people's captions of such a picture would give,
+    With `evidence="image"` the gain is the CIDEr-D (not x100) that people's captions of such an image would give,
     which the model has learnt to expect (`captioner.decoding.expectation`), plus `fluency` times the mean
     log-probability of the caption's ids, the end included; that sum is the `score`.
 
     Args:
         width: int. K, the beams an image, all of which vote. Defaults to `10`.
         sharpness: float, 0 or more. At 0 all captions count alike, at 1 by their probabilities. Defaults to `0.2`.
-            Without a meaning where the picture is the evidence.
-        evidence: "beam" or "picture", see above. Defaults to `"beam"`.
-        fluency: float, 0 or more. What a nat a word is worth beside the picture's evidence. Defaults to `0.3`.
+            Without a meaning where the image is the evidence.
+        evidence: "beam" or "image", see above. Defaults to `"beam"`.
+        fluency: float, 0 or more. What a nat a word is worth beside the image's evidence. Defaults to `0.3`.
         n_best: int. Captions returned, best first. Defaults to `1`.
         **rules: options of every strategy, see `RULES`.
 
@@ -64,7 +64,7 @@ class Consensus(Strategy):
         self.sharpness = checks.number(sharpness, "sharpness", 0.0, 1e3)
         self.fluency = checks.number(fluency, "fluency", 0.0, 1e3)
         super().__init__(LengthPenalty(), width, n_best, **rules)
-        self.candidates, self.looks = width, evidence == "picture"
+        self.candidates, self.looks = width, evidence == "image"
 
     def fit(self, size: int) -> None:
         """Refuses more beams than words."""
@@ -75,13 +75,13 @@ class Consensus(Strategy):
         return extend(step)
 
     def look(self, model: Any, features: tf.Tensor) -> Any:
-        """What the model expects of the pictures, where they are the evidence."""
+        """What the model expects of the images, where they are the evidence."""
         if not self.looks:
             return None
         expectation = getattr(model, "expectation", None)
         if expectation is None:
             raise SpecError(
-                "consensus(evidence='picture') expects a model that has learnt what people say of such pictures, got "
+                "consensus(evidence='image') expects a model that has learnt what people say of such images, got "
                 "one that has not, or a .tflite file, which cannot hold it: run training/expect.py on the model "
                 "folder, or choose evidence='beam'"
             )
@@ -113,7 +113,7 @@ def alike(ids: tf.Tensor) -> tf.Tensor:
         float32 [B, K, K], symmetric, 1 on the diagonal.
 
     Example:
-        >>> from captioner.decoding.arrays import numpy_arrays
+        >>> from captioner.decoding.backend import numpy_arrays
         >>> with numpy_arrays():
         ...     alike(np.array([[[5, 6, 7, 2], [5, 6, 2, 0]]], np.int32))[0, 0]
         array([1.        , 0.36666667], dtype=float32)

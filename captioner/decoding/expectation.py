@@ -1,13 +1,13 @@
-"""What people would say of a picture, in expectation: the CIDEr-D that a caption may hope for, before anybody captions.
+"""What people would say of an image, in expectation: the CIDEr-D that a caption may hope for, before anybody captions.
 
 CIDEr-D compares captions as vectors of n-grams, weighted by tf-idf and of unit length (Vedantam et al. 2015, eq. 1-3).
-Its mean over a picture's references is one product of the caption's vector with their mean vector, and that mean is
+Its mean over an image's references is one product of the caption's vector with their mean vector, and that mean is
 predicted here: by linear regression on the mean feature, of low rank, learnt in closed form (`training/expect.py`). So
-the expected CIDEr-D of any caption of any picture is a sum over its n-grams. What CIDEr-D does besides, clipping counts
+the expected CIDEr-D of any caption of any image is a sum over its n-grams. What CIDEr-D does besides, clipping counts
 and punishing other lengths (section 6 there), is left out.
 
-That captions of similar pictures choose well among a model's own is known from Devlin et al. 2015, "Exploring Nearest
-Neighbor Approaches for Image Captioning"; regression uses all pictures instead of the nearest.
+That captions of similar images choose well among a model's own is known from Devlin et al. 2015, "Exploring Nearest
+Neighbor Approaches for Image Captioning"; regression uses all images instead of the nearest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.decoding.arrays import tf
+from captioner.decoding.backend import tf
 from captioner.decoding.ngrams import ORDERS, ngrams
 from captioner.errors import BundleError
 
@@ -32,12 +32,12 @@ class Expectation:
 
     Attributes:
         keys: int32 [G], ascending. The n-grams' numbers, see `keyed`.
-        idf: float32 [G]. log(pictures / pictures in whose captions the n-gram occurs).
-        mean: float32 [G]. Entries of the mean vector over all pictures.
-        vectors: float16 [G, R]. What the picture adds: the product with what `seen` gives.
-        centre: float32 [C]. The mean feature over all pictures.
+        idf: float32 [G]. log(images / images in whose captions the n-gram occurs).
+        mean: float32 [G]. Entries of the mean vector over all images.
+        vectors: float16 [G, R]. What the image adds: the product with what `seen` gives.
+        centre: float32 [C]. The mean feature over all images.
         project: float32 [C, R].
-        pictures: int32 []. How many it was learnt from.
+        images: int32 []. How many it was learnt from.
         vocabulary: str []. The fingerprint of the tokenizer whose ids it reads.
     """
 
@@ -47,11 +47,11 @@ class Expectation:
     vectors: np.ndarray
     centre: np.ndarray
     project: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     vocabulary: np.ndarray
 
     def seen(self, features: Any) -> Any:
-        """What a picture says of its captions: float32 [B, R] of features [B, L, C]."""
+        """What an image says of its captions: float32 [B, R] of features [B, L, C]."""
         mean = tf.reduce_sum(tf.cast(features, tf.float32), axis=1) / float(features.shape[1])
         return tf.matmul(unit(mean - self.centre), self.project)
 
@@ -73,9 +73,9 @@ class Expectation:
             place = tf.minimum(tf.searchsorted(self.keys, flat), len(self.keys) - 1)
             shape = [-1, k, places]
             known = tf.reshape(tf.gather(self.keys, place) == flat, shape) & real
-            # What is not in the table occurs with hardly a picture.
+            # What is not in the table occurs with hardly an image.
             rarity = tf.where(
-                known, tf.reshape(tf.gather(self.idf, place), shape), float(np.log(self.pictures))
+                known, tf.reshape(tf.gather(self.idf, place), shape), float(np.log(self.images))
             )
             vectors = tf.cast(
                 tf.reshape(tf.gather(self.vectors, place), [-1, k * places, self.vectors.shape[1]]),
@@ -103,9 +103,9 @@ class Expectation:
             self.keys.shape == self.idf.shape == self.mean.shape == (count,)
             and count > 0
             and self.project.shape == (*self.centre.shape, rank)
-            and self.keys.dtype.kind == self.pictures.dtype.kind == "i"
-            and (self.pictures.shape, self.vocabulary.shape) == ((), ())
-            and self.pictures > 0
+            and self.keys.dtype.kind == self.images.dtype.kind == "i"
+            and (self.images.shape, self.vocabulary.shape) == ((), ())
+            and self.images > 0
             and self.vocabulary.dtype.kind == "U"
             and all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers)
         )

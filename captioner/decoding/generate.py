@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from captioner import checks
-from captioner.decoding.arrays import tf, without_autograph
+from captioner.decoding.backend import tf, without_autograph
 from captioner.decoding.rules import Task
 from captioner.decoding.search import search
 from captioner.decoding.strategy import Strategy

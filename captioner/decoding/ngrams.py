@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from captioner.decoding.arrays import tf
+from captioner.decoding.backend import tf
 from captioner.types import END, PAD
 
 ORDERS = 4

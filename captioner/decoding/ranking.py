@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from captioner import checks
-from captioner.decoding.arrays import tf
+from captioner.decoding.backend import tf
 from captioner.decoding.rules import FORBIDDEN, possible
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner import checks
-from captioner.decoding.arrays import tf
+from captioner.decoding.backend import tf
 from captioner.errors import DataError, ModelError, SpecError
 from captioner.types import END, PAD, START, UNK
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.decoding.arrays import shaped_like, tf
+from captioner.decoding.backend import shaped_like, tf
 from captioner.decoding.rules import FORBIDDEN, Rules, Task, possible
 from captioner.decoding.strategy import Step, Strategy
 from captioner.types import END, PAD, START, Hypotheses

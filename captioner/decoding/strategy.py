@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from captioner.decoding.arrays import tf
+from captioner.decoding.backend import tf
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Rule, Task
 from captioner.decoding.tables import RULES
@@ -63,7 +63,7 @@ class Strategy:
 
     Attributes:
         candidates: int, `n_best` unless a strategy says otherwise. The captions that `finish` is given.
-        looks: bool, False unless a strategy says otherwise. Whether `look` asks the model about the pictures.
+        looks: bool, False unless a strategy says otherwise. Whether `look` asks the model about the images.
 
     Raises:
         SpecError: for an option that is not known or out of range.
@@ -137,7 +137,7 @@ class Strategy:
         return score
 
     def look(self, model: Any, features: tf.Tensor) -> Any:
-        """What `finish` is to know of the pictures [B, L, C]; nothing, unless a strategy judges whole captions by them.
+        """What `finish` is to know of the images [B, L, C]; nothing, unless a strategy judges whole captions by them.
 
         Raises:
             SpecError: if the model cannot tell.

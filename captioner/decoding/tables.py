@@ -5,11 +5,11 @@ from captioner.registry import Table
 STRATEGIES = Table(
     "strategy",
     {
-        "greedy": "captioner.decoding.greedy:Greedy",
-        "beam": "captioner.decoding.beam:Beam",
-        "sample": "captioner.decoding.sample:Sample",
-        "diverse": "captioner.decoding.diverse:Diverse",
-        "constrained": "captioner.decoding.constrained:Constrained",
+        "greedy": "captioner.decoding.strategies.greedy:Greedy",
+        "beam": "captioner.decoding.strategies.beam:Beam",
+        "sample": "captioner.decoding.strategies.sample:Sample",
+        "diverse": "captioner.decoding.strategies.diverse:Diverse",
+        "constrained": "captioner.decoding.strategies.constrained:Constrained",
         "consensus": "captioner.decoding.consensus:Consensus",
     },
 )

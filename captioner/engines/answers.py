@@ -13,7 +13,7 @@ import numpy as np
 from captioner.errors import EngineError
 from captioner.types import Caption
 
-# What `explain` gives: numpy kinds that will do, what to call them, and the axes. N pictures, T words,
+# What `explain` gives: numpy kinds that will do, what to call them, and the axes. N images, T words,
 # H x W places.
 _BEST = {
     "caption": ("SUO", "strings", "N"),

@@ -1,4 +1,4 @@
-"""What runs a model, seen from outside: encoded pictures in, captions out."""
+"""What runs a model, seen from outside: encoded images in, captions out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_STRATEGY = "beam(width=3)"
 class Engine(abc.ABC):
     """Runs a model.
 
-    An engine is given encoded pictures and gives one `Caption` for each, in order. A picture that it cannot
+    An engine is given encoded images and gives one `Caption` for each, in order. An image that it cannot
     read gets a `Caption` whose `error` says why, and costs the others nothing. Everything above engines
     (`Captioner`, the command line, servers) knows no more of them than this.
 
@@ -41,14 +41,14 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
-        """Captions pictures.
+        """Captions images.
 
         Args:
-            images: sequence of bytes, each an encoded picture. An empty one only checks the strategy.
+            images: sequence of bytes, each an encoded image. An empty one only checks the strategy.
             strategy: str, default None, which is the engine's own. A spec of `captioner.decoding.STRATEGIES`.
 
         Returns:
-            list of Caption, one for each picture.
+            list of Caption, one for each image.
 
         Raises:
             SpecError: if the strategy is not known.
@@ -59,7 +59,7 @@ class Engine(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """What runs here: "engine", "source", "strategy" (the default), and whatever else is known.
 
-        "confidence" is what `captioner.confidence.Confidence` takes, or None where the model was never calibrated.
+        "confidence" is what `captioner.outputs.confidence.Confidence` takes, or None where the model was never calibrated.
         """
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from captioner import inputs
 from captioner.engines.base import DEFAULT_STRATEGY, Engine
+from captioner.image import loading
 from captioner.registry import parse_spec
 from captioner.types import Caption
 
@@ -17,13 +17,13 @@ _WORDS = ("red", "green", "blue", "small", "large", "round", "quiet", "bright")
 
 
 class FakeEngine(Engine):
-    """Makes up a caption from the checksum of a picture: the same picture and strategy, the same caption.
+    """Makes up a caption from the checksum of an image: the same image and strategy, the same caption.
 
     Args:
         fail: Exception, default None. Raised by every `predict`, as by a server that is away.
 
     Attributes:
-        calls: list of int. How many pictures each call of `predict` was given.
+        calls: list of int. How many images each call of `predict` was given.
 
     Example:
         >>> from captioner.api import Captioner
@@ -59,10 +59,10 @@ class FakeEngine(Engine):
 
     @staticmethod
     def _caption(image: bytes, spec: str) -> Caption:
-        if inputs.kind(image) is None:
-            return Caption("", error="not a picture")
+        if loading.kind(image) is None:
+            return Caption("", error="not an image")
         digest = hashlib.sha256(image + spec.encode()).digest()
-        words = ("a", *(_WORDS[byte % len(_WORDS)] for byte in digest[:2]), "picture")
+        words = ("a", *(_WORDS[byte % len(_WORDS)] for byte in digest[:2]), "image")
         logp = tuple(-(byte + 1) / 64 for byte in digest[2:6])
         attention = np.frombuffer(digest[:16] * 4, np.uint8).reshape(4, 4, 4).astype(np.float32)
         attention /= attention.sum((1, 2), keepdims=True)

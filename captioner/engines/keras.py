@@ -11,7 +11,7 @@ from typing import Any
 
 from captioner import bundle
 from captioner.engines.base import DEFAULT_STRATEGY, Engine, captions_of
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.engines.weights import load_weights, save_weights
 from captioner.errors import CaptionerError, EngineError, ImageError, ModelError
 from captioner.registry import parse_spec, table_specs_only
@@ -23,8 +23,8 @@ _MAX_STRATEGIES = 16  # graphs kept at a time
 class KerasEngine(Engine):
     """Runs a network that is in memory, or one from a bundle.
 
-    Pictures are decoded side by side on the processor. Each strategy becomes one graph on first use, for any
-    number of pictures; that first use takes seconds.
+    Images are decoded side by side on the processor. Each strategy becomes one graph on first use, for any
+    number of images; that first use takes seconds.
 
     Args:
         model: `CaptionModel`.
@@ -36,10 +36,10 @@ class KerasEngine(Engine):
 
     def __init__(self, model: Any, source: str = ""):
         import_tensorflow("running a model")
-        from captioner import images
+        from captioner.image import tf_decode
 
         self.model, self.source = model, source
-        self._read = images.reader(tuple(model.image_size))
+        self._read = tf_decode.reader(tuple(model.image_size))
         self._searches: dict[str, Callable[[Any], Any]] = {}
         self._tracing = threading.Lock()
         self._closed = False
@@ -62,11 +62,11 @@ class KerasEngine(Engine):
         """
         return cls(bundle.opened(source, lambda found: _whole(found, trust)), source)
 
-    def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
+    def predict(self, tf_decode: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""
         search = self._search(strategy or DEFAULT_STRATEGY)
         try:
-            pixels = list(self._pool.map(self._pixels, images))
+            pixels = list(self._pool.map(self._pixels, tf_decode))
         except RuntimeError as error:
             if not self._closed:
                 raise
@@ -92,7 +92,7 @@ class KerasEngine(Engine):
         self._pool.shutdown(wait=False)
 
     def _search(self, strategy: str) -> Callable[[Any], Any]:
-        """Pixels of pictures to `Hypotheses`, traced once for any number of them."""
+        """Pixels of images to `Hypotheses`, traced once for any number of them."""
         import tensorflow as tf
 
         from captioner.decoding import STRATEGIES, generate
@@ -117,7 +117,7 @@ class KerasEngine(Engine):
             return self._searches[key]
 
     def _pixels(self, image: bytes) -> Any:
-        """float32 [H, W, 3] of one picture, or the ImageError that says why not."""
+        """float32 [H, W, 3] of one image, or the ImageError that says why not."""
         try:
             return self._read(image)
         except ImageError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from captioner.engines.answers import captions_from
 from captioner.engines.base import Engine
-from captioner.engines.start import import_tensorflow
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.engines.versions import GRAPH, facts, version_folder
 from captioner.errors import EngineError
 from captioner.registry import parse_spec
@@ -25,7 +25,7 @@ _FILES = re.compile(
 
 
 class SavedModelEngine(Engine):
-    """Runs what `captioner export` wrote, as TensorFlow Serving does: pictures are decoded inside the graph.
+    """Runs what `captioner export` wrote, as TensorFlow Serving does: images are decoded inside the graph.
 
     The strategy was chosen at export and cannot be changed here.
 

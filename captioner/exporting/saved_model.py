@@ -1,4 +1,4 @@
-"""A whole captioner as one SavedModel: encoded pictures in, sentences out, as TensorFlow Serving takes it."""
+"""A whole captioner as one SavedModel: encoded images in, sentences out, as TensorFlow Serving takes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from captioner import atomic, checks, images, pixels
+from captioner import atomic, checks
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.rules import FORBIDDEN
 from captioner.engines.base import DEFAULT_STRATEGY
@@ -20,9 +20,10 @@ from captioner.engines.versions import FACTS
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import warmup
 from captioner.exporting.options import facts, finite, length
-from captioner.exporting.publish import publish, record
 from captioner.exporting.sentences import Sentences
 from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
+from captioner.exporting.versions import publish, record
+from captioner.image import pillow_preprocess, tf_decode
 from captioner.registry import parse_spec
 from captioner.types import Hypotheses
 
@@ -68,8 +69,10 @@ class Served:
         model, count = self.model, tf.shape(image_bytes)[0]
         # Convolutions do not all take an empty batch.
         image_bytes = tf.concat([image_bytes, tf.fill([tf.maximum(1 - count, 0)], "")], axis=0)
-        pixels, errors = _reader(tuple(model.image_size), self.max_pixels)(image_bytes)
-        found = generate(model, model.encode(pixels), self.strategy, self.max_length, model.tokenizer)
+        pillow_preprocess, errors = _reader(tuple(model.image_size), self.max_pixels)(image_bytes)
+        found = generate(
+            model, model.encode(pillow_preprocess), self.strategy, self.max_length, model.tokenizer
+        )
         return Hypotheses(*(leaf[:count] for leaf in found)), errors[:count]
 
     def _captions(self, found: Hypotheses) -> dict[str, tf.Tensor]:
@@ -89,7 +92,7 @@ class Served:
 
     @staticmethod
     def _hidden(tensor: tf.Tensor, fine: tf.Tensor) -> tf.Tensor:
-        """The same with nothing in the rows of pictures that could not be read, and only finite numbers."""
+        """The same with nothing in the rows of images that could not be read, and only finite numbers."""
         if tensor.dtype.is_floating:
             tensor = tf.where(tf.math.is_finite(tensor), tensor, tf.constant(FORBIDDEN, tensor.dtype))
         fine = tf.reshape(fine, tf.concat([tf.shape(fine), tf.ones([tensor.shape.rank - 1], tf.int32)], 0))
@@ -111,7 +114,7 @@ def _reader(size: tuple[int, int], max_pixels: int) -> Any:
     """`images.load_rows` as a graph of its own, traced once for any number of exports."""
     signature = [tf.TensorSpec([None], tf.string)]
     return tf.function(
-        lambda data: images.load_rows(data, size, max_pixels), input_signature=signature, autograph=False
+        lambda data: tf_decode.load_rows(data, size, max_pixels), input_signature=signature, autograph=False
     )
 
 
@@ -121,17 +124,17 @@ def write(
     strategy: str | None = None,
     max_length: int | None = None,
     batch_sizes: Sequence[int] = (1, 8),
-    max_pixels: int = images.MAX_PIXELS,
+    max_pixels: int = tf_decode.MAX_PIXELS,
 ) -> Path:
-    """A version folder for TensorFlow Serving: encoded pictures in, sentences out.
+    """A version folder for TensorFlow Serving: encoded images in, sentences out.
 
     Args:
         model: `CaptionModel`.
         folder: Path. Where the versions of the model stand; a model folder, or any other.
         strategy: str, default None, which is the one of every engine. How words are chosen, for good.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
-        batch_sizes: sequence of int, default (1, 8). Numbers of pictures that the server warms up for.
-        max_pixels: int, default 50 million. The most pixels to decode; see `captioner.pillow_decode.decode`.
+        batch_sizes: sequence of int, default (1, 8). Numbers of images that the server warms up for.
+        max_pixels: int, default 50 million. The most pixels to decode; see `captioner.image.pillow_decode.decode`.
 
     Returns:
         Path of the new version.
@@ -150,15 +153,15 @@ def write(
     noted = {**facts(model, strategy, most, served.n_best), "max_pixels": most_pixels, "batch_sizes": sizes}
 
     def fill(aside: Path) -> None:
-        picture = pixels.drawn(tuple(model.image_size))
+        image = pillow_preprocess.drawn(tuple(model.image_size))
         try:
             _LOG.info("tracing the SavedModel")
             _write_graph(served, aside)
             (aside / FACTS).parent.mkdir()
             atomic.write_json(aside / FACTS, noted, BundleError)
-            warmup.write((aside / FACTS).parent, folder.resolve().name, sizes, picture)
+            warmup.write((aside / FACTS).parent, folder.resolve().name, sizes, image)
             _LOG.info("checking the SavedModel")
-            _try_out(aside, served, picture)
+            _try_out(aside, served, image)
         except tf.errors.OpError as error:
             raise BundleError(f"cannot export to {folder}: {' '.join(error.message.split())[:300]}") from None
 
@@ -179,18 +182,18 @@ def _write_graph(served: Served, aside: Path) -> None:
     archive.write_out(str(aside), verbose=False)
 
 
-def _try_out(aside: Path, served: Served, picture: bytes) -> None:
+def _try_out(aside: Path, served: Served, image: bytes) -> None:
     """Runs every signature as the server will: by the V1 loader, in a session."""
     with _quiet(), tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(aside))
         for name in SIGNATURES:
             signature = meta.signature_def[name]
-            feed = {signature.inputs[INPUT].name: [picture, b"no picture"]}
+            feed = {signature.inputs[INPUT].name: [image, b"no image"]}
             found = session.run({key: info.name for key, info in signature.outputs.items()}, feed)
             if set(found) != set(outputs(name, served.n_best)) or list(found["ok"]) != [True, False]:
                 raise ModelError(
                     f"the exported signature {name} gives {sorted(found)} with ok={found['ok'].tolist()} for a "
-                    f"picture and a file that is none: nothing was published"
+                    f"image and a file that is none: nothing was published"
                 )
 
 

@@ -1,6 +1,6 @@
 """The public signatures of an exported model: what goes in, what comes out. No TensorFlow here.
 
-Every signature takes `image_bytes`, string [N], encoded pictures; every output leads with N. A picture that
+Every signature takes `image_bytes`, string [N], encoded images; every output leads with N. An image that
 cannot be read has ok=false, its reason in `error`, and empty strings and zeros elsewhere. No output is ever NaN
 or infinite, and none has a name that ends in `_bytes`: JSON cannot hold the one, REST would disguise the other.
 
@@ -24,7 +24,7 @@ INPUT = "image_bytes"
 class Output(NamedTuple):
     """What one output holds: numpy's name of its type ("str" for strings) and its axes by their letters.
 
-    N pictures, K captions a picture, A = K - 1 captions after the best, T words, H x W places.
+    N images, K captions an image, A = K - 1 captions after the best, T words, H x W places.
     """
 
     dtype: str

@@ -14,23 +14,24 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from captioner import atomic, checks, inputs, pixels
+from captioner import atomic, checks
 from captioner.decoding import STRATEGIES, generate
-from captioner.decoding.sample import Sample
+from captioner.decoding.strategies.sample import Sample
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.engines.lite import LiteEngine, runtime
-from captioner.engines.lite_file import CAPTION, ENCODE, STEP, pack
+from captioner.engines.tflite import LiteEngine, runtime
+from captioner.engines.tflite_file import CAPTION, ENCODE, STEP, pack
 from captioner.errors import BundleError, DataError, ImageError, ModelError, SpecError
 from captioner.exporting import lite_path
 from captioner.exporting.options import facts, finite, length
+from captioner.image import loading, pillow_preprocess
 from captioner.registry import parse_spec, unknown
 from captioner.types import END, START
 
 # What the numbers in the file are: all float32; weights of 16 bits; weights of 8 bits; all arithmetic of 8 bits.
 KINDS = ("none", "float16", "dynamic", "int8")
-LEAST_PICTURES = 16
+LEAST_IMAGES = 16
 _LOG = logging.getLogger(__name__)
-_MOST_PICTURES = 128
+_MOST_IMAGES = 128
 
 
 def write(
@@ -41,11 +42,11 @@ def write(
     quantize: str = "none",
     calibration: str | Sequence[Any] | None = None,
     overwrite: bool = False,
-    max_pixels: int = inputs.MAX_PIXELS,
+    max_pixels: int = loading.MAX_PIXELS,
 ) -> Path:
     """A `.tflite` file with the vocabulary and everything else inside.
 
-    Its signatures, N rows being the beams of one picture:
+    Its signatures, N rows being the beams of one image:
 
         encode    image uint8 [1, H, W, 3] -> memory_0 ..., state_0 ... [1, ...]
         step      ids int32 [N], memory_0 ..., state_0 ... [N, ...] -> logits [N, V], attention [N, L],
@@ -62,17 +63,17 @@ def write(
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
         quantize: str, one of "none", "float16", "dynamic" and "int8". Defaults to "none".
         calibration: str or sequence, default None, which is what training set aside: `calibration` beside `folder`.
-            For int8: a folder of at least 16 pictures like those to come, or the pictures; their ranges of values
+            For int8: a folder of at least 16 images like those to come, or the images; their ranges of values
             are what 8 bits are spread over.
         overwrite: bool, default False. Whether a file that is there may be replaced.
-        max_pixels: int, default 50 million. The most pixels to decode; see `captioner.pillow_decode.decode`.
+        max_pixels: int, default 50 million. The most pixels to decode; see `captioner.image.pillow_decode.decode`.
 
     Returns:
         Path of the file.
 
     Raises:
         SpecError: for an option out of range.
-        DataError: if int8 has no or too few pictures to calibrate with.
+        DataError: if int8 has no or too few images to calibrate with.
         ModelError: if the model cannot be converted.
         BundleError: if there is such a file already, or the disk refuses.
         MissingDependency: if ai-edge-litert, which tries the file out, is not installed.
@@ -93,16 +94,16 @@ def write(
     beside = Path(folder).absolute().parent / "calibration"
     if quantize == "int8" and calibration is None and beside.is_dir():
         calibration = str(beside)
-    pictures = _pictures(calibration, model.image_size, quantize)
+    images = _images(calibration, model.image_size, quantize)
     names = lite.signatures(whole_search=quantize != "int8")
     try:
-        graph = _converted(lite, names, quantize, pictures)
+        graph = _converted(lite, names, quantize, images)
     except ModelError as error:
         if CAPTION not in names:
             raise
         _LOG.warning("%s; the file gets no signature %r, everything else works", error, CAPTION)
         names.remove(CAPTION)
-        graph = _converted(lite, names, quantize, pictures)
+        graph = _converted(lite, names, quantize, images)
     noted = {
         **facts(model, strategy, lite.max_length, lite.strategy.n_best),
         "max_pixels": most_pixels,
@@ -177,11 +178,11 @@ class _Lite:
             for name in names
         }
 
-    def samples(self, pictures: Sequence[np.ndarray]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What the signatures are given on real pictures: a greedy caption of each, a word at a time."""
-        for picture in pictures:
-            yield ENCODE, {"image": picture[np.newaxis]}
-            found = self.encode(tf.constant(picture[np.newaxis]))
+    def samples(self, images: Sequence[np.ndarray]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the signatures are given on real images: a greedy caption of each, a word at a time."""
+        for image in images:
+            yield ENCODE, {"image": image[np.newaxis]}
+            found = self.encode(tf.constant(image[np.newaxis]))
             ids = np.array([START], np.int32)
             for _ in range(min(self.max_length, 8)):
                 given = {"ids": tf.constant(ids), **found}
@@ -193,14 +194,14 @@ class _Lite:
                     break
 
 
-def _converted(lite: _Lite, names: Sequence[str], quantize: str, pictures: Sequence[np.ndarray]) -> bytes:
+def _converted(lite: _Lite, names: Sequence[str], quantize: str, images: Sequence[np.ndarray]) -> bytes:
     with tempfile.TemporaryDirectory() as place:
         # From a SavedModel read back: converted from live layers, a file can lack its weights.
         holder = tf.Module()
         holder.variables_kept = [variable.value for variable in lite.model.variables]
         _LOG.info("tracing the signatures %s", ", ".join(names))
         tf.saved_model.save(holder, place, signatures=lite.functions(names))
-        how = {"none": "", "int8": f", calibrating with {len(pictures)} images"}.get(
+        how = {"none": "", "int8": f", calibrating with {len(images)} images"}.get(
             quantize, f" as {quantize}"
         )
         _LOG.info("converting to TensorFlow Lite%s", how)
@@ -211,7 +212,7 @@ def _converted(lite: _Lite, names: Sequence[str], quantize: str, pictures: Seque
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
-            converter.representative_dataset = lambda: lite.samples(pictures)
+            converter.representative_dataset = lambda: lite.samples(images)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of TensorFlow, about the parts of itself that calibrate
@@ -224,27 +225,27 @@ def _converted(lite: _Lite, names: Sequence[str], quantize: str, pictures: Seque
             ) from None
 
 
-def _pictures(calibration: Any, size: tuple[int, int], quantize: str) -> list[np.ndarray]:
-    """Pixels of the pictures to calibrate with."""
+def _images(calibration: Any, size: tuple[int, int], quantize: str) -> list[np.ndarray]:
+    """Pixels of the images to calibrate with."""
     if quantize != "int8":
         if calibration is not None:
             raise SpecError(f"calibration is for quantize='int8', got quantize={quantize!r}: leave one out")
         return []
-    wanted = f"at least {LEAST_PICTURES} pictures like those to come: calibration='FOLDER'"
+    wanted = f"at least {LEAST_IMAGES} images like those to come: calibration='FOLDER'"
     if calibration is None:
         raise DataError(f"quantize='int8' expects {wanted}; got none")
     if isinstance(calibration, str | os.PathLike):
         if not Path(calibration).is_dir():
             raise DataError(f"quantize='int8' expects {wanted}; {calibration} is no folder")
-        calibration = sorted(p for p in Path(calibration).rglob("*") if p.suffix.lower() in inputs.SUFFIXES)
+        calibration = sorted(p for p in Path(calibration).rglob("*") if p.suffix.lower() in loading.SUFFIXES)
     found = []
     # Spread over all of them, should they be too many.
-    for each in list(calibration)[:: max(1, len(calibration) // _MOST_PICTURES)][:_MOST_PICTURES]:
+    for each in list(calibration)[:: max(1, len(calibration) // _MOST_IMAGES)][:_MOST_IMAGES]:
         try:
-            found.append(pixels.read(inputs.to_bytes(each), size))
+            found.append(pillow_preprocess.read(loading.to_bytes(each), size))
         except ImageError:
             continue
-    if len(found) < LEAST_PICTURES:
+    if len(found) < LEAST_IMAGES:
         raise DataError(f"quantize='int8' expects {wanted}; got {len(found)} that can be read")
     return found
 
@@ -259,11 +260,11 @@ def _put(path: Path, data: bytes, check: Callable[[Path], None]) -> None:
 def _try_out(path: Path, lite: _Lite, quantize: str) -> None:
     """Runs the file as a device will; its first words weigh what the model's do."""
     engine = LiteEngine.open(str(path))
-    picture = pixels.drawn(lite.model.image_size)
-    caption = engine.predict([picture])[0]
+    image = pillow_preprocess.drawn(lite.model.image_size)
+    caption = engine.predict([image])[0]
     if not caption.ok:
-        raise ModelError(f"the exported file cannot caption a picture: {caption.error}; nothing was written")
-    seen = pixels.read(picture, tuple(lite.model.image_size))[np.newaxis]
+        raise ModelError(f"the exported file cannot caption an image: {caption.error}; nothing was written")
+    seen = pillow_preprocess.read(image, tuple(lite.model.image_size))[np.newaxis]
     wanted = lite.step({"ids": tf.constant([START]), **lite.encode(tf.constant(seen))})["logits"].numpy()
     engine.decoder.look(seen[0])
     found, _, _ = engine.decoder.step(np.array([START], np.int32), *engine.decoder.start(None))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from captioner.engines import proto
+from captioner.engines.remote import messages as proto
 from captioner.exporting.signatures import INPUT, SIGNATURES
 
 FILE = "tf_serving_warmup_requests"
@@ -24,14 +24,14 @@ FILTERS = {"serving_default": (("caption", "error"), ("caption",))}
 MOST_SIZES = (MOST - sum(map(len, FILTERS.values()))) // len(SIGNATURES)
 
 
-def write(folder: Path, name: str, batch_sizes: Sequence[int], picture: bytes) -> Path:
+def write(folder: Path, name: str, batch_sizes: Sequence[int], image: bytes) -> Path:
     """Writes requests for every signature and batch size, and for every filter of outputs.
 
     Args:
         folder: Path. The `assets.extra` of a version.
         name: str. What the model is called.
         batch_sizes: sequence of int, each 1 or more.
-        picture: bytes. An encoded picture.
+        image: bytes. An encoded image.
 
     Returns:
         Path of the file.
@@ -40,17 +40,17 @@ def write(folder: Path, name: str, batch_sizes: Sequence[int], picture: bytes) -
     with tf.io.TFRecordWriter(str(path)) as file:
         for signature in SIGNATURES:
             for size in batch_sizes:
-                file.write(_log(name, signature, [picture] * size))
+                file.write(_log(name, signature, [image] * size))
             for outputs in FILTERS.get(signature, ()):
-                file.write(_log(name, signature, [picture] * min(batch_sizes), outputs))
+                file.write(_log(name, signature, [image] * min(batch_sizes), outputs))
     return path
 
 
-def _log(name: str, signature: str, pictures: Sequence[bytes], outputs: Sequence[str] = ()) -> bytes:
+def _log(name: str, signature: str, images: Sequence[bytes], outputs: Sequence[str] = ()) -> bytes:
     """A `PredictionLog` on the wire; only some outputs if there are any."""
     message = proto.messages()
     spec = message.ModelSpec(name=name, signature_name=signature)
-    request = message.PredictRequest(model_spec=spec, inputs={INPUT: proto.strings(pictures)})
+    request = message.PredictRequest(model_spec=spec, inputs={INPUT: proto.strings(images)})
     request.output_filter.extend(outputs)
     log = message.PredictionLog(predict_log=message.PredictLog(request=request))
     return log.SerializeToString()

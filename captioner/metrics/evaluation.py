@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from captioner.caption_files.image_ids import match, shown
 from captioner.errors import DataError, SpecError
-from captioner.image_ids import match, shown
 from captioner.metrics.base import Candidates, References, Scores
 from captioner.metrics.cider import CiderD
 from captioner.metrics.official import official_scores, ptb_words

@@ -19,7 +19,7 @@ from keras import ops
 
 from captioner import checks
 from captioner.models.cells import WIDEST
-from captioner.models.rows import Rows, to_images, to_rows
+from captioner.models.packing import Rows, to_images, to_rows
 from captioner.registry import Table
 
 

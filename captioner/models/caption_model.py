@@ -15,7 +15,7 @@ from captioner.errors import CaptionerError, ModelError
 from captioner.metadata import LARGEST_SIDE, LONGEST
 from captioner.models.decoders import DECODERS
 from captioner.models.encoders import Encoder, build_encoder
-from captioner.models.rows import Rows, for_rows, pack, unpack
+from captioner.models.packing import Rows, for_rows, pack, unpack
 from captioner.registry import Spec
 from captioner.text import Tokenizer
 from captioner.types import END, PAD
@@ -30,7 +30,7 @@ class CaptionModel(keras.Model):
         decoder: spec of `DECODERS`, such as "lstm(units=512)" or "top_down(cell='gru', attention='multi_head')".
         tokenizer: `Tokenizer`.
         max_length: int, default 20. Most ids of a caption, its end token included; 2 to 1000.
-        image_size: (height, width), default (224, 224). What pictures are resized to; a `keras.Model` says its own.
+        image_size: (height, width), default (224, 224). What images are resized to; a `keras.Model` says its own.
         train_encoder: bool, default False. Whether the encoder's weights are trained along. If not, one built
             from a spec computes in float32 under a mixed precision policy too.
 
@@ -40,7 +40,7 @@ class CaptionModel(keras.Model):
 
     Call arguments:
         inputs: dict with "features" [B, L, C] or "images" [B, H, W, 3], "steps" (tuple of int32 [n_t]),
-            "slot_of_row" and "row_of_slot": see `captioner.models.rows.Packed`.
+            "slot_of_row" and "row_of_slot": see `captioner.models.packing.Packed`.
 
     Returns of a call:
         float32 logits [sum of n_t, V].
@@ -89,7 +89,7 @@ class CaptionModel(keras.Model):
         self.keep_statistics = False
         # And what else training minimises: a function of the inputs and the logits.
         self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
-        # What `captioner.confidence.Confidence` takes, where the model was calibrated; it travels with the weights.
+        # What `captioner.outputs.confidence.Confidence` takes, where the model was calibrated; it travels with the weights.
         self.calibration: dict[str, Any] | None = None
         # And a `captioner.decoding.expectation.Expectation`, where it learnt one.
         self.expectation: Any = None

@@ -48,7 +48,7 @@ class Cell(keras.layers.Layer):
         max_length: int, default 20. Most words of a caption; only a cell that re-reads cares.
 
     Attributes:
-        state_sizes: widths of the states that a picture may seed; the first is the hidden state.
+        state_sizes: widths of the states that an image may seed; the first is the hidden state.
         output_size: width of the output.
     """
 
@@ -74,7 +74,7 @@ class Cell(keras.layers.Layer):
         return self.reader(words)
 
     def history(self, like: Any, length: int | None = None) -> list[Any]:
-        """Further states that no picture seeds, for as many rows as `like` [R, ...] has."""
+        """Further states that no image seeds, for as many rows as `like` [R, ...] has."""
         return []
 
     def mixed(self, gates: Any, seen: Any, h: Any) -> Any:

@@ -10,7 +10,7 @@ from keras import ops
 from captioner import checks
 from captioner.models.attention import ATTENTIONS
 from captioner.models.cells import CELLS, WIDEST, Cell
-from captioner.models.rows import Rows
+from captioner.models.packing import Rows
 from captioner.registry import Spec, parse_spec
 
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from captioner.errors import ModelError
 from captioner.models.decoder import Decoder, Seeds
-from captioner.models.rows import Rows
+from captioner.models.packing import Rows
 from captioner.registry import Table
 
 
@@ -56,7 +56,7 @@ class Adaptive(Decoder):
 
     The output looks at the places and at a sentinel made from the cell's memory, s = sigmoid(W x + U h) * tanh(m)
     (eq. 9-10), m being the LSTM's memory, or the state of a cell that has no other. The map of a word sums to
-    1 - beta, the share that went to the picture (eq. 11-13). The mean feature is projected to the width of the
+    1 - beta, the share that went to the image (eq. 11-13). The mean feature is projected to the width of the
     word vectors and added to them. Arguments as for `Decoder`.
     """
 
@@ -64,7 +64,7 @@ class Adaptive(Decoder):
         super().__init__(vocabulary_size, **kwargs)
         self.cell = self.make_cell("cell")
         self.seeds = Seeds(self.cell, name="seeds")
-        self.picture = keras.layers.Dense(self.embedding_depth, activation="relu", name="picture")
+        self.image = keras.layers.Dense(self.embedding_depth, activation="relu", name="image")
         self.gate_words = keras.layers.Dense(self.cell.units, name="gate_words")
         self.gate_state = keras.layers.Dense(self.cell.units, use_bias=False, name="gate_state")
         self.sentinel: Any = None
@@ -78,8 +78,8 @@ class Adaptive(Decoder):
         values = self.values(features, training)
         mean = ops.mean(values, axis=1)
         states, output = self.seeds(mean, history=history)
-        picture = self._gates(self.picture(mean))
-        return self.attention.prepare(values), {"cell": states, "output": output, "picture": picture}
+        image = self._gates(self.image(mean))
+        return self.attention.prepare(values), {"cell": states, "output": output, "image": image}
 
     def _gates(self, words: Any) -> dict[str, Any]:
         return {"cell": self.cell.read(words), "sentinel": self.gate_words(words)}
@@ -88,14 +88,14 @@ class Adaptive(Decoder):
         return self._gates(self.words(ids, training))
 
     def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:  # noqa: D102
-        picture = state["picture"]
-        gate = ops.sigmoid(read["sentinel"] + picture["sentinel"] + self.gate_state(state["output"]))
-        output, states = self.cell(read["cell"] + picture["cell"], None, state["cell"])
+        image = state["image"]
+        gate = ops.sigmoid(read["sentinel"] + image["sentinel"] + self.gate_state(state["output"]))
+        output, states = self.cell(read["cell"] + image["cell"], None, state["cell"])
         held = states[len(self.cell.state_sizes) - 1]
         sentinel = self.sentinel(gate * ops.tanh(held))
         context, attention = self.attention.attend(output, memory, rows, extra=sentinel)
         said = ops.concatenate([output, context], axis=-1)
-        return said, attention, {"cell": states, "output": output, "picture": picture}
+        return said, attention, {"cell": states, "output": output, "image": image}
 
     def head(self, output: Any, training: bool = False) -> Any:  # noqa: D102
         return super().head(self.deep_output(output), training)
@@ -122,7 +122,7 @@ class TopDown(Decoder):
         self.look, self.speak = self.make_cell("look"), self.make_cell("speak")
         self.look_seeds = Seeds(self.look, name="look_seeds")
         self.speak_seeds = Seeds(self.speak, name="speak_seeds")
-        self.picture = keras.layers.Dense(self.embedding_depth, name="picture")
+        self.image = keras.layers.Dense(self.embedding_depth, name="image")
 
     def query_depth(self, depth: int) -> int:  # noqa: D102
         return self.look.output_size
@@ -132,8 +132,8 @@ class TopDown(Decoder):
         mean = ops.mean(values, axis=1)
         look, _ = self.look_seeds(mean, history=history)
         speak, output = self.speak_seeds(mean, history=history)
-        picture = self.look.read(self.picture(mean))
-        state = {"look": look, "speak": speak, "output": output, "picture": picture}
+        image = self.look.read(self.image(mean))
+        state = {"look": look, "speak": speak, "output": output, "image": image}
         return self.attention.prepare(values), state
 
     def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102
@@ -141,11 +141,11 @@ class TopDown(Decoder):
         return {"gates": self.look.read(words)} | ({} if self.deep_output is None else {"words": words})
 
     def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:  # noqa: D102
-        query, look = self.look(read["gates"] + state["picture"], state["output"], state["look"])
+        query, look = self.look(read["gates"] + state["image"], state["output"], state["look"])
         context, attention = self.attention.attend(query, memory, rows)
         # The query is the only thing the speaker reads that is new at each step, so it cannot leave the loop.
         output, speak = self.speak(self.speak.read(query), context, state["speak"])
-        state = {"look": look, "speak": speak, "output": output, "picture": state["picture"]}
+        state = {"look": look, "speak": speak, "output": output, "image": state["image"]}
         if self.deep_output is None:
             return output, attention, state
         return ops.concatenate([output, context, read["words"]], axis=-1), attention, state
@@ -163,17 +163,17 @@ class ShowAndTell(Decoder):
     def __init__(self, vocabulary_size: int, **kwargs: Any):
         super().__init__(vocabulary_size, **{**kwargs, "attention": "mean_pool"})
         self.cell = self.make_cell("cell")
-        self.picture = keras.layers.Dense(self.embedding_depth, name="picture")
+        self.image = keras.layers.Dense(self.embedding_depth, name="image")
 
     def query_depth(self, depth: int) -> int:  # noqa: D102
         return self.cell.output_size
 
     def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:  # noqa: D102
         values = self.values(features, training)
-        picture = self.picture(ops.mean(values, axis=1))
-        count = ops.shape(picture)[0]
-        states = [ops.zeros((count, size), picture.dtype) for size in self.cell.state_sizes]
-        _, states = self.cell(self.cell.read(picture), None, states + self.cell.history(picture, history))
+        image = self.image(ops.mean(values, axis=1))
+        count = ops.shape(image)[0]
+        states = [ops.zeros((count, size), image.dtype) for size in self.cell.state_sizes]
+        _, states = self.cell(self.cell.read(image), None, states + self.cell.history(image, history))
         return {"nowhere": ops.zeros_like(values[:, :, 0], dtype="float32")}, states
 
     def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102

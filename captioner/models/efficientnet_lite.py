@@ -27,7 +27,7 @@ SIZES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2), 3: (1.2, 1.4), 4: (1.4, 1.
 
 
 def efficientnet_lite(size: int, input_shape: tuple[int, int, int]) -> keras.Model:
-    """The network without its top, from pixels 0..255 to a grid a 32nd of the picture's size.
+    """The network without its top, from pixels 0..255 to a grid a 32nd of the image's size.
 
     Args:
         size: int, 0 to 4.

@@ -184,13 +184,13 @@ def _first_line(error: BaseException) -> str:
 def small_cnn(
     image_size: tuple[int, int], weights: str | None = None, width: int = 32, stages: int = 3
 ) -> Encoder:
-    """Small CNN to train from scratch on simple pictures: `stages` strided 3x3 convolutions, then one more.
+    """Small CNN to train from scratch on simple images: `stages` strided 3x3 convolutions, then one more.
 
     Args:
         image_size: (height, width).
         weights: None or path of a weights file.
         width: int, default 32. Channels of the first stage, doubled at each next.
-        stages: int, default 3. The grid is 2 ** stages times smaller than the picture.
+        stages: int, default 3. The grid is 2 ** stages times smaller than the image.
     """
     checks.integer(width, "width", 1, 4096)
     checks.integer(stages, "stages", 1, 10)
@@ -210,7 +210,7 @@ def small_cnn(
 
 
 def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str = "coarse") -> Encoder:
-    """Several encoders that see the same picture, their features joined along C.
+    """Several encoders that see the same image, their features joined along C.
 
     Args:
         image_size: (height, width).

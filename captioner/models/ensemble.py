@@ -12,7 +12,7 @@ from keras import ops
 from captioner.errors import ModelError
 from captioner.models.caption_model import CaptionModel
 from captioner.models.encoders import Encoder
-from captioner.models.rows import Rows
+from captioner.models.packing import Rows
 from captioner.registry import Spec, parse_spec
 
 

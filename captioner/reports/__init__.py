@@ -1,6 +1,6 @@
 """Reports: one page of HTML that opens from disk without a network, and all its figures as JSON beside it.
 
-`report` makes that of captions and their references; `training/report.py` makes one of training runs from the
+`report` makes that of captions and their references; `training/analysis/report.py` makes one of training runs from the
 same parts. Needs the extra `report` (Jinja2 and matplotlib).
 """
 
@@ -17,7 +17,7 @@ from captioner.metrics import DEFAULT_METRICS, Scored, scored
 from captioner.metrics.evaluation import Predictions, ReferenceTexts
 from captioner.registry import Spec, parse_spec
 from captioner.reports import charts, figures, page
-from captioner.reports.pictures import Pictures, Shown
+from captioner.reports.images import Images, Shown
 
 __all__ = ["report"]
 
@@ -36,7 +36,7 @@ def report(
     metrics: Iterable[str | Spec] = DEFAULT_METRICS,
     official: bool = False,
 ) -> Path:
-    """Writes what there is to see of captions: scores with their spread, pictures, confused words, lengths, vocabulary.
+    """Writes what there is to see of captions: scores with their spread, images, confused words, lengths, vocabulary.
 
     Args:
         predictions: mapping of image id to a caption (str or `Caption`), or a list of them. A `Caption` with attention
@@ -44,10 +44,10 @@ def report(
         references: mapping of the same ids to lists of captions, or a list of such lists in the same order.
         out: path ending in .html; the JSON goes beside it under the same name.
         against: predictions of a second model for the same images, or None.
-        images: folder that holds the pictures, mapping of id to picture (as `Captioner.caption` takes them), or None:
-            ids are paths. Pictures that are not there are left out, and the page says so.
+        images: folder that holds the images, mapping of id to image (as `Captioner.caption` takes them), or None:
+            ids are paths. Images that are not there are left out, and the page says so.
         names: sequence of str, default ("a", "b"). What to call the one or two models.
-        resamples: int, default 1000. How often pictures are drawn for the spread, 2 or more.
+        resamples: int, default 1000. How often images are drawn for the spread, 2 or more.
         overwrite: bool, default False. Whether a report that is there may be replaced.
         metrics: iterable of str or Spec, rows of `METRICS`; CIDEr-D is always among them.
         official: bool, default False. Add the figures of pycocoevalcap. Needs Java.
@@ -71,10 +71,10 @@ def report(
     given = [predictions] if against is None else [predictions, against]
     if isinstance(names, str) or len(names) < len(given):
         raise SpecError(f"expected a list of {len(given)} names for the models, got {names!r}")
-    shown = Pictures(images)
+    shown = Images(images)
     models = _scored(given, references, [str(name) for name in names], list(metrics), official)
     data = figures.evaluation(models, [str(name) for name in names[: len(given)]], resamples)
-    known = _pictures(data, models, given, shown)
+    known = _images(data, models, given, shown)
     return page.write(paths, "evaluation.html.j2", data, charts=_charts(data), pictures=known)
 
 
@@ -85,7 +85,7 @@ def _scored(
     metrics: list,
     official: bool,
 ) -> list[Scored]:
-    """Each model's scores, all in the order of the first's pictures."""
+    """Each model's scores, all in the order of the first's images."""
     if "cider_d" not in [parse_spec(spec).name for spec in metrics]:
         metrics = [*metrics, "cider_d"]
     found: list[Scored] = []
@@ -100,17 +100,17 @@ def _scored(
     return found
 
 
-def _pictures(
-    data: dict[str, Any], models: Sequence[Scored], given: Sequence[Predictions], pictures: Pictures
+def _images(
+    data: dict[str, Any], models: Sequence[Scored], given: Sequence[Predictions], images: Images
 ) -> dict[int, Shown]:
-    """The pictures that the page shows, by place; what they lack goes into the data."""
-    examples = [example for group in data["examples"] for example in group["pictures"]]
+    """The images that the page shows, by place; what they lack goes into the data."""
+    examples = [example for group in data["examples"] for example in group["images"]]
     names = models[0].names
     known: dict[int, Shown] = {}
     for example in examples:
         i = example["place"]
         if i not in known:
-            known[i] = pictures.shown(names[i], [predictions[names[i]] for predictions in given])  # type: ignore[index]
+            known[i] = images.shown(names[i], [predictions[names[i]] for predictions in given])  # type: ignore[index]
         example["problem"] = known[i].problem or None
     data["wanted"] = len(known)
     data["not_shown"] = sum(bool(each.problem) for each in known.values())
@@ -136,7 +136,7 @@ def _charts(data: dict[str, Any]) -> dict[str, charts.Chart | None]:
     ]
     return {
         "cider_d": charts.histogram(
-            cider["edges"], list(zip(labels, counts, strict=True)), "CIDEr-D of a picture", "pictures"
+            cider["edges"], list(zip(labels, counts, strict=True)), "CIDEr-D of an image", "images"
         ),
         "difference": charts.intervals(rows, [""], f"{names[0]} minus {names[-1]}") if rows else None,
         "lengths": charts.histogram(

@@ -1,11 +1,11 @@
-"""How far a figure would move with other pictures: the bootstrap over pictures.
+"""How far a figure would move with other images: the bootstrap over images.
 
-Pictures are drawn with replacement, as many as there are, again and again (Efron and Tibshirani 1993, "An
+Images are drawn with replacement, as many as there are, again and again (Efron and Tibshirani 1993, "An
 introduction to the bootstrap", chapters 6 and 13; Koehn 2004, "Statistical significance tests for machine
 translation evaluation", for pairs). Every figure is computed as it is for the whole: BLEU from the drawn
-pictures' summed counts, a mean from their values. What each picture scores stays, so that the document
-frequencies of CIDEr-D are those of all pictures. A figure that is neither (different captions, vocabulary) has no
-interval: drawn pictures repeat.
+images' summed counts, a mean from their values. What each image scores stays, so that the document
+frequencies of CIDEr-D are those of all images. A figure that is neither (different captions, vocabulary) has no
+interval: drawn images repeat.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _AT_ONCE = 4_000_000  # draws held in memory
 
 
 def resampled(models: Sequence[Scored], count: int, seed: int = SEED) -> list[dict[str, np.ndarray]]:
-    """Figures of the same drawn pictures for one or more models.
+    """Figures of the same drawn images for one or more models.
 
     Args:
-        models: sequence of `Scored`, of the same pictures in the same order.
-        count: int. How often pictures are drawn, R.
+        models: sequence of `Scored`, of the same images in the same order.
+        count: int. How often images are drawn, R.
         seed: int, default 0.
 
     Returns:
@@ -64,7 +64,7 @@ def spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _figures(model: Scored, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures of samples in which each picture occurs so many times, [R, B]."""
+    """Figures of samples in which each image occurs so many times, [R, B]."""
     found: dict[str, np.ndarray] = {}
     for scores in model.scores:
         if scores.combine is not None and scores.counts is not None:

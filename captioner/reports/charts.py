@@ -1,4 +1,4 @@
-"""Charts for a page, as SVG pictures in the page's light and dark colours. Needs matplotlib, and nothing of pyplot.
+"""Charts for a page, as SVG images in the page's light and dark colours. Needs matplotlib, and nothing of pyplot.
 
 The same data gives the same file, byte for byte. Text stays text, in the reader's own font.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from captioner.errors import MissingDependency
-from captioner.reports.pictures import data_uri
+from captioner.reports.images import data_uri
 
 # Light colour to dark: text, lines of the grid, then one model or run after another (apart for most eyes).
 INK, GRID = "#4a515c", "#d9dce1"

@@ -1,6 +1,6 @@
 """Which words a model says that no reference has, and which it should have said instead.
 
-A word is *invented* if the caption has it and no reference of the picture does, and *missed* if at least half of the
+A word is *invented* if the caption has it and no reference of the image does, and *missed* if at least half of the
 references have it and the caption does not. Which of the missed words an invented one stands for is not known: each
 gets an equal share of it. Function words are left out.
 """
@@ -30,7 +30,7 @@ def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
 
     Returns:
         dict with "pairs" (list of said, missed, weight), "invented" and "missed" (lists of word, count), most frequent
-        first, each with an example: image and caption of the first picture where it happens.
+        first, each with an example: image and caption of the first image where it happens.
 
     Example:
         >>> from captioner.metrics import scored

@@ -15,7 +15,7 @@ from captioner.reports import bootstrap
 from captioner.reports.confusions import confusions
 
 KIND = "captioner evaluation"
-RANKING = "CIDEr-D"  # the figure that pictures are ordered by
+RANKING = "CIDEr-D"  # the figure that images are ordered by
 _STEPS = (1, 2, 5, 10, 20, 25, 50, 100)  # widths of a bar of the histogram
 
 
@@ -25,10 +25,10 @@ def evaluation(
     """Everything that a report says of one model or two.
 
     Args:
-        models: one or two `Scored` of the same pictures in the same order, with CIDEr-D among their figures.
+        models: one or two `Scored` of the same images in the same order, with CIDEr-D among their figures.
         names: what to call them.
-        resamples: int, default 1000. How often pictures are drawn for the spread.
-        shown: int, default 6. Pictures in each group of examples.
+        resamples: int, default 1000. How often images are drawn for the spread.
+        shown: int, default 6. Images in each group of examples.
 
     Returns:
         dict of plain JSON. What is said of each model is a list in their order.
@@ -38,7 +38,7 @@ def evaluation(
         "kind": KIND,
         "captioner": version(),
         "names": list(names),
-        "pictures": len(first.names),
+        "images": len(first.names),
         "references": sum(len(image) for image in first.captions),
         "bootstrap": {"resamples": resamples, "percent": bootstrap.PERCENT, "seed": bootstrap.SEED},
         "scores": _scores(models, resamples),
@@ -113,7 +113,7 @@ def _distribution(values: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def _examples(models: Sequence[Scored], shown: int) -> list[dict[str, Any]]:
-    """Groups of pictures: key, and the pictures in the order in which they are shown."""
+    """Groups of images: key, and the images in the order in which they are shown."""
     scores = [model.per_image[RANKING] for model in models]
     order = np.argsort(-scores[0], kind="stable").tolist()
     groups: list[tuple[str, list[int]]] = []
@@ -133,7 +133,7 @@ def _examples(models: Sequence[Scored], shown: int) -> list[dict[str, Any]]:
     else:
         groups.append(("all", order))
     return [
-        {"group": group, "pictures": [_example(models, i) for i in chosen]}
+        {"group": group, "images": [_example(models, i) for i in chosen]}
         for group, chosen in groups
         if chosen
     ]

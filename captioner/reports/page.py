@@ -64,7 +64,7 @@ def write(
         template: str. Name of the template.
         data: dict of plain JSON, with its "kind".
         folder: Path, default that of this package. Where the template lies.
-        more: what the template needs beside figures: charts and pictures.
+        more: what the template needs beside figures: charts and images.
 
     Returns:
         Path of the page.

@@ -1,4 +1,4 @@
-"""The pictures of a report: small, as data URIs, with the maps of where a model looked."""
+"""The images of a report: small, as data URIs, with the maps of where a model looked."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from captioner import inputs, pixels
 from captioner.errors import DataError, ImageError
-from captioner.heatmaps import heatmap
+from captioner.image import loading, pillow_preprocess
+from captioner.outputs.heatmap import heatmap
 from captioner.types import Caption
 
-SIDE = 320  # the longer side of a picture, in pixels
+SIDE = 320  # the longer side of an image, in pixels
 _SHEET = 1000  # that of a sheet with a panel for each word
 
 
 @dataclass
 class Shown:
-    """What a page shows of one picture: data URIs, empty where there is none.
+    """What a page shows of one image: data URIs, empty where there is none.
 
     Attributes:
-        uri: str. The picture.
+        uri: str. The image.
         problem: str. Why there is none.
         overlays, sheets: lists of str, one for each model's caption: all its words at once, and word for word.
     """
@@ -35,11 +35,11 @@ class Shown:
     sheets: list[str] = field(default_factory=list)
 
 
-class Pictures:
-    """Finds pictures by what predictions call them.
+class Images:
+    """Finds images by what predictions call them.
 
     Args:
-        images: str or PathLike (a folder that holds them), mapping of id to anything that `captioner.inputs.to_bytes`
+        images: str or PathLike (a folder that holds them), mapping of id to anything that `captioner.image.loading.to_bytes`
             takes, or None: ids are paths.
 
     Raises:
@@ -50,16 +50,16 @@ class Pictures:
         self._known: Mapping[Any, Any] | None = images if isinstance(images, Mapping) else None
         self._folder = None if images is None or self._known is not None else Path(images)
         if self._folder is not None and not self._folder.is_dir():
-            raise DataError(f"expected the folder of the pictures, got {images}: there is no such folder")
+            raise DataError(f"expected the folder of the images, got {images}: there is no such folder")
 
     def shown(self, name: Any, captions: Any = ()) -> Shown:
-        """A picture, and its maps for each `Caption`; what cannot be read has its problem told."""
+        """An image, and its maps for each `Caption`; what cannot be read has its problem told."""
         try:
-            data = inputs.to_bytes(self._source(name))
-            picture = pixels.upright_rgb(data)
+            data = loading.to_bytes(self._source(name))
+            image = pillow_preprocess.upright_rgb(data)
         except ImageError as error:
             return Shown(problem=str(error))
-        found = Shown(uri=jpeg(picture, SIDE))
+        found = Shown(uri=jpeg(image, SIDE))
         for caption in captions:
             overlay = sheet = ""
             if isinstance(caption, Caption) and caption.attention is not None and caption.words:
@@ -73,23 +73,23 @@ class Pictures:
     def _source(self, name: Any) -> Any:
         if self._known is not None:
             if name not in self._known:
-                raise ImageError(f"{name}: no picture is given for it")
+                raise ImageError(f"{name}: no image is given for it")
             return self._known[name]
         if self._folder is None:
             return Path(str(name))
         wanted = Path(str(name))
         # An id may lack the ending, and a path may come from another folder.
         tried = [self._folder / wanted, self._folder / wanted.name]
-        tried += [self._folder / f"{wanted.name}{ending}" for ending in inputs.SUFFIXES]
+        tried += [self._folder / f"{wanted.name}{ending}" for ending in loading.SUFFIXES]
         return next((path for path in tried if path.is_file()), tried[0])
 
 
-def jpeg(picture: Any, side: int) -> str:
+def jpeg(image: Any, side: int) -> str:
     """A PIL image as a data URI, its longer side at most `side` pixels."""
-    picture = picture.copy()
-    picture.thumbnail((side, side))
+    image = image.copy()
+    image.thumbnail((side, side))
     held = io.BytesIO()
-    picture.convert("RGB").save(held, "JPEG", quality=78, optimize=True)
+    image.convert("RGB").save(held, "JPEG", quality=78, optimize=True)
     return data_uri("image/jpeg", held.getvalue())
 
 

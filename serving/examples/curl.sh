@@ -1,14 +1,14 @@
 #!/bin/sh
-# Asks a server for the sentence of a picture, with curl alone:
+# Asks a server for the sentence of an image, with curl alone:
 #   sh curl.sh dog.jpg http://localhost:8501/v1/models/captioner
 set -eu
-picture=${1:?usage: sh curl.sh PICTURE [URL of the model]}
-[ -r "$picture" ] || { echo "curl.sh: cannot read $picture" >&2; exit 1; }
+image=${1:?usage: sh curl.sh IMAGE [URL of the model]}
+[ -r "$image" ] || { echo "curl.sh: cannot read $image" >&2; exit 1; }
 model=${2:-http://localhost:8501/v1/models/captioner}
 
-# Through a pipe, since a picture is too long for a command line.
+# Through a pipe, since an image is too long for a command line.
 answer=$(
-  { printf '{"instances":[{"b64":"'; base64 < "$picture" | tr -d '\n'; printf '"}]}'; } |
+  { printf '{"instances":[{"b64":"'; base64 < "$image" | tr -d '\n'; printf '"}]}'; } |
     curl -sS --max-time 60 -H 'Content-Type: application/json' --data-binary @- "$model:predict"
 )
 caption=$(printf '%s\n' "$answer" | sed -n 's/.*"caption": *"\([^"]*\)".*/\1/p')

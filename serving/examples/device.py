@@ -1,4 +1,4 @@
-"""Captions pictures on a device with one .tflite file; needs ai-edge-litert, NumPy and Pillow, not captioner.
+"""Captions images on a device with one .tflite file; needs ai-edge-litert, NumPy and Pillow, not captioner.
 
 python device.py model_int8.tflite dog.jpg cat.jpg
 """

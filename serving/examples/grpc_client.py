@@ -1,4 +1,4 @@
-"""Asks a server for the sentences of pictures over gRPC; grpcio is enough, no TensorFlow, no generated code.
+"""Asks a server for the sentences of images over gRPC; grpcio is enough, no TensorFlow, no generated code.
 
 python grpc_client.py localhost:8500 captioner dog.jpg cat.jpg
 """
@@ -34,9 +34,9 @@ def fields(data):
 
 
 def ask(server, model, pictures, timeout=60):
-    """(caption, error) of each picture; one of the two is empty."""
+    """(caption, error) of each image; one of the two is empty."""
     shape = field(2, field(2, b"\x08" + number(len(pictures))))
-    strings = b"".join(field(8, picture) for picture in pictures)
+    strings = b"".join(field(8, image) for image in pictures)
     images = field(1, b"image_bytes") + field(2, b"\x08\x07" + shape + strings)  # 7: strings
     wanted = field(3, b"caption") + field(3, b"error")
     request = field(1, field(1, model.encode())) + field(2, images) + wanted
@@ -50,7 +50,7 @@ def ask(server, model, pictures, timeout=60):
 
 
 def main(server, model, *paths):
-    """Prints a line for each picture."""
+    """Prints a line for each image."""
     for start in range(0, len(paths), MOST):
         some = paths[start : start + MOST]
         try:

@@ -1,4 +1,4 @@
-"""Asks a server for the sentences of pictures over REST; the standard library is enough.
+"""Asks a server for the sentences of images over REST; the standard library is enough.
 
 python rest_client.py http://localhost:8501/v1/models/captioner dog.jpg cat.jpg
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 MOST = 8  # images in a request: what the server takes in one batch (max_batch_size)
 
 
-def ask(model, pictures, timeout=60):
-    """One dict a picture: caption, score, ok, error."""
-    rows = [{"b64": base64.b64encode(picture).decode()} for picture in pictures]
+def ask(model, images, timeout=60):
+    """One dict an image: caption, score, ok, error."""
+    rows = [{"b64": base64.b64encode(image).decode()} for image in images]
     request = urllib.request.Request(
         f"{model}:predict",
         json.dumps({"signature_name": "serving_default", "instances": rows}).encode(),
@@ -27,7 +27,7 @@ def ask(model, pictures, timeout=60):
 
 
 def main(model, *paths):
-    """Prints a line for each picture."""
+    """Prints a line for each image."""
     for start in range(0, len(paths), MOST):
         some = paths[start : start + MOST]
         try:

@@ -1,6 +1,6 @@
 """Flickr8k, Karpathy split: one recipe a decoder on a frozen DenseNet169, one sized for devices, and the best of all.
 
-Get the pictures and `dataset_flickr8k.json` from their authors and put them where `DATA` says, or pass
+Get the images and `dataset_flickr8k.json` from their authors and put them where `DATA` says, or pass
 `--set data.source="flickr(folder='...', captions='...')"`.
 """
 
@@ -73,7 +73,7 @@ def device() -> Run:
 
 
 def small() -> Run:
-    """As small, a GRU: five views of each picture, cross-entropy and then self-critical training."""
+    """As small, a GRU: five views of each image, cross-entropy and then self-critical training."""
     run = _run("flickr8k_small", _device_decoder("gru"), SMALL_ENCODER)
     return replace(
         run, data=replace(run.data, views=4), xe=replace(run.xe, epochs=14), scst=SelfCritical(epochs=8)
@@ -94,7 +94,7 @@ def default() -> Run:
 
 
 def best() -> Run:
-    """Two encoders side by side, five views of each picture, cross-entropy and then self-critical training."""
+    """Two encoders side by side, five views of each image, cross-entropy and then self-critical training."""
     run = _run(
         "flickr8k_best",
         f"lstm(attention='multi_head', {SHARED})",
@@ -106,7 +106,7 @@ def best() -> Run:
 
 
 def fine() -> Run:
-    """The best one, further on larger pictures, whose grid is finer; self-critical from the first step."""
+    """The best one, further on larger images, whose grid is finer; self-critical from the first step."""
     run = replace(best(), name="flickr8k_fine", xe=replace(best().xe, epochs=0))
     return replace(
         run,
@@ -116,7 +116,7 @@ def fine() -> Run:
 
 
 def brisk() -> Run:
-    """What the finest one sees and the decoder of the small one, in steps of 12 pictures, each step a lesson."""
+    """What the finest one sees and the decoder of the small one, in steps of 12 images, each step a lesson."""
     run = replace(small(), name="flickr8k_brisk")
     return replace(
         run,
@@ -128,7 +128,7 @@ def brisk() -> Run:
 
 
 def sharp() -> Run:
-    """The best one with a GRU, on pictures of 288 pixels from the first step, in four views, in bfloat16."""
+    """The best one with a GRU, on images of 288 pixels from the first step, in four views, in bfloat16."""
     run = replace(best(), name="flickr8k_sharp")
     return replace(
         run,

@@ -1,4 +1,4 @@
-"""Pictures drawn by our own code, a small CNN trained from scratch: two minutes on two cores, offline."""
+"""Images drawn by our own code, a small CNN trained from scratch: two minutes on two cores, offline."""
 
 from __future__ import annotations
 

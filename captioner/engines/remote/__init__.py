@@ -1,0 +1,1 @@
+"""Engines that ask a TensorFlow Serving server, over gRPC or REST."""

@@ -1,0 +1,170 @@
+"""Asks TensorFlow Serving, or a server like it, over gRPC. Needs grpcio and protobuf, not TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from captioner.engines.remote import messages as proto
+from captioner.engines.remote.address import Address, Options, root_certificate
+from captioner.engines.remote.base import INPUT, SIGNATURE, RemoteEngine, Transport
+from captioner.engines.remote.failures import LABEL, TOO_LARGE, Failure, unavailable
+from captioner.errors import EngineError, MissingDependency
+
+_UNSAFE = re.compile(r"certificate|host ?name verification|\bSSL|\bTLS", re.I)
+# Words of gRPC itself, when no server said anything.
+_NETWORK = re.compile(
+    r"connect|socket|reset|DNS|resol|GOAWAY|stream|pipe|ping|transport|tcp|refused|shut", re.I
+)
+
+
+class GrpcEngine(RemoteEngine):
+    """Asks a server over gRPC: `grpc://host:port/name`, encrypted with `grpcs://`.
+
+    Example:
+        >>> GrpcEngine.open("grpc://localhost")
+        Traceback (most recent call last):
+        ...
+        captioner.errors.EngineError: expected grpc://host:port/name[/versions/N or /labels/L], got grpc://localhost
+    """
+
+    name = "grpc"
+
+    @classmethod
+    def connect(cls, place: Address, options: Options) -> Transport:
+        """See `RemoteEngine.connect`."""
+        return GrpcTransport(place, options)
+
+
+class GrpcTransport(Transport):
+    """Speaks gRPC.
+
+    Args:
+        place: Address.
+        options: Options.
+
+    Raises:
+        MissingDependency: if grpcio or protobuf is not installed.
+        EngineError: if there is no certificate where the options say.
+    """
+
+    protocol = "gRPC"
+
+    def __init__(self, place: Address, options: Options):
+        # Its native code writes of every failed connection to standard error; we say it once, ourselves.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        try:
+            import grpc
+        except ImportError as error:
+            raise MissingDependency(error.name or "grpc", "serve", "asking a server over gRPC") from None
+        self._messages = proto.messages()
+        self._place, self._limit = place, options.max_bytes
+        self._headers = [("authorization", options.authorization)] if options.authorization else []
+        self._codes, self._problem = grpc.StatusCode, grpc.RpcError
+        settings = [
+            ("grpc.max_receive_message_length", options.max_bytes),
+            ("grpc.max_send_message_length", -1),  # requests are cut to size before they come here
+            # We repeat after pauses of our own; a channel that stays down for a second fails them all.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            # Nor is a channel to wait because another one in this process failed.
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        if place.secure:
+            trusted = grpc.ssl_channel_credentials(root_certificate(options))
+            self._channel = grpc.secure_channel(place.server, trusted, settings)
+        else:
+            self._channel = grpc.insecure_channel(place.server, settings)
+
+    def status(self, left: float) -> list[tuple[int, str, str]]:
+        """See `Transport.status`."""
+        request = self._messages.GetModelStatusRequest(model_spec=self._spec())
+        answer = self._call(proto.GET_STATUS, request, self._messages.GetModelStatusResponse, left)
+        return [
+            (found.version, proto.STATES.get(found.state, str(found.state)), found.status.error_message)
+            for found in answer.model_version_status
+        ]
+
+    def metadata(self, left: float) -> tuple[int | None, dict[str, Any]]:
+        """See `Transport.metadata`."""
+        request = self._messages.GetModelMetadataRequest(
+            model_spec=self._spec(), metadata_field=["signature_def"]
+        )
+        answer = self._call(proto.GET_METADATA, request, self._messages.GetModelMetadataResponse, left)
+        packed = _parsed(self._messages.SignatureDefMap, answer.metadata["signature_def"].value)
+        return answer.model_spec.version.value or None, proto.signatures(packed)
+
+    def explain(self, images: Sequence[bytes], left: float) -> tuple[Mapping[str, np.ndarray], int | None]:
+        """See `Transport.explain`."""
+        request = self._messages.PredictRequest(model_spec=self._spec(SIGNATURE))
+        request.inputs[INPUT].CopyFrom(proto.strings(images))
+        answer = self._call(proto.PREDICT, request, self._messages.PredictResponse, left)
+        try:
+            outputs = {name: proto.array(tensor) for name, tensor in answer.outputs.items()}
+        except EngineError as error:
+            raise Failure("foreign", f"the answer cannot be used: {error}") from None
+        return outputs, answer.model_spec.version.value or None
+
+    def weight(self, image: bytes) -> int:
+        """See `Transport.weight`."""
+        return len(image)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._channel.close()
+
+    def _spec(self, signature: str = "") -> Any:
+        """Which model is meant."""
+        spec = self._messages.ModelSpec(name=self._place.model, signature_name=signature)
+        if self._place.version is not None:
+            spec.version.value = self._place.version
+        elif self._place.label is not None:
+            spec.version_label = self._place.label
+        return spec
+
+    def _call(self, path: str, request: Any, answer: Any, left: float) -> Any:
+        """The server's answer, of the class `answer`."""
+        try:
+            data = self._channel.unary_unary(path)(
+                request.SerializeToString(), timeout=left, metadata=self._headers
+            )
+        except self._problem as error:
+            raise self._failure(error.code(), error.details() or "") from None
+        except ValueError:  # of a closed channel
+            raise Failure("failed", "the connection was closed meanwhile") from None
+        return _parsed(answer, data)
+
+    def _failure(self, code: Any, detail: str) -> Failure:
+        codes, unsafe = self._codes, _UNSAFE.search(detail)
+        kinds = {
+            codes.UNAVAILABLE: unavailable(
+                detail, "away" if _NETWORK.search(detail) or not detail else "busy"
+            ),
+            codes.RESOURCE_EXHAUSTED: unavailable(detail, "busy"),
+            codes.DEADLINE_EXCEEDED: "time",
+            codes.NOT_FOUND: "missing",
+            codes.UNAUTHENTICATED: "tls" if unsafe else "denied",  # "does not match SSL server name"
+            codes.PERMISSION_DENIED: "denied",
+            codes.UNIMPLEMENTED: "foreign",
+        }
+        kind = "large" if TOO_LARGE.search(detail) else kinds.get(code, "failed")
+        if code is codes.UNAVAILABLE and unsafe:
+            kind = "tls"
+        if LABEL in detail:
+            kind = "label"
+        if "Serving signature" in detail:  # that there is none of that name
+            kind = "foreign"
+        return Failure(kind, f"{code.name}: {detail}")
+
+
+def _parsed(kind: Any, data: bytes) -> Any:
+    from google.protobuf.message import DecodeError
+
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise Failure("foreign", f"the answer is no {kind.DESCRIPTOR.name} message") from None

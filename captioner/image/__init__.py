@@ -1,0 +1,1 @@
+"""Images: loading, decoding and preprocessing, the same for every engine."""

@@ -1,0 +1,1 @@
+"""What is made of a caption: heatmaps, alternative texts, confidence."""

@@ -1,0 +1,228 @@
+"""Images of where a model looked. No TensorFlow here.
+
+The module is not called after its function: `captioner.heatmap` would be the one or the other, by what was imported
+first.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner import atomic
+from captioner.errors import DataError, SpecError
+from captioner.image import loading, pillow_preprocess
+from captioner.types import Caption
+
+FORMATS = (".png", ".gif")
+_SIDE = 320  # the longer side of a panel, in pixels
+_LINE = 22  # the height of a line of text
+_MARGIN = 8
+_DARK, _LIGHT, _WARM = (24, 24, 28), (240, 240, 240), (255, 150, 30)
+# Hues that differ for most eyes (Okabe and Ito 2008).
+_HUES = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (60, 130, 230),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+_FRAME = 700  # milliseconds of a word in an animation
+
+
+class Heatmap:
+    """Where a model looked while it said each word; made by `heatmap`.
+
+    Args:
+        image: PIL image, RGB, upright.
+        caption: Caption with attention [T, h, w].
+
+    Attributes:
+        words: tuple of str, T of them.
+        maps: float32 [T, H, W], attention over the pixels of the image; each sums to what its word's does.
+    """
+
+    def __init__(self, image: Any, caption: Caption):
+        self.image, self.words, self._logp = image, caption.words, caption.word_logp
+        attention = np.asarray(caption.attention, np.float32)
+        self.maps = np.stack([_spread(each, image.size) for each in attention])
+
+    def panels(self) -> list[Any]:
+        """A PIL image for each word: the image, bright where the model looked, word and probability under it."""
+        return [self._panel(i) for i in range(len(self.words))]
+
+    def overlay(self) -> Any:
+        """A PIL image of all words at once: places in the colours of the words that look there most."""
+        from PIL import Image
+
+        seen = self.maps / np.maximum(self.maps.max(axis=(1, 2), keepdims=True), 1e-12)
+        share = (seen / np.maximum(seen.mean(axis=0), 1e-6)) ** 4
+        share /= np.maximum(share.sum(axis=0), 1e-12)
+        hues = np.array([_HUES[i % len(_HUES)] for i in range(len(self.words))], np.float32)
+        colour = np.tensordot(share, hues, axes=(0, 0))
+        strength = seen.max(axis=0)[..., None]
+        base = np.asarray(self.image, np.float32) * (0.4 + 0.6 * strength)
+        light = base * (1 - 0.5 * strength) + 0.5 * strength * colour
+        image = Image.fromarray(np.clip(light, 0, 255).astype(np.uint8))
+        words = [(word, _HUES[i % len(_HUES)]) for i, word in enumerate(self.words)]
+        return _under(image, _lines(words, image.width))
+
+    def sheet(self) -> Any:
+        """A PIL image of everything: the image with all words, then the panels, in reading order."""
+        from PIL import Image
+
+        tiles = [self.overlay(), *self.panels()]
+        width, height = max(t.width for t in tiles), max(t.height for t in tiles)
+        columns = max(1, min(len(tiles), round(math.sqrt(len(tiles) * 1.6 * height / width))))
+        rows = -(-len(tiles) // columns)
+        size = (columns * (width + _MARGIN) + _MARGIN, rows * (height + _MARGIN) + _MARGIN)
+        sheet = Image.new("RGB", size, _DARK)
+        for i, tile in enumerate(tiles):
+            row, column = divmod(i, columns)
+            sheet.paste(tile, (_MARGIN + column * (width + _MARGIN), _MARGIN + row * (height + _MARGIN)))
+        return sheet
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Writes a PNG of everything, or a GIF that shows word after word.
+
+        Args:
+            path: str or PathLike, ending in .png or .gif.
+            overwrite: bool, default False. Whether a file that is there may be replaced.
+
+        Returns:
+            Path of the file.
+
+        Raises:
+            SpecError: for another ending.
+            DataError: if there is such a file, or the disk refuses.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in FORMATS:
+            raise SpecError(f"expected a heatmap's file to end in {' or '.join(FORMATS)}, got {path}")
+        if path.exists() and not overwrite:
+            raise DataError(f"{path} is there already: name another file, or pass overwrite=True")
+        with atomic.replacing(path, suffix=path.suffix.lower()) as aside:
+            if path.suffix.lower() == ".png":
+                self.sheet().save(aside)
+            else:
+                first, *rest = [*self.panels(), self.overlay()]
+                size = (max(t.width for t in (first, *rest)), max(t.height for t in (first, *rest)))
+                frames = [_framed(tile, size) for tile in (first, *rest)]
+                frames[0].save(
+                    aside, save_all=True, append_images=frames[1:], loop=0,
+                    duration=[_FRAME] * len(rest) + [3 * _FRAME],
+                )  # fmt: skip
+        return path
+
+    def _panel(self, i: int) -> Any:
+        from PIL import Image
+
+        strength = (self.maps[i] / max(float(self.maps[i].max()), 1e-12))[..., None]
+        base = np.asarray(self.image, np.float32)
+        warm = 0.35 * strength * np.array(_WARM, np.float32)
+        lit = base * (0.3 + 0.7 * strength) * (1 - 0.35 * strength) + warm
+        image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
+        chance = f"{math.exp(self._logp[i]):.0%}"
+        return _under(image, _lines([(self.words[i], _LIGHT), (chance, (160, 160, 160))], image.width))
+
+
+def heatmap(image: Any, caption: Caption) -> Heatmap:
+    """Draws where a model looked for each word of a caption.
+
+    Args:
+        image: what `captioner.Captioner.caption` takes. Drawn upright, as people see it.
+        caption: `Caption` of that image, with attention.
+
+    Returns:
+        `Heatmap`.
+
+    Raises:
+        ImageError: if the image cannot be read.
+        DataError: if the caption has no attention: its model does not attend, or it has no words.
+
+    Example:
+        >>> attention = np.ones((2, 2, 2), np.float32) / 4
+        >>> found = heatmap(np.zeros((30, 40, 3), np.uint8), Caption("a dog", words=("a", "dog"),
+        ...                 word_logp=(-0.1, -0.7), attention=attention))
+        >>> found.maps.shape, round(float(found.maps[0].sum()), 4)
+        ((2, 30, 40), 1.0)
+    """
+    if not caption.ok:
+        raise DataError(f"expected a caption to draw, got none: {caption.error}")
+    if caption.attention is None or not len(caption.words):
+        what = "no words" if not caption.words else "no attention: its model does not attend"
+        raise DataError(f"expected a caption with a map for each word, got one with {what}")
+    try:
+        maps = np.asarray(caption.attention, np.float32)
+    except (TypeError, ValueError):  # ragged, or no numbers
+        maps = np.empty(0, np.float32)
+    whole = maps.ndim == 3 and len(maps) == len(caption.words) == len(caption.word_logp) and maps.size
+    if not whole or not np.isfinite(maps).all():
+        raise DataError(
+            f"expected attention [words, rows, columns] of finite numbers and a word_logp for each of "
+            f"{len(caption.words)} words, got attention of shape {list(maps.shape)}"
+        )
+    picture = pillow_preprocess.upright_rgb(loading.to_bytes(image))
+    scale = min(1.0, _SIDE / max(picture.size))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return Heatmap(picture.resize(size), caption)
+
+
+def _spread(attention: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map [h, w] over an image of (width, height): smooth, nowhere negative, and of the same sum."""
+    from PIL import Image
+
+    # The whole image was squashed to the model's square, so that the grid covers it as it is.
+    grown = Image.fromarray(attention.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    found = np.maximum(np.asarray(grown, np.float32), 0.0)
+    total = float(found.sum())
+    return found * (float(attention.sum()) / total) if total > 0 else found
+
+
+def _font() -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=15)
+
+
+def _lines(
+    words: Sequence[tuple[str, tuple[int, int, int]]], width: int
+) -> list[list[tuple[str, Any, float]]]:
+    """Words with their colours, broken into lines: (word, colour, left edge)."""
+    font, lines, left = _font(), [[]], 0.0  # type: ignore[var-annotated]
+    for word, colour in words:
+        long = font.getlength(word + " ")
+        if left and left + long > width - 2 * _MARGIN:
+            lines.append([])
+            left = 0.0
+        lines[-1].append((word, colour, left))
+        left += long
+    return lines
+
+
+def _under(image: Any, lines: Sequence[Sequence[tuple[str, Any, float]]]) -> Any:
+    """An image with lines of text under it."""
+    from PIL import Image, ImageDraw
+
+    found = Image.new("RGB", (image.width, image.height + len(lines) * _LINE + _MARGIN), _DARK)
+    found.paste(image)
+    draw, font = ImageDraw.Draw(found), _font()
+    for row, line in enumerate(lines):
+        for word, colour, left in line:
+            draw.text((_MARGIN + left, image.height + 4 + row * _LINE), word, fill=colour, font=font)
+    return found
+
+
+def _framed(tile: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    frame = Image.new("RGB", size, _DARK)
+    frame.paste(tile)
+    return frame

@@ -1,0 +1,1 @@
+"""The REST and gRPC interfaces of the server."""

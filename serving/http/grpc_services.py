@@ -1,0 +1,197 @@
+"""TensorFlow Serving's gRPC services: PredictionService.Predict and GetModelMetadata, ModelService.GetModelStatus."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+# Its C core writes to standard error by itself otherwise.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+
+from captioner.engines.remote.messages import GET_METADATA, GET_STATUS, PREDICT, STATES, messages
+from captioner.errors import EngineError
+from serving.protocol.predict import Call, Models, caller_gone, predict
+from serving.protocol.status import CODES, ServingError, invalid
+from serving.protocol.tensor_proto import arrays_of, tensor_of
+from serving.runtime import log
+from serving.runtime.batching import Gate
+from serving.runtime.metrics import Metrics
+
+_SPARE = 8  # threads for requests that are refused or only ask for states
+_STATE_NUMBERS = {name: number for number, name in STATES.items()}
+_STATUS = {code.name: code for code in grpc.StatusCode}
+
+
+class GrpcServer:
+    """The gRPC side of the server. The port is taken at once; requests are answered from `start` on.
+
+    Args:
+        models: `Models`, or a callable that gives them: they may be loaded later.
+        address: str, "host:port"; port 0 for any.
+        gate: `Gate`.
+        metrics: `Metrics`.
+        max_message: int. Bytes of a request.
+
+    Raises:
+        EngineError: if the port is in use.
+    """
+
+    def __init__(
+        self, models: Callable[[], Models], address: str, gate: Gate, metrics: Metrics, max_message: int
+    ):
+        self._models, self._gate, self._metrics, self._max = models, gate, metrics, max_message
+        options = [
+            ("grpc.max_receive_message_length", max_message),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # otherwise two servers share a port without a word
+        ]
+        threads = gate.limit + _SPARE
+        self._server = grpc.server(
+            ThreadPoolExecutor(threads, "grpc"), options=options, maximum_concurrent_rpcs=threads
+        )
+        kinds = messages()
+        for path, work, request, response in (
+            (PREDICT, self._predict, kinds.PredictRequest, kinds.PredictResponse),
+            (GET_METADATA, self._metadata, kinds.GetModelMetadataRequest, kinds.GetModelMetadataResponse),
+            (GET_STATUS, self._status, kinds.GetModelStatusRequest, kinds.GetModelStatusResponse),
+        ):
+            _, service, method = path.split("/")
+            handler = grpc.unary_unary_rpc_method_handler(
+                self._wrapped(work, method), request.FromString, response.SerializeToString
+            )
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(service, {method: handler}),)
+            )
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            self.port = 0
+        if not self.port:
+            raise EngineError(
+                f"cannot listen on {address} for gRPC: the port is in use, or not ours to take; "
+                "give another --port"
+            )
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._server.start()
+
+    def stop(self, seconds: float) -> None:
+        """Takes no more requests and waits for those that run, for so many seconds at most."""
+        self._server.stop(seconds).wait(seconds + 5)
+
+    def _wrapped(self, work: Callable[..., Any], method: str) -> Callable[[Any, Any], Any]:
+        """Adds what all methods share: failures as codes, metrics, a line in the log."""
+
+        def handle(request: Any, context: Any) -> Any:
+            start, code, reason = time.perf_counter(), "OK", None
+            about: dict[str, Any] = {}
+            try:
+                return work(request, context, about)
+            except ServingError as error:
+                code, reason = error.code, error.short
+            except Exception as error:  # clients are not shown the server's insides
+                log.event(
+                    "bug", "error", error=f"{type(error).__name__}: {error}"[:500], method=method.lower()
+                )
+                code, reason = "INTERNAL", "the server failed; its log says how"
+            finally:
+                seconds = time.perf_counter() - start
+                self._metrics.answered("grpc", method.lower(), code, seconds)
+                level = "info" if code == "OK" else "warning"
+                about |= {"api": "grpc", "method": method.lower(), "code": code, "error": reason}
+                log.event("request", level, ms=round(seconds * 1000, 1), **about)
+            context.abort(_STATUS[code] if code in CODES else grpc.StatusCode.UNKNOWN, reason or "")
+            raise AssertionError  # abort has raised
+
+        return handle
+
+    def _predict(self, request: Any, context: Any, about: dict[str, Any]) -> Any:
+        name, version, label = _spec(request)
+        about |= {"model": name, "bytes": request.ByteSize()}
+        _check_name(name)
+        with self._gate.enter(), _gone_when(lambda: not context.is_active()):
+            inputs = arrays_of(request.inputs, self._max)
+            found = predict(
+                self._models(),
+                Call(
+                    name,
+                    inputs,
+                    version,
+                    label,
+                    request.model_spec.signature_name,
+                    list(request.output_filter),
+                    context.time_remaining(),
+                ),
+            )
+        about |= {"version": found.version, "signature": found.signature}
+        response = messages().PredictResponse()
+        _answer_spec(response.model_spec, name, found.version, found.signature)
+        for key, array in found.outputs.items():
+            response.outputs[key].CopyFrom(tensor_of(array))
+        return response
+
+    def _metadata(self, request: Any, context: Any, about: dict[str, Any]) -> Any:
+        name, version, label = _spec(request)
+        about["model"] = name
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for wanted in request.metadata_field:
+            if wanted != "signature_def":
+                raise invalid(f"Metadata field {wanted} is not supported")
+        _check_name(name)
+        response = messages().GetModelMetadataResponse()
+        with self._models().use(name, version, label) as found:
+            packed = messages().SignatureDefMap()
+            for key, definition in (found.metadata or {}).items():
+                # Fields that our own message does not know are kept as they are.
+                packed.signature_def[key].MergeFromString(definition.SerializeToString())
+            _answer_spec(response.model_spec, name, found.number, "")
+        field = response.metadata["signature_def"]
+        field.type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+        field.value = packed.SerializeToString()
+        return response
+
+    def _status(self, request: Any, context: Any, about: dict[str, Any]) -> Any:
+        name, version, _ = _spec(request)
+        about["model"] = name
+        response = messages().GetModelStatusResponse()
+        for each in self._models().states(name, version):
+            row = response.model_version_status.add(version=each.version, state=_STATE_NUMBERS[each.state])
+            row.status.error_code = CODES[each.code]
+            row.status.error_message = each.message
+        return response
+
+
+def _spec(request: Any) -> tuple[str, int | None, str | None]:
+    """Which model, version and label a request asks for."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    spec = request.model_spec
+    return spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None
+
+
+def _check_name(name: str) -> None:
+    if not name:
+        raise invalid("ModelSpec has no name specified.")
+
+
+@contextlib.contextmanager
+def _gone_when(gone: Callable[[], bool]) -> Iterator[None]:
+    """Lets whoever runs the model know whether it is still for somebody."""
+    token = caller_gone.set(gone)
+    try:
+        yield
+    finally:
+        caller_gone.reset(token)
+
+
+def _answer_spec(spec: Any, name: str, version: int, signature: str) -> None:
+    spec.name, spec.signature_name = name, signature
+    spec.version.value = version

@@ -1,0 +1,1 @@
+"""Versions, batching and execution of models."""

@@ -1,0 +1,177 @@
+"""Runs a SavedModel the way TensorFlow Serving does: loaded into a session, fetched by name.
+
+`tf.saved_model.load` would be shorter, but proves too much: there are exports that it runs and the server does not, and
+the server computes only the outputs that are asked for.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.protocol.json_tensors import Spec
+from serving.protocol.predict import Call, Signature, Version, predict_on
+from serving.protocol.status import ServingError, code_of, invalid
+
+WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
+_TAG = "serve"
+_MOST_CALLABLES = 16  # sets of inputs and outputs whose executors are kept for shapes that nobody promised
+
+
+class SessionVersion(Version):
+    """A SavedModel in a session of its own.
+
+    Args:
+        folder: Path of the version.
+        number: int.
+
+    Raises:
+        ServingError: if it cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, number: int):
+        import tensorflow as tf
+
+        self.number, self._tf = number, tf
+        self._callables: dict[tuple[str, ...], Any] = {}
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph)
+        try:
+            with graph.as_default():
+                found = tf.compat.v1.saved_model.load(self._session, [_TAG], str(folder))
+        except Exception as error:  # a damaged file can make it raise nearly anything
+            self._session.close()
+            raise self._error(error) from None
+        self.metadata = dict(found.signature_def)
+        self.signatures = {
+            key: Signature(self._specs(each.inputs), self._specs(each.outputs))
+            for key, each in self.metadata.items()
+        }
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
+    ) -> dict[str, np.ndarray]:
+        """See `Version.run`."""
+        definition, specs = self.metadata[signature], self.signatures[signature].outputs
+        if any(specs[name].dtype == "invalid" for name in outputs):  # what initialises the model
+            raise invalid(f'the signature "{signature}" has no outputs that are tensors')
+        feed = {definition.inputs[name].name: array for name, array in inputs.items()}
+        fetches = {name: definition.outputs[name].name for name in outputs}
+        try:
+            if all(_promised(spec, inputs[name]) for name, spec in self.signatures[signature].inputs.items()):
+                options = None
+                if timeout is not None:
+                    options = self._tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(timeout * 1000)))
+                found = self._session.run(fetches, feed, options=options)
+            else:
+                found = dict(zip(fetches, self._run_any_shape(feed, list(fetches.values())), strict=True))
+        except (self._tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
+            raise self._error(error) from None
+        return {name: np.asarray(value, specs[name].numpy) for name, value in found.items()}
+
+    def close(self) -> None:
+        """See `Version.close`."""
+        self._callables.clear()
+        self._session.close()
+
+    def _run_any_shape(self, feed: Mapping[str, np.ndarray], fetches: list[str]) -> list[Any]:
+        """Runs with shapes that the signature does not promise, which only Python refuses and the server does not."""
+        from tensorflow.core.protobuf.config_pb2 import CallableOptions
+
+        key = (*feed, "", *fetches)
+        run = self._callables.get(key)
+        if run is None:  # seconds, each time: an executor of its own
+            run = self._session._make_callable_from_options(CallableOptions(feed=list(feed), fetch=fetches))
+            if len(self._callables) < _MOST_CALLABLES:
+                self._callables[key] = run
+        return run(*feed.values())
+
+    def _specs(self, infos: Mapping[str, Any]) -> dict[str, Spec]:
+        return {
+            name: Spec(self._dtype(info.dtype), _shape(info.tensor_shape)) for name, info in infos.items()
+        }
+
+    def _dtype(self, number: int) -> str:
+        if number == 0:
+            return "invalid"
+        name = self._tf.dtypes.as_dtype(number).name
+        # As messages, and so `Spec`, say it.
+        return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
+
+    def _error(self, error: Exception) -> ServingError:
+        if not isinstance(error, self._tf.errors.OpError):
+            return invalid(" ".join(str(error).split()) or type(error).__name__)
+        # Python adds where in the program an operation was made; there is no such program here.
+        message = error.message.split("\n\nOriginal stack trace for")[0]
+        return ServingError(code_of(error.error_code), message)
+
+
+def warm_up(version: Version, folder: Path) -> int:
+    """Replays the requests that a version brings along, as TensorFlow Serving does.
+
+    Args:
+        version: `Version`.
+        folder: Path of the version.
+
+    Returns:
+        int: how many there were.
+
+    Raises:
+        ServingError: if one fails, or the file is damaged.
+    """
+    if not (folder / WARM_UP).is_file():
+        return 0
+    from google.protobuf.message import DecodeError
+
+    from captioner.engines.remote.messages import messages
+    from serving.protocol.tensor_proto import arrays_of
+
+    count = 0
+    for record in _records(folder / WARM_UP):
+        try:
+            log = messages().PredictionLog.FromString(record)
+        except DecodeError:
+            raise ServingError("DATA_LOSS", f"warm-up request {count + 1} is damaged") from None
+        if not log.HasField("predict_log"):
+            continue
+        request = log.predict_log.request
+        call = Call(
+            request.model_spec.name,
+            arrays_of(request.inputs),
+            signature=request.model_spec.signature_name,
+            outputs=list(request.output_filter),
+        )
+        try:
+            predict_on(version, call)
+        except ServingError as error:
+            raise ServingError(error.code, f"warm-up request {count + 1}: {error.message}") from None
+        count += 1
+    return count
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file. Their checksums are left to TensorFlow, which wrote them."""
+    with path.open("rb") as file:
+        while head := file.read(12):
+            length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
+            data = file.read(length) if length < 1 << 31 else b""
+            if len(head) < 12 or len(data) < length or len(file.read(4)) < 4:
+                raise ServingError("DATA_LOSS", f"{path.name} ends in the middle of a request")
+            yield data
+
+
+def _promised(spec: Spec, array: np.ndarray) -> bool:
+    """Whether an array has a shape that its signature allows."""
+    if spec.shape is None:
+        return True
+    return len(spec.shape) == array.ndim and all(
+        size in (-1, length) for size, length in zip(spec.shape, array.shape, strict=True)
+    )
+
+
+def _shape(shape: Any) -> tuple[int, ...] | None:
+    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)

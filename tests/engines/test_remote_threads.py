@@ -1,0 +1,106 @@
+"""Engines that ask a server, shared by threads: loaded at once, asked at once, closed while they are asked."""
+
+import threading
+
+import pytest
+
+import captioner
+from captioner.engines.remote import messages as proto
+from captioner.errors import EngineError
+from tests.support.fake_tf_serving import SERVERS, World, expected
+
+IMAGES = [b"\xff\xd8\xff image %d" % i for i in range(8)]
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture(params=list(SERVERS))
+def source(request, world):
+    server = SERVERS[request.param](world)
+    yield f"{server.scheme}://127.0.0.1:{server.port}/dogs"
+    server.close()
+
+
+def at_once(work, count=8):
+    """What `work(i)` gives in each of many threads that start together, or raises."""
+    found, together = [None] * count, threading.Barrier(count)
+
+    def one(i):
+        together.wait(30)
+        try:
+            found[i] = work(i)
+        except Exception as error:
+            found[i] = error
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return found
+
+
+def test_message_classes_are_built_once(monkeypatch):
+    monkeypatch.setattr(proto, "_built", None)
+    assert len({id(found) for found in at_once(lambda i: proto.messages())}) == 1
+
+
+def test_threads_that_load_at_once_get_captions(source, monkeypatch):
+    monkeypatch.setattr(proto, "_built", None)
+
+    def ask(i):
+        with captioner.load(source) as model:
+            return model.engine.predict([IMAGES[i]])[0].text
+
+    assert at_once(ask) == [expected(image).text for image in IMAGES]
+    assert at_once(ask) == [expected(image).text for image in IMAGES]  # and for good
+
+
+def test_many_threads_get_the_captions_that_one_gets(source):
+    with captioner.load(source, batch_size=2) as model:
+        alone = [caption.text for caption in model.engine.predict(IMAGES)]
+        for texts in at_once(lambda i: [c.text for c in model.engine.predict(IMAGES[i:] + IMAGES[:i])]):
+            assert sorted(texts) == sorted(alone)
+        shared = at_once(lambda i: [model.engine.predict([IMAGES[i]])[0].text for _ in range(5)])
+    assert shared == [[text] * 5 for text in alone]
+
+
+def test_closing_lets_calls_that_run_finish_and_refuses_later_ones(source, world):
+    model, running, go_on = captioner.load(source), threading.Event(), threading.Event()
+    closed, close = [], model.engine._transport.close
+    model.engine._transport.close = lambda: (closed.append(go_on.is_set()), close())
+
+    def hold(found):
+        running.set()
+        assert go_on.wait(30)
+        return found
+
+    world.always = hold
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(model.engine.predict(IMAGES[:1])[0].text))
+    caller.start()
+    assert running.wait(30)
+    model.close()
+    with pytest.raises(EngineError, match="it was closed: load it again"):
+        model.engine.predict(IMAGES[:1])
+    assert closed == []  # not under a request
+    go_on.set()
+    caller.join(30)
+    model.close()
+    assert answers == [expected(IMAGES[0]).text] and closed == [True]
+
+
+def test_closing_in_the_middle_gives_captions_or_one_line(source):
+    for _ in range(5):
+        model = captioner.load(source)
+
+        def work(i, model=model):
+            if i == 7:
+                return model.close()
+            return model.engine.predict([IMAGES[i]])[0].text
+
+        for i, found in enumerate(at_once(work)[:7]):
+            assert found == expected(IMAGES[i]).text or "it was closed" in str(found)

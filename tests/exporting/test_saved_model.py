@@ -1,0 +1,295 @@
+"""An export runs on TensorFlow Serving's own road and says what the Keras engine says, for every decoder."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+import captioner
+from captioner.cli import main
+from captioner.engines.answers import captions_from
+from captioner.engines.keras import KerasEngine
+from captioner.engines.saved_model import SavedModelEngine
+from captioner.engines.versions import facts
+from captioner.errors import EngineError
+from captioner.exporting import saved_model
+from captioner.exporting.signatures import SIGNATURES, outputs
+from captioner.models import CELLS, DECODERS
+from tests.support import odd_images, small_models
+from tests.support.v1_session import ops_of, session_of
+
+pytestmark = pytest.mark.usefixtures("quick")
+BEAM = "beam(width=3, n_best=3)"
+FILES = [odd_images.encoded(odd_images.drawn(40, 30, turn=60 * i), "PNG") for i in range(3)]
+LARGE = odd_images.encoded(odd_images.drawn(50, 40), "PNG")
+
+# Every op that an export may hold. All are TensorFlow's own, and none looks anything up in a table.
+_OPS = """
+    Abs Add AddV2 All Any ArgMax AsString Assert AssignVariableOp BatchDatasetV2 BatchMatMulV2 BiasAdd
+    BitwiseAnd BroadcastTo Case Cast ConcatV2 ConcatenateDataset Const Conv2D Cumprod Cumsum
+    DatasetToSingleElement DecodeBmp DecodeImage DecodeJpeg DecodePng DecodeRaw DecodeWebP DisableCopyOnRead
+    Einsum EnsureShape Equal Exp ExpandDims ExtractJpegShape Fill FloorDiv FloorMod GatherV2 Greater
+    GreaterEqual Identity If IgnoreErrorsDataset IsFinite LeftShift Less LessEqual Log LogicalAnd LogicalNot
+    LogicalOr MatMul Max Maximum Mean MergeV2Checkpoints Min Minimum Mul Neg NoOp NotEqual OneHot Pack Pad
+    ParallelMapDatasetV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod Range Rank
+    ReadVariableOp RealDiv ReduceJoin Relu Reshape ResourceGather RestoreV2 ReverseV2 Roll Round Rsqrt
+    SaveV2 ScaleAndTranslate Select SelectV2 Shape ShardedFilename Sigmoid Sign Size Slice Softmax Split
+    SplitV Sqrt Square Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile
+    StaticRegexFullMatch StopGradient StridedSlice StringJoin Sub Substr Sum Tanh TensorDataset
+    TensorListConcatV2 TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    TensorListStack TensorScatterUpdate TensorSliceDataset Tile TopKV2 Transpose Unpack VarHandleOp Where
+    While ZerosLike
+"""
+STOCK = set(_OPS.split())
+
+
+def same(found, expected):
+    """The same captions, with numbers to 1e-4."""
+    assert (found.error, found.text, found.words) == (expected.error, expected.text, expected.words)
+    assert found.score == pytest.approx(expected.score, abs=1e-4)
+    assert found.logp == pytest.approx(expected.logp, abs=1e-4)
+    np.testing.assert_allclose(found.word_logp, expected.word_logp, atol=1e-4)
+    assert (found.attention is None) == (expected.attention is None)
+    if found.attention is not None:
+        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)
+    assert len(found.alternatives) == len(expected.alternatives)
+    for one, other in zip(found.alternatives, expected.alternatives, strict=True):
+        same(one, other)
+
+
+# Every decoder
+
+SPECS = [spec for spec in small_models.SPECS if spec in small_models.ROWS or "cell=" in spec]
+
+
+def test_the_specs_cover_every_family_and_cell():
+    text = " ".join(SPECS)
+    assert all(f"{name}(" in text for name in DECODERS)
+    assert all(f"cell={name!r}" in text or f"{name}(" in text for name in CELLS)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [s if s in small_models.ROWS else pytest.param(s, marks=pytest.mark.slow) for s in SPECS],
+    ids=lambda spec: small_models.short(spec),
+)
+def test_every_decoder_runs_in_a_session(spec, tmp_path, monkeypatch):
+    model = small_models.build(spec)
+    for variable in model.decoder.weights:
+        variable.assign(variable * 2.0)
+    monkeypatch.setattr(saved_model, "_try_out", lambda *_: None)  # done here, and compared
+    folder = saved_model.write(model, tmp_path, "beam(width=2, n_best=2)", max_pixels=1500)
+    expected = KerasEngine(model).predict([FILES[0], b"no image", FILES[1]], "beam(width=2, n_best=2)")
+    with session_of(folder) as (run, meta):
+        *found, large = captions_from(run("explain", [FILES[0], b"no image", FILES[1], LARGE]))
+        assert ops_of(meta) <= STOCK, sorted(ops_of(meta) - STOCK)
+    for one, other in zip(found, expected, strict=True):
+        same(one, other)
+    assert large.error.startswith("50 x 40 pixels are more than 0.0015 megapixels: make it smaller")
+    # Every variable is stored, and once.
+    shapes = [shape for name, shape in tf.train.list_variables(str(folder / "variables/variables")) if shape]
+    assert sorted(map(tuple, shapes)) == sorted(tuple(v.shape) for v in model.weights if v.shape)
+    stored = sum(path.stat().st_size for path in (folder / "variables").glob("*.data-*"))
+    assert stored < sum(4 * int(np.prod(v.shape)) for v in model.weights) + 20_000
+
+
+# One export, made on the command line
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_bundle, tmp_path_factory):
+    """The folder of the first version, inside its bundle."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    shutil.copytree(tiny_bundle, folder)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert (
+            main(["export", str(folder), "--strategy", BEAM, "--to", "saved_model(batch_sizes=(1, 3))"]) == 0
+        )
+    assert said.getvalue() == f"{folder / '1'}\n"
+    return folder / "1"
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    with session_of(exported) as (run, meta):
+        yield run, meta
+
+
+@pytest.fixture(scope="module")
+def engines(exported, tiny_model):
+    return KerasEngine(tiny_model), SavedModelEngine.open(str(exported))
+
+
+def test_the_signatures_are_those_listed(served, exported, capsys):
+    run, meta = served
+    sizes = {"N": 2, "K": 3, "A": 2, "T": 7, "H": 4, "W": 4}
+    assert set(meta.signature_def) - {"__saved_model_init_op"} == set(SIGNATURES)
+    for name in SIGNATURES:
+        (given,) = meta.signature_def[name].inputs.values()
+        assert set(meta.signature_def[name].inputs) == {"image_bytes"}
+        assert given.dtype == tf.string.as_datatype_enum and [d.size for d in given.tensor_shape.dim] == [-1]
+        expected, found = outputs(name, 3), run(name, [FILES[0], b""])
+        assert set(found) == set(expected)
+        for key, output in expected.items():
+            assert found[key].shape == tuple(sizes[axis] for axis in output.axes), key
+            assert found[key].dtype == np.dtype(output.dtype.replace("str", "object")), key
+            known = [d.size for d in meta.signature_def[name].outputs[key].tensor_shape.dim]
+            assert known == [-1, *(sizes[axis] for axis in output.axes[1:])], key
+            if found[key].dtype.kind == "f":
+                assert np.isfinite(found[key]).all()
+            if key not in ("ok", "error"):
+                assert not any(np.asarray(found[key][1]).reshape(-1).tolist()), "a bad row holds nothing"
+        assert found["ok"].tolist() == [True, False]
+    from tensorflow.python.tools import saved_model_cli
+
+    # What `saved_model_cli show --tag_set serve` prints.
+    saved_model_cli._show_signature_def_map_keys(str(exported), "serve")
+    said = capsys.readouterr().out
+    assert all(f'"{name}"' in said for name in SIGNATURES)
+
+
+def test_signatures_agree_with_each_other(served):
+    run, _ = served
+    files = [*FILES, b"no image"]
+    best, several, every = (run(name, files) for name in SIGNATURES)
+    assert best["caption"].tolist() == several["caption"][:, 0].tolist() == every["caption"].tolist()
+    assert several["caption"][:, 1:].tolist() == every["alternatives_caption"].tolist()
+    np.testing.assert_allclose(best["score"], several["score"][:, 0], rtol=1e-6)
+    np.testing.assert_allclose(several["logp"][:, 1:], every["alternatives_logp"], rtol=1e-6)
+    assert best["error"].tolist() == several["error"].tolist() == every["error"].tolist()
+
+
+def test_no_images_give_no_rows(served):
+    assert all(len(array) == 0 for array in served[0]("explain", []).values())
+
+
+def test_the_notes(exported, tiny_model):
+    noted = facts(exported)
+    assert (noted["strategy"], noted["max_length"], noted["n_best"]) == (BEAM, 7, 3)
+    assert (noted["image_size"], noted["grid"]) == ([32, 32], [4, 4])
+    assert noted["vocabulary"] == {"size": 14, "fingerprint": tiny_model.tokenizer.fingerprint}
+    assert noted["max_pixels"] == 50_000_000 and noted["batch_sizes"] == [1, 3]
+    manifest = json.loads((exported.parent / "captioner.json").read_text())
+    assert manifest["exports"]["1"]["strategy"] == BEAM
+    assert captioner.bundle.read(exported.parent).tokenizer.vocabulary == tiny_model.tokenizer.vocabulary
+    left = {path.name for path in exported.parent.iterdir()} - {"1"}
+    assert left == {"captioner.json", "model.weights.h5", "vocab.txt", "card.md", "metrics.json"}
+
+
+def test_warm_up_requests_run(exported, served):
+    run, _ = served
+    seen = set()
+    path = exported / "assets.extra/tf_serving_warmup_requests"
+    for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        files = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
+        found = run(request.model_spec.signature_name, files)
+        assert found["ok"].all() and len(found["ok"]) == len(files)
+        assert request.model_spec.name == "tiny"
+        assert set(request.output_filter) < set(found)
+        seen.add((request.model_spec.signature_name, len(files)))
+    assert seen == {(name, size) for name in SIGNATURES for size in (1, 3)}
+
+
+# The engine
+
+
+def test_odd_images_get_the_same_answers_from_both_engines(engines):
+    files = {**odd_images.good(), **odd_images.bad()}
+    found = [engine.predict(list(files.values()), BEAM) for engine in engines]
+    for name, one, other in zip(files, *found, strict=True):
+        assert one.ok == (name in odd_images.good()), f"{name}: {one.error}"
+        same(other, one)
+    assert len({caption.text for caption in found[0]}) > 3
+
+
+def test_one_bad_of_eight_costs_seven_nothing(engines):
+    good = [odd_images.encoded(odd_images.drawn(90, 70, turn=50 * i), "JPEG") for i in range(7)]
+    alone = [engines[0].predict([data], BEAM)[0] for data in good]
+    for name, bad in odd_images.bad().items():
+        if name in ("cut-JPEG-0.6", "png-damaged-at-60", "bomb-png", "text"):
+            *found, last = engines[1].predict([*good, bad])
+            for one, other in zip(found, alone, strict=True):
+                same(one, other)
+            assert not last.ok and last.text == ""
+
+
+def test_captioner_load_takes_an_export(exported, images):
+    with captioner.load(exported) as model, captioner.load(exported.parent) as whole:
+        assert isinstance(model.engine, SavedModelEngine) and isinstance(whole.engine, KerasEngine)
+        same(model.caption(images[0]), whole.caption(images[0], BEAM))
+        told = model.engine.describe()
+        assert (told["engine"], told["strategy"], told["vocabulary"]) == ("saved_model", BEAM, 14)
+        assert model.engine.predict([], "beam( width=3,n_best=3 )") == []
+        for call in (
+            lambda: model.caption(images[0], "greedy"),
+            lambda: model.engine.predict([], "greedy"),
+        ):
+            with pytest.raises(EngineError, match="was exported with the strategy") as error:
+                call()
+            assert BEAM in str(error.value) and "export again with strategy='greedy'" in str(error.value)
+
+
+@pytest.mark.parametrize("fault", ["empty", "graph", "variables", "no variables"])
+def test_a_damaged_export_is_one_line(exported, tmp_path, fault):
+    folder = tmp_path / "1"
+    if fault != "empty":
+        shutil.copytree(exported, folder)
+    if fault == "graph":
+        path = folder / "saved_model.pb"
+        path.write_bytes(path.read_bytes()[:2000])
+    if fault == "variables":
+        path = next((folder / "variables").glob("*.data-*"))
+        path.write_bytes(path.read_bytes()[:200])
+    if fault == "no variables":
+        shutil.rmtree(folder / "variables")
+    words = f"no exported model in {tmp_path}" if fault == "empty" else f"damaged export {folder}"
+    with pytest.raises(EngineError, match=re.escape(words)) as error:
+        SavedModelEngine.open(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_somebody_else_is_one_line(tmp_path):
+    module = tf.Module()
+    module.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([], tf.float32)])
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.double)
+    with pytest.raises(EngineError, match="1 was not exported by captioner"):
+        captioner.load(tmp_path)
+
+
+# What clients get wrong, and what a network does.
+
+
+def test_images_that_are_no_list_are_told(tiny_model, tmp_path):
+    folder = saved_model.write(tiny_model, tmp_path, "greedy")
+    says = "expected image_bytes to be a list of encoded images, one dimension, got dimensions:"
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        for name in SIGNATURES:
+            signature = meta.signature_def[name]
+            # A server feeds what it was sent; Python's session looks at the shape of a placeholder first.
+            feed = signature.inputs["image_bytes"].name
+            session.graph.get_tensor_by_name(feed)._shape_val = tf.TensorShape(None)
+            for rank, sent in ((0, np.array(FILES[0], object)), (2, np.array([FILES[:1]], object))):
+                with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes") as error:
+                    session.run(signature.outputs["error"].name, {feed: sent})
+                assert f"[{says}] [{rank}]" in error.value.message
+
+
+def test_numbers_that_overflow_in_the_graph_are_an_error_of_the_image(tmp_path):
+    model = small_models.build(small_models.ROWS[0])
+    for variable in model.decoder.weights:
+        variable.assign(variable * np.nan)
+    strategy = saved_model.Served(model, "beam(width=2)", model.max_length, 10**6)
+    for signature in SIGNATURES:
+        found = strategy.outputs(signature, tf.constant([FILES[0], b"no image"]))
+        assert found["ok"].numpy().tolist() == [False, False]
+        assert found["error"].numpy()[0] == b"the network computed NaN or infinity"
+        assert all(np.isfinite(array.numpy()).all() for array in found.values() if array.dtype.is_floating)

@@ -1,0 +1,92 @@
+"""The same model trained under JAX: equal losses step by step, and weights that go back and forth."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from captioner.models.packing import pack
+from tests.support.small_models import SIZES, build, features_of
+from training.loop.losses import CaptionLoss
+
+ROOT = Path(__file__).parents[2]
+HERE = ROOT / "tests"
+SPECS = [
+    f"lstm({SIZES}, attention='multi_head(units=8, heads=2)')",
+    f"adaptive({SIZES}, cell='bidirectional', attention='scaled_dot(units=8)')",
+]
+STEPS = 4
+# Short, for XLA compiles every step of the unrolled loop.
+CAPTIONS, IMAGES, PROFILE = [[5, 6, 2], [8, 2], [19, 2], [3, 11, 2]], [0, 1, 0, 2], [4, 4, 3]
+
+
+def train(spec, folder, backend):
+    """Trains from the weights in `folder`; losses of every step. Run by both backends."""
+    model = build(spec)
+    model.load_weights(folder / "first.weights.h5")
+    model.attention_penalty = 0.1
+    model.compile(keras.optimizers.AdamW(1e-2, global_clipnorm=1.0), CaptionLoss(0.1))
+    packed = pack(CAPTIONS, IMAGES, batch=3, group=2, profile=PROFILE)
+    inputs = {"features": features_of(3), **packed.as_inputs()}
+    losses = [float(model.train_on_batch(inputs, packed.targets, packed.weights)) for _ in range(STEPS)]
+    model.save_weights(folder / f"{backend}.weights.h5")
+    logits = keras.ops.convert_to_numpy(model(inputs))
+    return model, inputs, losses, logits
+
+
+def under_jax(folder):
+    """What the child process does: every model, and which modules it took."""
+    import captioner.models
+    import training.loop.losses
+
+    ours = sorted(name for name in ("tensorflow",) if name in sys.modules)
+    said = {"backend": keras.backend.backend(), "tensorflow": ours, "losses": []}
+    assert captioner.models and training.loop.losses
+    for number, spec in enumerate(SPECS):
+        _, _, losses, logits = train(spec, folder / str(number), "jax")
+        np.save(folder / str(number) / "jax.npy", logits)
+        said["losses"].append(losses)
+    print(json.dumps(said))
+
+
+@pytest.fixture(scope="module")
+def jax_run(tmp_path_factory):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed: pip install 'captioner[dev]'")
+    folder = tmp_path_factory.mktemp("jax")
+    for number, spec in enumerate(SPECS):
+        (folder / str(number)).mkdir()
+        build(spec, seed=7).save_weights(folder / str(number) / "first.weights.h5")
+    paths = os.pathsep.join([str(ROOT), str(HERE)])
+    child = subprocess.run(
+        [sys.executable, "-c", f"from pathlib import Path; import test_jax; test_jax.under_jax(Path({str(folder)!r}))"],
+        cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr[-3000:]
+    return folder, json.loads(child.stdout.splitlines()[-1])
+
+
+def test_it_ran_under_jax_and_took_no_tensorflow(jax_run):
+    _, said = jax_run
+    assert said["backend"] == "jax"
+    assert said["tensorflow"] == []
+
+
+@pytest.mark.parametrize("number", range(len(SPECS)))
+def test_both_backends_train_the_same_model(jax_run, number):
+    folder, said = jax_run
+    model, inputs, losses, logits = train(SPECS[number], folder / str(number), "tensorflow")
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(said["losses"][number], losses, atol=1e-4)
+    theirs = np.load(folder / str(number) / "jax.npy")
+    assert np.abs(logits - theirs).max() < 1e-2
+    # What JAX trained speaks the same under TensorFlow.
+    model.load_weights(folder / str(number) / "jax.weights.h5")
+    np.testing.assert_allclose(model(inputs), theirs, atol=1e-5)

@@ -1,0 +1,154 @@
+"""Alternative texts: what they look like, how long they get, and what is flagged."""
+
+import json
+
+import numpy as np
+import pytest
+
+import captioner
+from captioner import api
+from captioner.cli import caption as caption_command
+from captioner.cli import main
+from captioner.engines.fake import FakeEngine
+from captioner.errors import BundleError, DataError, SpecError
+from captioner.outputs.alt_text import _OPEN, alt_text
+from captioner.types import Caption
+
+SURE = {"bias": 3.0, "weights": {"mean_logp": 0.0, "least_logp": 0.0, "words": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("a dog runs", "A dog runs."),
+        ("a photo of a dog .", "A dog."),
+        ("this is an image of two dogs", "Two dogs."),
+        ("there is an image of the sea", "The sea."),
+        ("a black and white photo of a man", "A man."),
+        ("a close up of a cat", "A cat."),
+        ("an image showing three boys", "Three boys."),
+        ("the image shows a white star", "A white star."),
+        # These speak of images and are no openings.
+        ("a man holds an image of a dog", "A man holds an image of a dog."),
+        ("a girl drawing with chalk", "A girl drawing with chalk."),
+        ("there is a dog in the snow", "There is a dog in the snow."),
+        ("a photo of", "A photo of."),
+        ("élan of the sea", "Élan of the sea."),
+        ("who is it ?", "Who is it ?"),
+    ],
+)
+def test_sentences(said, text):
+    assert alt_text(Caption(said)).text == text
+
+
+def test_no_text_is_too_long_or_hangs_in_the_air():
+    said = "a man in the red jacket is riding on a bicycle with a dog in the basket near the sea"
+    for confidence in (None, 0.1):
+        for most in range(20, 120):
+            found = alt_text(Caption(said), most, confidence)
+            assert len(found.text) <= most and found.text.endswith(".")
+            last = found.text.rstrip(".").split()[-1].lower()
+            assert last not in _OPEN
+            if most >= 95:
+                assert found.text.endswith("near the sea.")
+    # As much is kept as fits.
+    assert alt_text(Caption("two dogs run fast today"), 20).text == "Two dogs run fast."
+    assert alt_text(Caption("x" * 50), 20).text == "X" + "x" * 18 + "."
+
+
+def test_an_alternative_that_fits_comes_before_cutting():
+    long = "a brown dog is running through the deep green grass"
+    caption = Caption(long, alternatives=(Caption(long + " fast"), Caption("a dog runs through grass")))
+    assert alt_text(caption, 40).text == "A dog runs through grass."
+    assert alt_text(caption, 60).text.startswith("A brown dog")
+
+
+def test_what_is_not_sure_is_flagged():
+    caption = Caption("a dog runs")
+    known = alt_text(caption, confidence=0.49)
+    assert known.flagged and str(known) == "Perhaps: A dog runs." and known.confidence == 0.49
+    assert not alt_text(caption, confidence=0.5).flagged
+    assert not alt_text(caption, confidence=0.49, threshold=0.4).flagged
+    # Where doubt is shown beside the text, the text is the sentence alone, and has all the room.
+    beside = alt_text(caption, confidence=0.49, hedge=False)
+    assert beside.flagged and beside.text == "A dog runs." and beside.confidence == 0.49
+    long = Caption("two dogs run fast today")
+    assert alt_text(long, 24, 0.1, hedge=False).text == "Two dogs run fast today."
+    assert len(alt_text(long, 24, 0.1).text) <= 24
+    unknown = alt_text(caption)
+    assert unknown.confidence is None and not unknown.flagged
+
+
+@pytest.mark.parametrize(
+    ("caption", "options", "error", "says"),
+    [
+        (Caption("a dog"), {"max_length": 19}, SpecError, "at least 20 characters, got 19"),
+        (Caption("a dog"), {"max_length": True}, SpecError, "got True"),
+        (Caption("a dog"), {"threshold": 1.5}, SpecError, "from 0 to 1, got 1.5"),
+        (Caption("", error="not an image"), {}, DataError, "got none: not an image"),
+        (Caption(""), {}, DataError, "it is empty"),
+    ],
+)
+def test_mistakes_are_told(caption, options, error, says):
+    with pytest.raises(error, match=says):
+        captioner.alt_text(caption, **options)
+
+
+class Calibrated(FakeEngine):
+    def __init__(self, noted):
+        super().__init__()
+        self.noted = noted
+
+    def describe(self):
+        return super().describe() | {"confidence": self.noted}
+
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+
+
+def test_a_captioner_makes_texts_of_images():
+    plain = api.Captioner(FakeEngine()).alt_text(IMAGE)
+    assert plain.confidence is None and plain.text[0] == "A" and plain.text[-1] == "."
+    sure = api.Captioner(Calibrated(SURE)).alt_text(IMAGE)
+    assert sure.confidence == pytest.approx(0.9526, abs=1e-4) and not sure.flagged
+    unsure = api.Captioner(Calibrated({**SURE, "bias": -3.0})).alt_text(IMAGE)
+    assert unsure.flagged and unsure.text == "Perhaps: " + sure.text
+    assert not api.Captioner(Calibrated({**SURE, "bias": -3.0})).alt_text(IMAGE, threshold=0.01).flagged
+    with pytest.raises(BundleError, match="damaged calibration"):
+        api.Captioner(Calibrated({"bias": 1})).alt_text(IMAGE)
+
+
+@pytest.fixture
+def unsure(monkeypatch, tmp_path):
+    import PIL.Image
+
+    monkeypatch.setattr(
+        caption_command, "load", lambda source: api.Captioner(Calibrated({**SURE, "bias": -3.0}))
+    )
+    for name in ("a.png", "b.png"):
+        PIL.Image.new("RGB", (8, 8), "red").save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no image")
+    return tmp_path
+
+
+def test_the_command_line(unsure, capsys):
+    assert main(["caption", str(unsure / "a.png"), "--alt-text"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Perhaps: A ") and out.endswith(".\n")
+    assert main(["caption", str(unsure), "--alt-text", "--json", "--max-chars", "30"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["flagged"] for row in rows] == [True, True, False]
+    assert all(len(row["alt_text"]) <= 30 for row in rows) and rows[2]["alt_text"] == ""
+    assert rows[0]["confidence"] == pytest.approx(0.0474, abs=1e-4) and rows[2]["confidence"] is None
+    # The caption itself is untouched.
+    assert rows[0]["caption"] == " ".join(rows[0]["words"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(["--max-chars", "50"], "pass --alt-text too"), (["--alt-text", "--max-chars", "0"], "got 0")],
+)
+def test_mistakes_on_the_command_line(unsure, capsys, options, says):
+    assert main(["caption", str(unsure / "a.png"), *options]) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1

@@ -1,0 +1,241 @@
+"""Who may import whom, and what `import captioner` may cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (ROOT / folder).rglob("*.py"))
+
+# Lowest first. A module is known by the longest name here that its own starts with.
+GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
+GROUND |= {"captioner.outputs.confidence", "captioner.metadata", "captioner.folders", "captioner.signals"}
+IMAGE = {
+    "captioner.image.file_headers",
+    "captioner.image.icc_profiles",
+    "captioner.image.pillow_decode",
+    "captioner.image.loading",
+}
+WORDS = GROUND | IMAGE | {"captioner.text", "captioner.caption_files.image_ids"}
+DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.caption_files"}
+ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.tensorflow_import"}
+# Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
+LITE = ENGINE | {"captioner.image.pillow_preprocess", "captioner.decoding", "captioner.engines.tflite"}
+HEAVY = {"captioner.image.tf_headers", "captioner.image.tf_decode", "captioner.models"}
+TEXTS = {"captioner.outputs.alt_text"}
+RUNNERS = (
+    LITE | HEAVY | TEXTS | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
+)
+ALLOWED = {
+    "captioner.types": GROUND,
+    "captioner.errors": GROUND,
+    "captioner.registry": GROUND,
+    "captioner.checks": GROUND,
+    "captioner.atomic": GROUND,
+    "captioner.signals": GROUND,
+    "captioner.outputs.confidence": GROUND,
+    "captioner.metadata": GROUND,
+    "captioner.folders": GROUND,
+    "captioner.caption_files.image_ids": GROUND,
+    "captioner.text": WORDS,
+    "captioner.image.file_headers": GROUND,
+    "captioner.image.icc_profiles": GROUND,
+    "captioner.image.pillow_decode": GROUND | IMAGE,
+    "captioner.image.loading": GROUND | IMAGE,
+    "captioner.bundle": DATA,
+    "captioner.metrics": DATA,
+    "captioner.caption_files": DATA,
+    "captioner.outputs.alt_text": DATA,
+    "captioner.outputs.heatmap": WORDS | {"captioner.image.pillow_preprocess"},
+    "captioner.reports": DATA
+    | {"captioner.outputs.heatmap", "captioner.image.pillow_preprocess", "captioner.reports"},
+    "captioner.engines": ENGINE,  # base, start, lite, remote, fake and the table
+    "captioner.engines.tflite": LITE,
+    "captioner.image.pillow_preprocess": WORDS,
+    "captioner.image.tf_headers": WORDS,
+    "captioner.image.tf_decode": WORDS | {"captioner.image.tf_headers"},
+    "captioner.models": WORDS | {"captioner.models"},
+    "captioner.decoding": GROUND | {"captioner.decoding"},
+    "captioner.engines.keras": RUNNERS,
+    "captioner.engines.saved_model": RUNNERS,
+    "captioner.exporting": RUNNERS,
+    "captioner.api": RUNNERS | {"captioner.api"},
+    "captioner.benchmark": LITE | {"captioner.api"},
+    "captioner.cli": RUNNERS
+    | {
+        "captioner.api",
+        "captioner.benchmark",
+        "captioner.cli",
+        "captioner.outputs.heatmap",
+        "captioner.reports",
+    },
+    "captioner.__main__": {"captioner.cli"},
+    "captioner": {"captioner.bundle"},  # all else by name, when asked for
+    "training": {"captioner", "training"},
+    "serving": {"captioner", "serving"},
+}
+FREE = (
+    LITE
+    | TEXTS
+    | {
+        "captioner.outputs.heatmap",
+        "captioner.reports",
+        "captioner",
+        "captioner.__main__",
+        "captioner.api",
+        "captioner.benchmark",
+        "captioner.cli",
+    }
+)
+FREE_HEAVY = {"tensorflow", "keras", "jax", *HEAVY, "captioner.exporting", "captioner.engines.keras"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def unit(name: str) -> str:
+    """The entry of `ALLOWED` that a module belongs to."""
+    parts = name.split(".")
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return next(n for n in names if n in ALLOWED and (n != "captioner" or n == name))
+
+
+def imports(path: Path, top_only: bool = False) -> list[tuple[int, str]]:
+    """(line, module) of every import; with `top_only`, of those that run when the module is imported."""
+    found = []
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.extend((child.lineno, alias.name) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: write the import in full, not relative"
+                found.append((child.lineno, child.module))
+                # `from captioner import images` is an import of captioner.image.tf_decode.
+                found.extend(
+                    (child.lineno, f"{child.module}.{a.name}") for a in child.names if is_module(child, a)
+                )
+            lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+            if not (top_only and (lazy or typing)):
+                visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    return found
+
+
+def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
+    path = ROOT.joinpath(*node.module.split("."), alias.name)
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def test_there_is_something_to_check():
+    names = {module_name(path) for path in FILES}
+    assert {"captioner", "captioner.api", "captioner.image.tf_decode", "captioner.models"} <= names
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_point_downwards(path):
+    mine = unit(module_name(path))
+    for line, name in imports(path):
+        top = name.split(".")[0]
+        if top not in ("captioner", "training", "serving", "tests") or name == "captioner":
+            continue
+        theirs = unit(name) if top != "tests" else "tests"
+        allowed = ALLOWED[mine]
+        if theirs.split(".")[0] != mine.split(".")[0]:
+            fine = top in allowed
+        else:
+            fine = theirs in allowed or theirs == mine or mine in ("training", "serving")
+        assert fine, (
+            f"{path.relative_to(ROOT)}:{line} imports {name}, but {mine} may import only "
+            f"{', '.join(sorted(allowed))}: move the code down, or hand what is needed over as an argument"
+        )
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if unit(module_name(p)) in FREE], ids=module_name)
+def test_the_free_zone_imports_nothing_heavy(path):
+    for line, name in imports(path, top_only=True):
+        heavy = [h for h in FREE_HEAVY if name == h or name.startswith(h + ".")]
+        assert not heavy, (
+            f"{path.relative_to(ROOT)}:{line} imports {name} at module level and so fails without "
+            f"TensorFlow: import it inside the function that needs it"
+        )
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if unit(module_name(p)) == "captioner.models"], ids=module_name
+)
+def test_models_are_written_in_keras_ops(path):
+    for line, name in imports(path):
+        assert name.split(".")[0] not in ("tensorflow", "jax", "torch"), (
+            f"{path.relative_to(ROOT)}:{line} imports {name}: models run on every backend, use keras.ops"
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_module_is_called_utils(path):
+    assert not {"utils", "util", "helpers", "common"} & set(module_name(path).split(".")), (
+        f"{path.relative_to(ROOT)}: name the module after what it knows"
+    )
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_import_captioner_is_instant_and_light():
+    code = (
+        "import sys, time; start = time.perf_counter(); import captioner; "
+        "print(time.perf_counter() - start, *{'tensorflow', 'keras', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    runs = [run(code).split() for _ in range(3)]
+    assert all(len(words) == 1 for words in runs), f"import captioner also imports {runs[0][1:]}"
+    assert min(float(words[0]) for words in runs) < 0.3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import captioner.api, captioner.bundle, captioner.metrics, captioner.text, captioner.engines.fake",
+        "from captioner import Captioner, Caption, Tokenizer, evaluate, load, save",
+        "from captioner.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from captioner.cli import main\ntry: main(['caption', '--help'])\nexcept SystemExit: pass",
+        "from captioner.cli import main\nmain(['caption', 'no.jpg', '--model', 'nowhere'])",
+    ],
+)
+def test_what_needs_no_model_needs_no_tensorflow(code):
+    said = run(f"{code}\nimport sys\nprint([m for m in ('tensorflow', 'keras') if m in sys.modules])")
+    assert said.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    asked = "import os; from captioner.engines.tensorflow_import import import_tensorflow; import_tensorflow('a test')"
+    assert run(f"{asked}; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])") == found
+
+
+def test_imports_warn_of_nothing():
+    """Each module under `python -W error`; TensorFlow's own warnings would be errors as well, so there are none."""
+    code = (
+        "import importlib, pkgutil, captioner\n"
+        "for module in pkgutil.walk_packages(captioner.__path__, 'captioner.'):\n"
+        "    if module.name != 'captioner.__main__':\n"
+        "        importlib.import_module(module.name)"
+    )
+    for imports in ("import captioner", code):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", imports], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert imports == code or done.stderr == ""

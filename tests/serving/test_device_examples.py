@@ -1,0 +1,137 @@
+"""What users copy onto devices, against the file as it is: the Python script runs, the Kotlin names what is there."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.serving.test_remote_examples import ALONE, EXAMPLES
+from tests.support import odd_images
+
+pytest.importorskip("ai_edge_litert")
+
+import captioner
+import captioner.image.pillow_preprocess
+from captioner.decoding.rules import FORBIDDEN
+from captioner.image import loading
+from captioner.types import END, SPECIALS, START, UNK
+
+KOTLIN = "\n".join(
+    re.findall(r"```kotlin\n(.*?)```", (EXAMPLES / "android/README.md").read_text(), re.DOTALL)
+)
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(scope="module")
+def lite(tiny_bundle, tmp_path_factory):
+    return captioner.export(tiny_bundle, ["tflite"], into=tmp_path_factory.mktemp("lite"))["tflite"]
+
+
+def test_the_script_says_what_captioner_says_without_it(lite, tmp_path):
+    with captioner.load(lite) as model:
+        height, width = model.engine._facts["image_size"]
+        paths = []
+        for i in range(3):
+            paths.append(tmp_path / f"{i}.png")
+            paths[-1].write_bytes(odd_images.encoded(odd_images.drawn(width, height, turn=50 * i), "PNG"))
+        wanted = [f"{path}: {model.caption(path).text}" for path in paths]
+    program = ALONE.format(names="tensorflow keras captioner")
+    command = [sys.executable, "-c", program, EXAMPLES / "device.py", lite, *paths]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == wanted
+
+
+# The script is short, and there to be copied: some of what `captioner` reads it refuses, and some it reads otherwise.
+REFUSED = {"png-large-text", "tiff-float", "tiff-float-white-is-zero", "pgm-16"}
+MISREAD = {
+    *("png-exif-twice", "jpeg-exif-behind-5000-segments", "jpeg-cmyk", "gif-frame-beyond"),
+    *("bmp-alpha-unset", "tiff-16-white-is-zero"),
+    *(f"png-clear-{kind}" for kind in ("grey-2", "grey-4", "16-type-0", "16-type-2")),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_the_script_sees_what_captioner_sees(tmp_path):
+    spec = importlib.util.spec_from_file_location("device", EXAMPLES / "device.py")
+    device = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(device)
+    files = {
+        name: data for name, (data, _) in {**odd_images.odd(), **odd_images.only_pillow()}.items()
+    } | odd_images.good()
+    files["profile"] = odd_images.encoded(odd_images.drawn(), "PNG", icc_profile=odd_images.profile())
+    files["broken-profile"] = odd_images.encoded(odd_images.drawn(), "JPEG", icc_profile=b"no profile")
+    refused, misread = set(), set()
+    path = tmp_path / "file"
+    for name, data in files.items():
+        path.write_bytes(data)
+        try:
+            made = device.pixels(path, (16, 24)).astype(int)
+            if (
+                np.abs(made - captioner.image.pillow_preprocess.read(loading.to_bytes(data), (16, 24))).max()
+                > 2
+            ):
+                misread.add(name)
+        except ValueError:
+            refused.add(name)
+    assert refused <= REFUSED
+    assert misread <= MISREAD
+    # A huge JPEG is read as captioner reads it.
+    path.write_bytes(odd_images.encoded(PIL.Image.new("L", (10000, 6000), 77), "JPEG", quality=50))
+    assert (
+        device.pixels(path, (16, 24)) == captioner.image.pillow_preprocess.read(path.read_bytes(), (16, 24))
+    ).all()
+
+
+def test_the_script_says_how_it_is_called():
+    path = EXAMPLES / "device.py"
+    ran = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert ran.returncode == 1 and "python device.py model_int8.tflite dog.jpg" in ran.stderr
+
+
+def test_kotlin_calls_the_signatures_that_there_are(lite):
+    from ai_edge_litert.interpreter import Interpreter
+
+    graph = Interpreter(model_path=str(lite))
+    signatures = graph.get_signature_list()
+    called = re.findall(r'runSignature\((.*), (\w+), "(\w+)"\)', KOTLIN)
+    assert [name for _, _, name in called] == ["encode", "step"]
+    asked = set(re.findall(r'outputs\("(\w+)"', KOTLIN))
+    assert asked == {"encode", "step"} <= set(signatures)
+    with zipfile.ZipFile(lite) as packed:
+        assert set(re.findall(r'read\(zip, "([\w.]+)"\)', KOTLIN)) == set(packed.namelist())
+    with captioner.load(lite) as model:
+        facts = model.engine._facts
+    used = set(re.findall(r'facts\.get\w+\("(\w+)"\)', KOTLIN)) | set(re.findall(r'names\("(\w+)"\)', KOTLIN))
+    assert used == {"max_length", "image_size", "memory", "state"} <= set(facts)
+    # Everything that each signature takes is given, and everything read from it is there.
+    assert re.search(r'"image" to pixels', KOTLIN) and signatures["encode"]["inputs"] == ["image"]
+    assert re.search(r'mapOf\("ids" to ids\) \+ memory \+ state', KOTLIN)
+    assert set(signatures["step"]["inputs"]) == {"ids", *facts["memory"], *facts["state"]}
+    assert set(signatures["encode"]["outputs"]) == {*facts["memory"], *facts["state"]}
+    assert set(re.findall(r'found\.getValue\("([\w$]+)"\)', KOTLIN)) == {"logits", "next_$name"}
+    assert {"logits", "attention", *(f"next_{name}" for name in facts["state"])} == set(
+        signatures["step"]["outputs"]
+    )
+
+
+def test_kotlin_knows_types_and_constants(lite):
+    from ai_edge_litert.interpreter import Interpreter
+
+    graph = Interpreter(model_path=str(lite))
+    encode, step = (graph.get_signature_runner(name) for name in ("encode", "step"))
+    assert encode.get_input_details()["image"]["dtype"] == np.uint8  # bytes
+    assert step.get_input_details()["ids"]["dtype"] == np.int32  # IntArray
+    details = {**encode.get_output_details(), **step.get_output_details()}
+    assert {detail["dtype"] for detail in details.values()} <= {np.float32, np.int32}
+    assert all(detail["shape_signature"][0] == -1 for detail in step.get_output_details().values())
+    assert len(details["logits"]["shape"]) == 2  # Array<FloatArray>
+    numbers = dict(re.findall(r"const val (\w+) = (\d+)", KOTLIN))
+    assert numbers == {"START": str(START), "END": str(END), "UNKNOWN": str(UNK)}
+    assert "listOf(" + ", ".join(f'"{word}"' for word in SPECIALS) + ")" in KOTLIN
+    assert float(re.search(r"else (-\de\d)f", KOTLIN).group(1)) == FORBIDDEN

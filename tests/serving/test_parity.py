@@ -1,0 +1,77 @@
+"""Whether engines agree: what counts as agreement, and that a difference is seen."""
+
+import pytest
+import skimage.data
+import skimage.io
+
+import captioner
+from captioner.api import Captioner
+from captioner.engines.fake import FakeEngine
+from captioner.types import Caption
+from serving import parity
+
+
+class Other(FakeEngine):
+    """Says something else of one image, and refuses none."""
+
+    def predict(self, images, strategy=None):
+        found = super().predict(images, strategy)
+        return [Caption("something else") if i == 1 else c for i, c in enumerate(found)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("astronaut", "chelsea", "coffee"):
+        skimage.io.imsave(tmp_path / f"{name}.png", getattr(skimage.data, name)()[::8, ::8])
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    return str(tmp_path)
+
+
+@pytest.fixture
+def models(monkeypatch):
+    kinds = {"one": FakeEngine, "two": FakeEngine, "other": Other}
+    monkeypatch.setattr(captioner, "load", lambda source: Captioner(kinds[source]()))
+
+
+def test_engines_that_agree(folder, models, capsys):
+    assert parity.main(["one", "two", "--images", folder]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "| two | 4 | 4 | 1 | 0.0e+00 |"
+
+
+def test_a_difference_is_shown_and_fails(folder, models, capsys):
+    assert parity.main(["one", "two", "other", "--images", folder, "--limit", "3"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| two | 3 | 3 |") and lines[3].startswith("| other | 3 | 2 |")
+    assert "broken.jpg" in lines[4] or "chelsea.png" in lines[4]
+    assert lines[6] == "  other: something else"
+
+
+def test_scores_and_refusals_are_compared():
+    said, other, refused = Caption("a dog", -1.0), Caption("a dog", -1.5), Caption("", error="no image")
+    found = parity.compare("x", ["1", "2", "3"], [said, refused, said], [other, refused, refused])
+    assert (found.same, found.refused, found.score) == (2, 2, 0.5)
+    assert found.differing == (("3", "a dog", "[no image]"),)
+
+
+def test_a_folder_without_images_is_one_line(tmp_path, capsys):
+    assert parity.main(["one", "two", "--images", str(tmp_path)]) > 0
+    message = capsys.readouterr().err
+    assert "no image in the folder" in message and message.count("\n") == 1
+
+
+def test_wrong_options_are_one_line(capsys):
+    from serving import decoding_cost
+
+    for program, options, message in (
+        (
+            parity,
+            ["a", "b", "--images", "c", "--limit", "0"],
+            "--limit expects a whole number of at least 1",
+        ),
+        (decoding_cost, ["--runs", "0"], "--runs expects a whole number of at least 1, got 0"),
+        (decoding_cost, ["--vocabulary", "4"], "--vocabulary expects a whole number of at least 5, got 4"),
+        (decoding_cost, ["--encoder", "densenet"], "did you mean"),
+    ):
+        assert program.main(options) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1

@@ -1,0 +1,97 @@
+"""One model, run by Keras, as a SavedModel, and asked for over gRPC and REST: the same captions."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import captioner
+from captioner.types import Caption
+from tests.serving.test_devserver import Process
+from tests.support import odd_images
+
+EXAMPLES = Path(__file__).parents[2] / "serving/examples"
+BEAM = "beam(width=3, n_best=3, min_length=2)"
+IMAGES = [
+    odd_images.encoded(odd_images.drawn(40 + i, 30, turn=50 * i), "PNG" if i % 2 else "JPEG")
+    for i in range(11)
+]
+IMAGES[4:4] = [b"no image", b"", IMAGES[1][:200]]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports") / "tiny"
+    captioner.export(tiny_bundle, ["saved_model(batch_sizes=(1,))"], strategy=BEAM, into=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    server = Process(folder, "--name", "tiny")
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_bundle):
+    """What the Keras engine says; the attention of the images differs, or this would prove little."""
+    with captioner.load(tiny_bundle) as model:
+        captions = model.engine.predict(IMAGES, BEAM)
+    assert [c.ok for c in captions] == [i not in (4, 5, 6) for i in range(len(IMAGES))]
+    assert len({c.score for c in captions}) == len(IMAGES) - 2
+    assert all(len(c.alternatives) == 2 and c.attention is not None for c in captions if c.ok)
+    return captions
+
+
+def assert_same(found: Caption, expected: Caption) -> None:
+    assert (found.text, found.words, found.error) == (expected.text, expected.words, expected.error)
+    assert len(found.word_logp) == len(expected.word_logp)
+    numbers = [[c.score, c.logp, *c.word_logp] for c in (found, expected)]
+    np.testing.assert_allclose(*numbers, atol=1e-4)
+    if expected.attention is not None:
+        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)
+    for one, other in zip(found.alternatives, expected.alternatives, strict=True):
+        assert_same(one, other)
+
+
+def sources(server):
+    return {"grpc": f"grpc://{server.grpc}/tiny", "http": f"{server.url}/tiny"}
+
+
+@pytest.mark.parametrize("name", ["saved_model", "grpc", "http"])
+def test_every_engine_says_the_same(name, folder, server, expected):
+    source = folder if name == "saved_model" else sources(server)[name]
+    with captioner.load(source) as model:
+        assert model.engine.describe()["engine"] == name
+        found = model.engine.predict(IMAGES)
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
+
+
+def test_what_the_engines_say_of_the_server(server):
+    for name, source in sources(server).items():
+        with captioner.load(source, batch_size=4) as model:
+            said = model.engine.describe()
+        assert (said["engine"], said["model"], said["version"]) == (name, "tiny", 1)
+        assert {"serving_default", "captions", "explain"} <= set(said["signatures"])
+        for wrong in (source.replace("/tiny", "/huge"), f"{source}/versions/7"):
+            with pytest.raises(captioner.CaptionerError, match="no such model"):
+                captioner.load(wrong)
+
+
+def test_the_examples_run(server, expected, tmp_path):
+    for i in (0, 4):
+        (tmp_path / f"{i}.bin").write_bytes(IMAGES[i])
+    paths = ["0.bin", "4.bin"]
+    for command in (
+        [sys.executable, EXAMPLES / "rest_client.py", f"{server.url}/v1/models/tiny", *paths],
+        [sys.executable, EXAMPLES / "grpc_client.py", server.grpc, "tiny", *paths],
+        ["sh", EXAMPLES / "curl.sh", paths[0], f"{server.url}/v1/models/tiny"],
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = [line.partition(": ")[2] or line for line in done.stdout.splitlines()]
+        assert lines == [expected[0].text, expected[4].error][: len(lines)] and lines

@@ -1,0 +1,240 @@
+"""The settings for TensorFlow Serving: readable, of one mind, and as serving/README.md says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "serving" / "tf_serving"
+COMPOSE = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
+README = (ROOT / "serving" / "README.md").read_text(encoding="utf-8")
+FLAGS = dict(re.findall(r'"--(\w+)=([^"]*)"', COMPOSE))
+MOUNTS = dict(re.findall(r'"(?:\./)?([^"]+?):(/[^":]+):ro"', COMPOSE))
+
+
+def text(name):
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def batching():
+    """batching.config, read by protobuf with the fields of the server's own BatchingParameters."""
+    fields = {
+        "max_batch_size": 1,
+        "batch_timeout_micros": 2,
+        "max_enqueued_batches": 3,
+        "num_batch_threads": 4,
+    }
+    return parse(text("batching.config"), fields | {"allowed_batch_sizes": 6})
+
+
+def parse(content, fields):
+    pool_module = pytest.importorskip("google.protobuf.descriptor_pool")
+    from google.protobuf import descriptor_pb2, message_factory, text_format
+
+    file = descriptor_pb2.FileDescriptorProto(name="settings.proto", package="settings", syntax="proto3")
+    wrapper = file.message_type.add(name="Value")
+    wrapper.field.add(name="value", number=1, type=3, label=1)
+    message = file.message_type.add(name="Settings")
+    for name, number in fields.items():
+        if name == "allowed_batch_sizes":
+            message.field.add(name=name, number=number, type=3, label=3)
+        else:
+            message.field.add(name=name, number=number, type=11, label=1, type_name=".settings.Value")
+    pool = pool_module.DescriptorPool()
+    pool.Add(file)
+    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName("settings.Settings"))
+    return text_format.Parse(content, kind())
+
+
+def test_batches_are_padded_little_and_the_largest_is_warmed_up(batching):
+    sizes = list(batching.allowed_batch_sizes)
+    assert sizes == [1, 2, 4, 8] and sizes[-1] == batching.max_batch_size.value
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "captioner" / "exporting").glob("*.py")]
+    warmed = re.search(r"batch_sizes: Sequence\[int\] = \(([^)]*)\)", "".join(sources))
+    assert warmed and {int(size) for size in warmed[1].split(",")} == {sizes[0], sizes[-1]}
+
+
+def test_nobody_of_ours_sends_more_than_a_batch_holds(batching):
+    from captioner.engines.remote.address import Options
+
+    most = batching.max_batch_size.value
+    assert Options().batch_size <= most
+    for name in ("rest_client.py", "grpc_client.py"):
+        example = (ROOT / "serving" / "examples" / name).read_text(encoding="utf-8")
+        assert int(re.search(r"^MOST = (\d+)", example, re.M)[1]) <= most
+    assert f"Task\nsize {most + 1} is larger than maximum input batch size {most}" in README
+
+
+def test_batches_wait_a_little_and_not_forever(batching):
+    assert 0 < batching.batch_timeout_micros.value <= 20_000
+    assert batching.num_batch_threads.value > 0 and 0 < batching.max_enqueued_batches.value <= 64
+
+
+def test_models_config_is_read_by_the_official_message():
+    config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    from google.protobuf import text_format
+
+    found = text_format.Parse(text("models.config"), config.ModelServerConfig()).model_config_list.config
+    assert [(each.name, each.base_path, each.model_platform) for each in found] == [
+        ("captioner", "/models/captioner", "tensorflow")
+    ]
+    assert found[0].model_version_policy.latest.num_versions == 1
+    # The lines that are commented out must be right as well.
+    commented = [
+        line.strip()[1:].strip() for line in text("models.config").splitlines() if line.strip()[:4] == "#   "
+    ]
+    kept = text_format.Parse("\n".join(commented), config.ModelConfig())
+    assert list(kept.model_version_policy.specific.versions) == [1, 2] and kept.version_labels == {
+        "stable": 1
+    }
+
+
+def test_metrics_are_where_the_development_server_has_them():
+    metrics = re.search(r'path: "([^"]+)"', text("monitoring.config"))
+    source = (ROOT / "serving" / "metrics.py").read_text(encoding="utf-8")
+    assert metrics and f'PATH = "{metrics[1]}"' in source and metrics[1] in README
+    assert "enable: true" in text("monitoring.config")
+
+
+def test_every_file_that_a_flag_names_is_mounted_and_there():
+    files = {value for value in FLAGS.values() if value.startswith("/config/")}
+    assert files == {"/config/models.config", "/config/batching.config", "/config/monitoring.config"}
+    for path in files:
+        sources = [source for source, target in MOUNTS.items() if target == path]
+        assert len(sources) == 1 and (FOLDER / sources[0]).is_file()
+
+
+def test_model_and_ports_agree_everywhere():
+    assert 'base_path: "/models/captioner"' in text("models.config") and "}:/models/captioner:ro" in COMPOSE
+    assert (FLAGS["port"], FLAGS["rest_api_port"]) == ("8500", "8501")
+    assert re.findall(r'"127\.0\.0\.1:(\d+):(\d+)"', COMPOSE) == [("8500", "8500"), ("8501", "8501")]
+    assert "/dev/tcp/127.0.0.1/8501 " in COMPOSE and "GET /v1/models/captioner HTTP" in COMPOSE
+    assert (
+        "localhost:8501/v1/models/captioner:predict" in README and "grpc://localhost:8500/captioner" in README
+    )
+
+
+def test_the_model_has_one_name_everywhere():
+    """Whoever copies a line from one file asks the server that another file starts."""
+    shown = [path for path in (ROOT / "serving" / "examples").iterdir() if path.is_file()]
+    shown += [ROOT / "README.md", ROOT / "serving" / "README.md", FOLDER / "compose.yaml"]
+    names = {}
+    for path in shown:
+        text = path.read_text(encoding="utf-8")
+        for pattern in (r"localhost:850[01]/v1/models/(\w+)", r"localhost:850[01][/ ](?!v1)(\w+)"):
+            names.update({name: path.name for name in re.findall(pattern, text)})
+    assert set(names) == {"captioner"}, names
+    assert "--name captioner $(ARGS)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "served as `captioner`" in (ROOT / "serving/examples/README.md").read_text(encoding="utf-8")
+
+
+def test_a_label_does_not_stop_the_server_from_starting():
+    """No version is available when the server starts, and TensorFlow Serving refuses labels of such."""
+    assert "version_labels" in text("models.config")
+    assert FLAGS["allow_version_labels_for_unavailable_models"] == "true"
+
+
+def test_the_settings_that_matter_are_set():
+    assert int(FLAGS["grpc_max_threads"]) >= 64
+    assert FLAGS["enable_batching"] == FLAGS["enable_model_warmup"] == "true"
+    for flag in FLAGS:
+        assert f"--{flag}" in README, f"serving/README.md says nothing of --{flag}"
+
+
+def test_compose_is_yaml():
+    service = yaml.safe_load(COMPOSE)["services"]["captioner"]
+    assert (
+        all(flag.startswith("--") for flag in service["command"])
+        and service["healthcheck"]["test"][0] == "CMD"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
+def test_the_health_check_tells_a_server_with_a_model_from_one_without():
+    pytest.importorskip("starlette")
+    from serving.http.app import HttpServer, Limits, RestApp
+    from serving.runtime.batching import Gate
+    from serving.runtime.metrics import Metrics
+    from tests.support.serving_models import Line, Some
+
+    script = re.search(r'- "(exec [^\n]*)"\n', COMPOSE)[1].replace("\\\\", "\\")
+    for name, healthy in (("captioner", True), ("other", False)):
+        metrics, gate = Metrics(Gate(2, 2)), Gate(2, 2)
+        models = Some(name, [Line(1, 0.5)])
+        app = RestApp(lambda models=models: models, gate, metrics, Limits())
+        server = HttpServer(app, metrics, Limits(), "127.0.0.1", 0)
+        server.start()
+        try:
+            done = subprocess.run(
+                ["bash", "-c", script.replace("8501", str(server.port))], timeout=60, check=False
+            )
+        finally:
+            server.stop(5)
+        assert (done.returncode == 0) == healthy
+    closed = subprocess.run(
+        ["bash", "-c", script.replace("8501", str(server.port))], capture_output=True, timeout=60, check=False
+    )
+    assert closed.returncode != 0
+
+
+def shell_lines():
+    return "".join(re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)).splitlines()
+
+
+def test_the_readmes_commands_are_understood():
+    pytest.importorskip("prometheus_client")
+    import argparse
+    import shlex
+
+    from captioner.cli import export
+    from serving import bench, decoding_cost, devserver, parity
+
+    exporter = argparse.ArgumentParser()
+    export.arguments(exporter)
+    parsers = {"captioner export": exporter, "python serving/devserver.py": devserver.parser()}
+    parsers["python serving/bench.py"] = bench.parser()
+    parsers["python serving/decoding_cost.py"] = decoding_cost.parser()
+    parsers["python serving/parity.py"] = parity.parser()
+    used = set()
+    for line in shell_lines():
+        for program, parser in parsers.items():
+            if line.startswith(program):
+                parser.parse_args(shlex.split(line.removeprefix(program)))
+                used.add(program)
+    assert used == set(parsers)
+
+
+def test_from_a_model_to_an_answer_takes_five_lines_at_most():
+    lines = shell_lines()
+    assert lines[0].startswith("captioner export ") and lines[3].startswith("curl ") and len(lines[:4]) <= 5
+    assert "-f serving/tf_serving/compose.yaml up" in lines[1]
+
+
+def test_every_option_of_the_development_server_is_told():
+    pytest.importorskip("prometheus_client")
+    from serving.devserver import parser
+
+    section = README.partition("## Development server")[2]
+    options = {option for action in parser()._actions for option in action.option_strings[:1]} - {"-h"}
+    assert {
+        option for option in options if f"`{option}" not in section and f", `{option}" not in section
+    } == set()
+
+
+def test_the_default_models_export_warms_up_what_our_clients_ask_for():
+    pytest.importorskip("google.protobuf")
+    from captioner.engines.remote.messages import messages
+    from serving.runtime.session import WARM_UP, _records
+
+    logs = [
+        messages().PredictionLog.FromString(r) for r in _records(ROOT / "saved_models/default/1" / WARM_UP)
+    ]
+    specs = [(log.predict_log.request.model_spec, log.predict_log.request.output_filter) for log in logs]
+    asked = {(spec.signature_name, tuple(outputs)) for spec, outputs in specs}
+    whole = {(name, ()) for name in ("serving_default", "captions", "explain")}
+    assert whole | {("serving_default", ("caption", "error"))} <= asked

@@ -1,0 +1,230 @@
+"""Features of one image stand beside each other, whichever of its views could not be read."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from captioner.errors import DataError, ImageError
+from captioner.image import tf_decode
+from captioner.models.encoders import Encoder
+from training import expect
+from training.config import with_changes
+from training.data.datasets import Example
+from training.data.feature_cache import Joined, align, cached_split, encode_split
+from training.data.source import Source
+from training.data.transforms import Viewed
+from training.recipes import RECIPES
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+COUNT, SIZE = 8, (8, 8)
+IDS = np.arange(COUNT)
+
+
+class Counted:
+    """A hand-made dataset: image i is grey of the value 10 i, and may be unreadable in some views.
+
+    Args:
+        broken: dict of a view (0 is the image itself) to the numbers of the images that cannot be read in it.
+        order: the images' numbers, in order.
+    """
+
+    splits, fingerprint = ("train", "validation", "test"), "grey"
+
+    def __init__(self, broken=(), order=IDS):
+        self.broken, self.order = dict(broken), order
+
+    def examples(self, split):
+        return [Image(self, int(i)) for i in self.order]
+
+
+class Image(Example):
+    """Image `number`; its captions name it."""
+
+    def __init__(self, dataset, number, **more):
+        captions = (f"number {'x' * number}", "the same word again")
+        super().__init__(more.pop("id", f"{number}.png"), captions, lambda: b"", **more)
+        object.__setattr__(self, "dataset", dataset)
+        object.__setattr__(self, "number", number)
+
+    def pixels(self, load):
+        if self.number in self.dataset.broken.get(self.view, ()):
+            raise ImageError(f"{self.number}.png: cannot be read in view {self.view}")
+        return np.full((*SIZE, 3), 10 * self.number + self.view, np.float32)
+
+
+@pytest.fixture(autouse=True)
+def hand_made(monkeypatch):
+    """`dataclasses.replace` of an `Image` is one in another view; no reader of pixels is needed."""
+
+    def otherwise(example, **changes):
+        if not isinstance(example, Image):
+            return replace(example, **changes)
+        return type(example)(example.dataset, example.number, id=changes["id"], view=changes["view"])
+
+    monkeypatch.setattr("training.data.transforms.replace", otherwise)
+    monkeypatch.setattr(tf_decode, "reader", lambda size: None)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """An encoder whose features are the mean of the pixels: one place, one channel."""
+    pixels = keras.Input((*SIZE, 3))
+    grid = keras.layers.AveragePooling2D(SIZE)(pixels)
+    return Encoder(keras.Model(pixels, grid))
+
+
+def numbers(features):
+    """The image that each row is of, and its view, as the features themselves say."""
+    values = np.asarray(features[np.arange(len(features))], np.float64)[:, 0, 0]
+    return (values // 10).astype(int).tolist(), (values % 10).astype(int).tolist()
+
+
+def source_of(dataset, encoder, tmp_path, views=2, max_bad=0.9):
+    changes = [f"data.views={views}", f"data.features={tmp_path}", f"data.max_bad={max_bad}"]
+    run = with_changes(
+        RECIPES.build("tiny"), [*changes, "model.train_encoder=false", "evaluation.tests=test"]
+    )
+    source = Source.__new__(Source)
+    source.run, source.dataset, source._splits, source._views = run, dataset, {}, []
+    source.key, source._scenes = "features", False
+    source.training_captions = [c for e in dataset.examples("train") for c in e.captions]
+    from captioner.text import Tokenizer
+
+    source.tokenizer = Tokenizer.fit(source.training_captions, min_count=1)
+
+    class Model:
+        pass
+
+    Model.encoder = encoder
+    source.prepare(Model)
+    return source
+
+
+CASES = {
+    "none": {},
+    "one view": {1: [3]},
+    "the first, in one view": {1: [0]},
+    "the last, in one view": {2: [7]},
+    "the image itself": {0: [2]},
+    "another in each": {0: [1], 1: [4], 2: [6]},
+    "the same in two": {1: [5], 2: [5]},
+    "as many in each, but others": {0: [0], 1: [7], 2: [3]},
+    "several": {1: [0, 1, 2], 2: [7]},
+}
+
+
+@pytest.mark.parametrize("broken", CASES.values(), ids=CASES)
+def test_every_view_of_an_image_stands_under_its_own_number(broken, encoder, tmp_path, caplog):
+    lost = {number for view in broken.values() for number in view}
+    source = source_of(Counted(broken), encoder, tmp_path)
+    kept = [i for i in range(COUNT) if i not in lost]
+    assert [e.number for e in source.examples("train")] == kept
+    for view, features in enumerate([source._open("train"), *source._views]):
+        assert numbers(features) == (kept, [view] * len(kept))
+    # What a step is given: whichever view is drawn, it is of the image that was asked for.
+    seen = set()
+    for seed in range(30):
+        index = np.random.default_rng(seed).permutation(len(kept))
+        values = source.training(index, [1, seed])[:, 0, 0]
+        assert (values // 10).astype(int).tolist() == [kept[i] for i in index]
+        seen |= set((values % 10).astype(int).tolist())
+    assert seen == {0, 1, 2}
+    # And the captions are its own.
+    for visit in source.visits:
+        words = source.tokenizer.decode(visit.captions[0])
+        assert words == f"number {'x' * kept[visit.image]}".strip()
+    if lost:
+        assert "left out" in caplog.text
+    again = source_of(Counted(broken), encoder, tmp_path)
+    assert [numbers(f) for f in again._views] == [numbers(f) for f in source._views], "from the cache"
+
+
+def test_what_is_left_out_is_counted_once_and_listed(encoder, tmp_path):
+    source_of(Counted({1: [3], 2: [3, 5]}), encoder, tmp_path, max_bad=0.25)
+    rows = [json.loads(row) for row in (tmp_path / "unreadable_train.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in rows] == ["3.png", "5.png"]
+    assert "cannot be read in view" in rows[0]["reason"]
+    # One in eight is bad in each view, which would do; together they are three.
+    with pytest.raises(DataError, match=r"at most 25.00% bad rows.*3 of 8"):
+        source_of(Counted({0: [1], 1: [3], 2: [5]}), encoder, tmp_path / "more", max_bad=0.25)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_a_view_whose_encoding_was_interrupted_goes_on_in_its_place(stop, encoder, tmp_path):
+    class Interrupted(Counted):
+        def examples(self, split):
+            return [Stopping(self, int(i)) for i in self.order]
+
+    class Stopping(Image):
+        def pixels(self, load):
+            if self.view == 1 and self.number == stop:
+                raise KeyboardInterrupt
+            return super().pixels(load)
+
+    broken = {1: [2, 6], 0: [5]}
+    with pytest.raises(KeyboardInterrupt):
+        encode_split(encoder, Viewed(Interrupted(broken), 1), "train", tmp_path, batch_size=1, max_bad=0.9)
+    source = source_of(Counted(broken), encoder, tmp_path)
+    assert numbers(source._views[0]) == ([0, 1, 3, 4, 7], [1] * 5)
+
+
+def test_another_order_is_another_cache(encoder, tmp_path):
+    forth, back = Counted({1: [3]}), Counted({1: [3]}, IDS[::-1])
+    source_of(forth, encoder, tmp_path)
+    source = source_of(back, encoder, tmp_path)
+    kept = [7, 6, 5, 4, 2, 1, 0]
+    assert [numbers(f)[0] for f in [source._open("train"), *source._views]] == [kept] * 3
+    ours, theirs = (encode_split(encoder, d, "train", tmp_path) for d in (forth, back))
+    with pytest.raises(DataError, match="same images in the same order"):
+        align([ours, theirs], "train", tmp_path)
+
+
+def test_other_numbers_of_images_are_not_brought_together(encoder, tmp_path):
+    some = encode_split(encoder, Counted(order=IDS[:5]), "train", tmp_path)
+    every = encode_split(encoder, Counted(), "train", tmp_path)
+    with pytest.raises(DataError, match="same images in the same order"):
+        Joined([every, some])
+
+
+def test_encoders_side_by_side_too(encoder, tmp_path):
+    """Here one encoder could not read what the other could: its cache was made while a file was away."""
+    whole = encode_split(encoder, Counted(), "train", tmp_path / "a")
+    lacks = encode_split(encoder, Counted({0: [2]}), "train", tmp_path / "b", max_bad=0.9)
+    other = encode_split(encoder, Counted({0: [5]}), "train", tmp_path / "c", max_bad=0.9)
+    kept = [0, 1, 3, 4, 6, 7]
+    for joined in (Joined([whole, lacks, other]), Joined([lacks, Joined([other, whole])])):
+        assert joined.shape == (6, 1, 9) and [e.number for e in joined.examples] == kept
+        values = joined[np.arange(6)][:, 0, ::3]
+        assert (values // 10).astype(int).tolist() == [[i] * 3 for i in kept]
+        assert (joined[np.array([4, 0])][:, 0, ::3] // 10).astype(int).tolist() == [[6] * 3, [0] * 3]
+        assert set(joined.bad) == {2, 5}
+
+
+def test_what_is_learnt_of_captions_is_learnt_from_the_right_images(encoder, tmp_path, monkeypatch):
+    """Both views lack one image, but not the same one: their lengths agree."""
+    given = []
+    monkeypatch.setattr(
+        expect, "fit", lambda features, captions, tokenizer, **o: given.append((features, captions))
+    )
+
+    class Model:
+        tokenizer = None
+
+    Model.encoder = encoder
+    dataset = Counted({0: [0], 1: [7]})
+    encode_split(encoder, dataset, "train", tmp_path, max_bad=0.9)
+    encode_split(encoder, Viewed(dataset, 1), "train", tmp_path, max_bad=0.9)
+    monkeypatch.setattr(
+        "training.data.feature_cache.encode_split", lambda e, d, s, f: cached_split(e, d, s, f)
+    )
+    monkeypatch.setattr("training.data.datasets.bad_rows.BadRows.check", lambda self, total: None)
+    expect.learn(Model, dataset, str(tmp_path), 1)
+    features, captions = given[0]
+    for i, said in enumerate(captions):
+        number = said[0].count("x")
+        assert features[:, i, 0].tolist() == [10 * number, 10 * number + 1]
+    assert len(captions) == 6

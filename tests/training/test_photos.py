@@ -1,0 +1,58 @@
+"""The program that captions photographs and shows them."""
+
+import shutil
+
+import PIL.Image
+import pytest
+
+from tests.support import odd_images
+from training import photos
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory):
+    """A tiny model that always has something to say."""
+    import numpy as np
+    from tests.support.tiny_model import build_tiny_model
+
+    import captioner
+    from captioner.types import END
+
+    model = build_tiny_model()
+    bias = model.decoder.logits.bias
+    bias.assign(bias - 5.0 * np.eye(bias.shape[0])[END])
+    return captioner.save(model, tmp_path_factory.mktemp("talking") / "model")
+
+
+def test_the_photographs_of_scikit_image_are_captioned_and_shown(talking, tmp_path, capsys):
+    pytest.importorskip("skimage")
+    assert photos.main(["--model", str(talking), "--to", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [path.name for path in photos.carried()]
+    assert [line.strip().split(":")[0] for line in lines[: len(names)]] == names
+    assert all(line.rstrip().endswith(".") for line in lines[: len(names)])
+    sheet = PIL.Image.open(tmp_path / "out" / "photos.png")
+    assert sheet.width > 3 * 256 and sheet.height > 2 * 256
+    assert (tmp_path / "out" / "astronaut_words.png").is_file()
+
+
+def test_photos_of_ones_own(talking, tmp_path, capsys):
+    shutil.copy(photos.carried()[0], tmp_path / "mine.png")
+    wide = tmp_path / "wide.png"
+    wide.write_bytes(odd_images.encoded(odd_images.drawn(90, 20), "PNG"))
+    given = ["--model", str(talking), "--to", str(tmp_path), str(wide), str(tmp_path / "mine.png")]
+    assert photos.main(given) == 0
+    said = capsys.readouterr().out
+    assert "  wide.png: " in said and "  mine.png: " in said and "sure" not in said
+    assert photos.squared(wide).size == (256, 256)
+    assert photos.main([*given, str(tmp_path / "gone.png")]) == 1
+    out, err = capsys.readouterr()
+    assert "  wide.png: " in out and "  mine.png: " in out
+    assert "gone.png: no such image file" in err
+    assert err.endswith("\nphotos.py: 2 of 3 images captioned, 1 failed\n") and err.count("\n") == 2
+    assert photos.main([*given[:4], str(tmp_path / "gone.png")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("photos.py: expected photographs")
+    assert photos.main(["--model", str(tmp_path / "none")]) == 2
+    assert "no such model folder" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Analyses of models, runs and metrics."""

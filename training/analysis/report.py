@@ -1,0 +1,293 @@
+"""A page that shows how training went: curves, settings, and the captions of a few images as they grow.
+
+    python training/analysis/report.py runs/flickr8k_lstm
+    python training/analysis/report.py runs/flickr8k_lstm runs/flickr8k_gru --out side_by_side.html
+
+It is made of what a run's folder holds and opens from disk without a network; all its figures are in the JSON beside
+it. Training itself writes `report.html` into the run's folder after every scoring.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from captioner.reports.images import Images, Shown
+
+from captioner.bundle import version
+from captioner.cli.parser import Parser
+from captioner.errors import CaptionerError, DataError
+from captioner.registry import parse_spec, table_specs_only
+from captioner.reports import charts, page
+from captioner.signals import run_program
+from training.analysis.gradients import curves_of
+from training.data.datasets import DATASETS
+from training.loop.run_folder import CONFIG, METRICS, read_config, read_metrics
+
+KIND = "captioner training"
+# What tells runs apart at first sight; the other settings are folded away.
+_MAIN = (
+    "name", "data.source", "model.encoder", "model.decoder", "xe.epochs", "xe.batch_images", "xe.learning_rate",
+    "scst.epochs", "evaluation.strategy", "seed",
+)  # fmt: skip
+_SPLIT_LOSS = "self-critical loss"  # of another scale than cross-entropy
+_CURVES = {
+    "loss": "Loss",
+    _SPLIT_LOSS: "Loss of self-critical training",
+    "reward": "Reward of drawn captions",
+    "CIDEr-D": "CIDEr-D on validation",
+    "BLEU-4": "BLEU-4 on validation",
+    "learning rate": "Learning rate at the end of an epoch",
+}
+# How figures of an epoch are shown, where one decimal is not right.
+_FORMS = {
+    "loss": ".3f", _SPLIT_LOSS: ".3f", "reward": ".3f", "learning rate": ".2g", "mean length": ".2f", "seconds": ",.0f",
+    "vocabulary": ",.0f", "drawing": ".2g", "paying": ".2g",
+}  # fmt: skip
+
+
+def write(runs: Sequence[Path], out: Path | None = None, overwrite: bool = False) -> Path:
+    """Writes the page of one run, or of several side by side.
+
+    Args:
+        runs: folders that `train.py` has written.
+        out: path ending in .html, default `report.html` in the folder of a single run, which is the run's own and is
+            replaced.
+        overwrite: bool, default False. Whether a report at `out` may be replaced.
+
+    Returns:
+        Path of the page; its figures lie beside it as JSON.
+
+    Raises:
+        DataError: if a folder holds no run with an epoch, or a file is in the way.
+        MissingDependency: if Jinja2 or matplotlib is not installed.
+    """
+    page.require()
+    if out is None and len(runs) != 1:
+        raise DataError(f"expected --out FILE.html for a page of {len(runs)} runs")
+    paths = page.files(out or runs[0] / "report.html", KIND, overwrite or out is None)
+    data = figures(runs)
+    images = _images(_config(runs[0]), [sample["image"] for sample in data["samples"]])
+    columns = dict.fromkeys(
+        name for run in data["runs"] for row in run["history"] for name in row if name != "epoch"
+    )
+    more = {
+        "charts": _charts(data),
+        "images": images,
+        "columns": list(columns),
+        "forms": _FORMS,
+        "hues": charts.HUES,
+    }
+    return page.write(paths, "report.html.j2", data, Path(__file__).parent, **more)
+
+
+def figures(runs: Sequence[Path]) -> dict[str, Any]:
+    """Everything that the page says, as plain JSON.
+
+    Raises:
+        DataError: if a folder holds no run with an epoch.
+    """
+    names = [run.resolve().name for run in runs]
+    names = names if len(set(names)) == len(names) else [str(run) for run in runs]
+    flat = [_flat(_config(run)) for run in runs]
+    settings = []
+    for key in dict.fromkeys(key for each in flat for key in each):
+        values = [each.get(key) for each in flat]
+        differs = any(value != values[0] for value in values)
+        settings.append({"key": key, "values": values, "differs": differs, "main": key in _MAIN or differs})
+    return {
+        "kind": KIND,
+        "captioner": version(),
+        "names": names,
+        "settings": settings,
+        "runs": [_run(run) for run in runs],
+        "tests": _tests([_metrics(run) for run in runs]),
+        "samples": _samples([run / "samples.txt" for run in runs]),
+    }
+
+
+def _config(run: Path) -> dict[str, Any]:
+    return _read(run, CONFIG, read_config)
+
+
+def _read(run: Path, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return read(run)
+    except DataError as error:
+        raise DataError(
+            f"expected the folder of a run, whose {name} can be read, got {run}: {error}"
+        ) from None
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """{"xe": {"epochs": 1}} -> {"xe.epochs": 1}; lists become text."""
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        if isinstance(each, dict):
+            found |= _flat(each, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = ", ".join(map(str, each)) if isinstance(each, list) else each
+    return found
+
+
+def _run(run: Path) -> dict[str, Any]:
+    epochs = _history(run / "history.csv")
+    scored = [row for row in epochs if row.get("CIDEr-D") is not None]
+    metrics = _metrics(run)
+    best = max(scored, key=lambda row: row["CIDEr-D"])["epoch"] if scored else None
+    best = metrics.get("epoch", best)
+    at_best = next((row["CIDEr-D"] for row in scored if row["epoch"] == best), None)
+    gradients = curves_of(run) if (run / "gradients.csv").is_file() else {}
+    return {
+        "finished": bool(metrics),
+        "epochs": len(epochs),
+        "minutes": epochs[-1]["seconds"] / 60 if epochs[-1].get("seconds") is not None else None,
+        "best": {"epoch": best, "CIDEr-D": at_best},
+        "history": epochs,
+        "gradients": [{"epoch": epoch, "norms": norms.tolist()} for epoch, norms in gradients.items()],
+    }
+
+
+def _number(text: str | None) -> float | None:
+    """A figure, or None for none; a loss that was no number is none in JSON either."""
+    value = float(text) if text else math.nan
+    return value if math.isfinite(value) else None
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    """What a finished run scored; empty before."""
+    return _read(run, METRICS, read_metrics) if (run / METRICS).is_file() else {}
+
+
+def _tests(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures of the splits that were scored at the end, run by run."""
+    found = []
+    splits = [split for each in metrics for split, value in each.items() if isinstance(value, dict)]
+    for split in dict.fromkeys(splits):
+        columns = [each.get(split, {}) for each in metrics]
+        rows = dict.fromkeys(name for column in columns for name in column)
+        figures = [{"name": name, "values": [column.get(name) for column in columns]} for name in rows]
+        found.append({"split": split, "figures": figures})
+    return found
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = [
+                {name: _number(text) for name, text in row.items()} | {"epoch": int(row["epoch"])}
+                for row in csv.DictReader(handle)
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise DataError(
+            f"expected the figures of a run's epochs in {path}, found none that can be read"
+        ) from None
+    if not rows:
+        raise DataError(f"expected an epoch or more in {path}, found none")
+    for row in rows:
+        if row.get("reward") is not None:
+            row[_SPLIT_LOSS] = row.pop("loss")
+    return rows
+
+
+def _samples(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Captions of each sampled image, run by run and epoch by epoch, from what `Journal.samples` wrote."""
+    found: dict[str, dict[str, Any]] = {}
+    for i, path in enumerate(paths):
+        for epoch, name, caption, reference in _sampled(path):
+            new = {"image": name, "reference": reference, "runs": [[] for _ in paths]}
+            captions = found.setdefault(name, new)["runs"][i]
+            same = bool(captions) and captions[-1]["caption"] == caption
+            captions.append({"epoch": epoch, "caption": caption, "same": same})
+    return list(found.values())
+
+
+def _sampled(path: Path) -> Iterator[tuple[int, str, str, str]]:
+    """Epoch, image, caption and reference of each line of a `samples.txt`; none where there is no such file."""
+    epoch = 0
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+        said, bar, reference = line.partition("  |  ")
+        # A caption is words alone; a name may hold anything.
+        name, colon, caption = said.strip(" ").rpartition(":")
+        if line.startswith("epoch ") and line[6:].isdigit():
+            epoch = int(line[6:])
+        elif line.startswith("  ") and bar and colon:
+            yield epoch, name, caption.strip(), reference
+
+
+def _images(config: dict[str, Any], names: Sequence[str]) -> list[Shown]:
+    """The sampled images where they are easily had: from a folder, or drawn again; else none."""
+    try:
+        source = parse_spec(config["data"]["source"])
+        known: Any = source.args.get("folder") or source.args.get("path")
+        if source.name == "synthetic_scenes":
+            with table_specs_only():  # run.json may be anybody's
+                examples = DATASETS.build(source).examples("validation")
+            known = {e.id: e.read() for e in examples if e.id in names}
+        if known:
+            images = Images(known)
+            return [images.shown(name) for name in names]
+    except (CaptionerError, OSError, KeyError):
+        pass  # the page goes without
+    return [Shown() for _ in names]
+
+
+def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
+    """(title, chart) of every curve that some run has."""
+    runs, several = data["runs"], len(data["runs"]) > 1
+    found = []
+    for column, title in _CURVES.items():
+        lines = []
+        for i, run in enumerate(runs):
+            rows = [row for row in run["history"] if row.get(column) is not None]
+            if rows:
+                x, y = [row["epoch"] for row in rows], [row[column] for row in rows]
+                label = data["names"][i] if several else ""
+                lines.append(charts.Line(label, x, y, mark=run["best"]["epoch"], colour=i))
+        if lines:
+            found.append((title, charts.lines(lines, "epoch", "")))
+    lines = []
+    for i, run in enumerate(runs):
+        for number, curve in enumerate(run["gradients"]):
+            first = number == 0 and len(run["gradients"]) > 1
+            label = f"epoch {curve['epoch']}"
+            if several:
+                label = "" if first else f"{data['names'][i]}, {label}"
+            back = list(range(len(curve["norms"]), 0, -1))
+            norms = [max(norm, 1e-30) for norm in curve["norms"]]
+            lines.append(charts.Line(label, back, norms, dashed=first, colour=i))
+    if lines:
+        found.append(
+            ("Gradient norm per time step", charts.lines(lines, "words before the last", "", log=True))
+        )
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    first = (__doc__ or "").split("\n")[0]
+    parser = Parser(prog="report.py", description=first)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that train.py has written")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the page, ending in .html (default: report.html of a single run)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a report that is there")
+
+    def work() -> None:
+        given = parser.parse_args(arguments)
+        print(f"report: {write(given.runs, given.out, given.overwrite)}")
+
+    return run_program("report.py", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

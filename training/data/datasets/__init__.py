@@ -1,0 +1,22 @@
+"""Where training images and captions come from, behind one small interface.
+
+A dataset has `.splits` (names), `.examples(split)` (a sequence of `Example`) and `.fingerprint` (a hash that
+changes whenever an image does). Build one from a spec: `DATASETS.build("synthetic_scenes(seed=1)")`.
+"""
+
+from captioner.registry import Table
+from training.data.datasets.bad_rows import BadRows
+from training.data.datasets.example import Dataset, Example
+
+DATASETS = Table(
+    "dataset",
+    {
+        "synthetic_scenes": "training.data.datasets.synthetic_scenes:SyntheticScenes",
+        "flickr": "training.data.datasets.flickr:flickr",
+        "folder": "training.data.datasets.folder:folder",
+        "coco": "training.data.datasets.tfds_source:coco",
+        "tfds": "training.data.datasets.tfds_source:tfds_dataset",
+    },
+)
+
+__all__ = ["DATASETS", "BadRows", "Dataset", "Example"]

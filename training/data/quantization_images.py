@@ -1,0 +1,42 @@
+"""Training images set aside for an export in 8 bits, which must see what values to expect."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from captioner.errors import ImageError
+from captioner.image import tf_decode
+from training.data.datasets import Example
+
+FOLDER, MOST = "calibration", 128
+
+
+def set_aside(examples: Sequence[Example], size: tuple[int, int], out: Path) -> Path:
+    """Writes images spread over a split as JPEGs of the model's own size, into a folder of their own.
+
+    `captioner export` looks for that folder beside the model's.
+
+    Args:
+        examples: sequence of Example.
+        size: (height, width).
+        out: Path of the run's folder.
+
+    Returns:
+        Path of the folder, with at most 128 images; those that cannot be read are passed over.
+    """
+    folder = out / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    read = tf_decode.reader(size)
+    for i in np.unique(np.linspace(0, len(examples) - 1, min(MOST, len(examples))).astype(int)).tolist():
+        try:
+            pixels = examples[i].pixels(read)
+        except ImageError:
+            continue
+        PIL.Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:06d}.jpg", quality=95)
+    return folder

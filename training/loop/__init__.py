@@ -1,0 +1,1 @@
+"""The training loop, its stages, losses, checkpoints and validation."""

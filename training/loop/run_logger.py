@@ -1,0 +1,97 @@
+"""What a run leaves to look at: a table of figures, sample captions, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from captioner.atomic import write_text
+from captioner.errors import DataError
+from training.analysis import report
+from training.data.datasets import Example
+
+
+class Journal:
+    """Writes `history.csv`, `samples.txt`, predictions and TensorBoard events into a run's folder.
+
+    Args:
+        out: path of the run's folder.
+    """
+
+    def __init__(self, out: Path):
+        self.out = out
+        self._events: Any = None
+
+    def _writer(self) -> Any:
+        if self._events is None:
+            self._events = tf.summary.create_file_writer(str(self.out / "events"))
+        return self._events
+
+    def row(self, row: dict[str, Any]) -> None:
+        """One epoch's figures: printed, written to `history.csv` (an epoch done again replaces its row), sent on."""
+        shown = [f"loss {row['loss']:.3f}"]
+        shown += [f"{k} {row[k]:.1f}" for k in ("CIDEr-D", "BLEU-4", "unique captions") if k in row]
+        print(
+            f"epoch {row['epoch']}: {', '.join(shown)}; {row['seconds'] / 60:.1f} minutes of training",
+            flush=True,
+        )
+        path = self.out / "history.csv"
+        rows: list[dict[str, Any]] = []
+        if path.is_file():
+            try:
+                with path.open(newline="", encoding="utf-8") as handle:
+                    rows = [old for old in csv.DictReader(handle) if int(old["epoch"]) < row["epoch"]]
+            except (OSError, ValueError, KeyError, TypeError, csv.Error):
+                raise DataError(
+                    f"expected the figures of this run's epochs in {path}, found something else; move it away"
+                ) from None
+        rows.append(row)
+        names = list(dict.fromkeys(name for each in rows for name in each))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, names)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(path, table.getvalue())
+        with self._writer().as_default(step=row["epoch"]):
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(name.replace(" ", "_"), value)
+            self._writer().flush()
+
+    def samples(
+        self, epoch: int, captions: Sequence[str], examples: Sequence[Example], count: int = 8
+    ) -> None:
+        """A few validation captions beside a reference, so that one sees them grow."""
+        step = max(1, len(captions) // count)
+        lines = [
+            f"{example.id}: {caption}  |  {example.captions[0]}"
+            for caption, example in list(zip(captions, examples, strict=False))[::step][:count]
+        ]
+        path = self.out / "samples.txt"
+        before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        # An epoch done again after a crash replaces what it wrote the first time.
+        before = before[: before.find(f"epoch {epoch}\n")] if f"epoch {epoch}\n" in before else before
+        write_text(path, before + f"epoch {epoch}\n" + "".join(f"  {line}\n" for line in lines))
+        with self._writer().as_default(step=epoch):
+            tf.summary.text("captions", "\n\n".join(lines))
+
+    def report(self) -> None:
+        """The page of the run so far, `report.html`. A page is no reason to stop: what goes wrong is told in a line."""
+        try:
+            report.write([self.out])
+        except Exception as error:
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            print(f"no report.html, training goes on: {said}", flush=True)
+
+    def predictions(self, split: str, captions: Sequence[str], examples: Sequence[Example]) -> None:
+        """Every caption of a split, and its references, as `captioner evaluate` reads them."""
+        for name, values in (("predictions", captions), ("references", [e.captions for e in examples])):
+            content = {e.id: v for e, v in zip(examples, values, strict=True)}
+            text = json.dumps(content, ensure_ascii=False, indent=0) + "\n"
+            write_text(self.out / f"{name}_{split}.json", text)

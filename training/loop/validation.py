@@ -1,0 +1,69 @@
+"""Captions for a whole split, and their figures: the same decoding for choosing a model and for the test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from captioner.decoding import generate
+from captioner.metrics import evaluate
+from captioner.models import CaptionModel
+from training.data.datasets import Example
+
+
+class Captioning:
+    """Captions images from what a split reads, in a graph traced once.
+
+    Args:
+        model: CaptionModel.
+        strategy: spec of `STRATEGIES`.
+        batch: int. Images at a time.
+        key: "features" or "images": what the split reads.
+    """
+
+    def __init__(self, model: CaptionModel, strategy: str, batch: int, key: str):
+        self.model, self.batch = model, batch
+
+        def run(inputs: Any) -> Any:
+            features = inputs if key == "features" else model.encode(inputs)
+            return generate(model, features, strategy, model.max_length, model.tokenizer)
+
+        self._run = tf.function(run, autograph=False)
+
+    def __call__(self, read: Callable[[np.ndarray], Any], count: int, progress: str = "") -> list[str]:
+        """One sentence for each of the first `count` images that `read` knows."""
+        captions: list[str] = []
+        bar = tqdm(total=count, desc=progress, unit="pic", disable=not progress, leave=False, mininterval=0.5)
+        with bar:
+            for start in range(0, count, self.batch):
+                # The last batch is filled up, so that there is one shape and one trace.
+                index = np.minimum(np.arange(start, start + self.batch), count - 1)
+                found = self._run(tf.convert_to_tensor(read(index)))
+                for ids in found.ids.numpy()[: count - start, 0]:
+                    captions.append(self.model.tokenizer.decode(ids.tolist()))
+                bar.update(min(self.batch, count - start))
+        return captions
+
+
+def score(
+    captions: Sequence[str],
+    examples: Sequence[Example],
+    training: Sequence[str] = (),
+    official: bool = False,
+    undefined: float = 0.0,
+) -> dict[str, float]:
+    """All figures of captions against their examples' references; see `captioner.evaluate`.
+
+    What is no figure (CIDEr-D of a single image) is `undefined`: 0, as the best epoch is chosen by it.
+    """
+    predictions = {example.id: caption for example, caption in zip(examples, captions, strict=True)}
+    references = {example.id: list(example.captions) for example in examples}
+    figures = evaluate(
+        predictions, references, official=official, training=training or None, allow_empty=True
+    )
+    return {name: undefined if math.isnan(value) else value for name, value in figures.items()}
