@@ -120,7 +120,8 @@ class Captioner:
             caption: `Caption`.
 
         Returns:
-            float; None where the model was never calibrated (`training/calibrate_confidence.py`), or is served elsewhere.
+            float; None where the model was never calibrated (`training/calibrate_confidence.py`), or is
+                served elsewhere.
         """
         noted = self.engine.describe().get("confidence")
         return Confidence(noted).of(caption) if noted else None

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import PIL.Image
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner import Captioner
@@ -19,6 +18,7 @@ from captioner.image import loading
 from captioner.text import Tokenizer
 from captioner.types import END, PAD, Caption, Hypotheses
 from tests.support.engine_sources import CHOOSING, ROWS, row_of, source_of
+from tests.support.tiny_model import build_tiny_model
 
 # Each strategy costs seconds on first use, so the tests share two: the default and this one.
 N_BEST = "beam(width=4, n_best=4, min_length=2)"
@@ -48,7 +48,7 @@ def engine(request, tiny_bundle, tmp_path_factory):
 
 
 def test_engine_keeps_order_and_isolates_bad_images(engine, images):
-    good = [loading.to_bytes(picture) for picture in images[:3]]
+    good = [loading.to_bytes(image) for image in images[:3]]
     alone = [engine.predict([image])[0] for image in good]
     mixed = engine.predict([b"", good[0], b"no image", good[1], good[2], b"GIF"])
     assert [caption.ok for caption in mixed] == [False, True, False, True, True, False]
@@ -104,14 +104,14 @@ def test_images_get_captions_of_their_own(model, images):
     assert len({model.caption(image).text for image in images}) > 1
 
 
-def test_the_score_is_that_of_teacher_forcing(model, tiny_model, pictures):
+def test_the_score_is_that_of_teacher_forcing(model, tiny_model, images):
     import tensorflow as tf
 
     from captioner.image import tf_decode
 
-    picture = pictures[1]
-    caption = model.caption(picture, N_BEST)
-    pixels = tf_decode.load(tf.constant(loading.to_bytes(picture)), tiny_model.image_size)
+    image = images[1]
+    caption = model.caption(image, N_BEST)
+    pixels = tf_decode.load(tf.constant(loading.to_bytes(image)), tiny_model.image_size)
     ids = tiny_model.tokenizer.encode(" ".join(caption.words), max_length=tiny_model.max_length)
     (word_logp,) = tiny_model.word_logp(tiny_model.encode(pixels[None]), [ids])
     assert caption.logp == pytest.approx(word_logp.sum(), abs=1e-4)

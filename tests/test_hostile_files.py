@@ -200,9 +200,8 @@ def test_specs_in_every_field_of_a_tflite_file(exported, tmp_path, spec):
     facts = facts_of(exported["tflite"])
     for path in paths(facts):
         file = rewritten(exported["tflite"], tmp_path / "x.tflite", changed(facts, path, spec))
-        worked = survives(
-            lambda: LiteEngine.open(str(file)).predict([odd_images.encoded(odd_images.drawn(8, 8), "PNG")])
-        )  # noqa: B023
+        image = odd_images.encoded(odd_images.drawn(8, 8), "PNG")
+        worked = survives(lambda: LiteEngine.open(str(file)).predict([image]))  # noqa: B023
         assert not (worked and path == ("strategy",))
         assert not list(tmp_path.rglob(MARKER)), path
 

@@ -6,8 +6,8 @@
 writes `confidence.json` and the image `reliability.png` into the model folder. Nobody has rated this model's
 captions, so that it takes two steps:
 
-1. From the rated pairs of image and caption (`training/analysis/human_agreement.py`): the chance that an expert gives a pair 3
-   or 4 of 4 points, by logistic regression on its CIDEr-D, ROUGE-L and BLEU-1 against the image's captions.
+1. From the rated pairs of image and caption (`training/analysis/human_agreement.py`): the chance that an expert gives a
+   pair 3 or 4 of 4 points, by logistic regression on its CIDEr-D, ROUGE-L and BLEU-1 against the image's captions.
 2. The model captions one split, each caption gets that chance, and a second logistic regression learns it from what
    the model itself knows of a caption: the log-probabilities of its words.
 
@@ -219,7 +219,7 @@ def calibrate(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = Parser(prog="calibrate.py", description=__doc__)
+    build = Parser(prog="calibrate_confidence.py", description=__doc__)
     build.add_argument("model", metavar="MODEL", help="a model folder")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/data/datasets')
     build.add_argument("--ratings", type=Path, required=True, help="ExpertAnnotations.txt, plain or .gz")
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parser().parse_args(arguments)
         print(f"{Path(given.model, bundle.CONFIDENCE)}: {run(given)}; export again to carry it on")
 
-    return run_program("calibrate.py", work, "stopped; nothing was written")
+    return run_program("calibrate_confidence.py", work, "stopped; nothing was written")
 
 
 if __name__ == "__main__":

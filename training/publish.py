@@ -4,8 +4,8 @@
         --ratings ExpertAnnotations.txt --notes notes.md
 
 writes a model folder with weights in half precision, batch statistics folded into the weights beside them, how sure the
-model may be (`training/calibrate_confidence.py`, where ratings are given), a SavedModel and `.tflite` files in float16 and 8 bits,
-and then scores each of them on the test split and measures what it costs here. `card.md` says it all, with what the
+model may be (`training/calibrate_confidence.py`, where ratings are given), a SavedModel and `.tflite` files in float16 and
+8 bits, and then scores each of them on the test split and measures what it costs here. `card.md` says it all, with what the
 model confuses (`training/analysis/biases.py`), and ends with the notes.
 """
 
@@ -146,8 +146,8 @@ def measure(
     found: dict[str, dict[str, Any]] = {}
     said: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:
-        picture = Path(place, "drawn.jpg")
-        picture.write_bytes(drawn((480, 640)))
+        drawn_image = Path(place, "drawn.jpg")
+        drawn_image.write_bytes(drawn((480, 640)))
         for source in benchmark.variants(folder):
             name = _BUNDLE if Path(source) == folder else Path(source).name
             name = "SavedModel" if name.isdigit() else name
@@ -157,7 +157,7 @@ def measure(
             said = said or captions[strategy]
             whole = scored(captions[strategy], references, metrics=["cider_d"])
             error = spread(resampled([whole], 1000)[0]["CIDEr-D"])["error"]
-            cost = benchmark.cost(source, [str(picture)], threads=_THREADS, trust=trust)
+            cost = benchmark.cost(source, [str(drawn_image)], threads=_THREADS, trust=trust)
             found[name] = {
                 **{k: round(v, 2) for k, v in figures[strategy].items()},
                 "error": round(error, 2),

@@ -59,7 +59,8 @@ class Engine(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """What runs here: "engine", "source", "strategy" (the default), and whatever else is known.
 
-        "confidence" is what `captioner.outputs.confidence.Confidence` takes, or None where the model was never calibrated.
+        "confidence" is what `captioner.outputs.confidence.Confidence` takes, or None where the model was never
+        calibrated.
         """
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)

@@ -89,7 +89,7 @@ class CaptionModel(keras.Model):
         self.keep_statistics = False
         # And what else training minimises: a function of the inputs and the logits.
         self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
-        # What `captioner.outputs.confidence.Confidence` takes, where the model was calibrated; it travels with the weights.
+        # What `captioner.outputs.confidence.Confidence` takes, where the model was calibrated.
         self.calibration: dict[str, Any] | None = None
         # And a `captioner.decoding.expectation.Expectation`, where it learnt one.
         self.expectation: Any = None

@@ -1,7 +1,7 @@
 """How sure a model may be of a caption: the chance that a person would accept it. No TensorFlow here.
 
-The words' own probabilities say how usual a caption is, not whether it is right. `training/calibrate_confidence.py` learns what
-they are worth for one model, and leaves `confidence.json` in its folder; exports carry it on.
+The words' own probabilities say how usual a caption is, not whether it is right. `training/calibrate_confidence.py`
+learns what they are worth for one model, and leaves `confidence.json` in its folder; exports carry it on.
 """
 
 from __future__ import annotations

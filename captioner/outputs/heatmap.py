@@ -169,10 +169,10 @@ def heatmap(image: Any, caption: Caption) -> Heatmap:
             f"expected attention [words, rows, columns] of finite numbers and a word_logp for each of "
             f"{len(caption.words)} words, got attention of shape {list(maps.shape)}"
         )
-    picture = pillow_preprocess.upright_rgb(loading.to_bytes(image))
-    scale = min(1.0, _SIDE / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return Heatmap(picture.resize(size), caption)
+    upright = pillow_preprocess.upright_rgb(loading.to_bytes(image))
+    scale = min(1.0, _SIDE / max(upright.size))
+    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+    return Heatmap(upright.resize(size), caption)
 
 
 def _spread(attention: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -75,7 +75,7 @@ def report(
     models = _scored(given, references, [str(name) for name in names], list(metrics), official)
     data = figures.evaluation(models, [str(name) for name in names[: len(given)]], resamples)
     known = _images(data, models, given, shown)
-    return page.write(paths, "evaluation.html.j2", data, charts=_charts(data), pictures=known)
+    return page.write(paths, "evaluation.html.j2", data, charts=_charts(data), images=known)
 
 
 def _scored(

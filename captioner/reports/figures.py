@@ -38,7 +38,7 @@ def evaluation(
         "kind": KIND,
         "captioner": version(),
         "names": list(names),
-        "images": len(first.names),
+        "image_count": len(first.names),
         "references": sum(len(image) for image in first.captions),
         "bootstrap": {"resamples": resamples, "percent": bootstrap.PERCENT, "seed": bootstrap.SEED},
         "scores": _scores(models, resamples),

@@ -33,13 +33,13 @@ def fields(data):
         yield tag, bytes(next(values) for _ in range(read())) if first & 7 == 2 else read()
 
 
-def ask(server, model, pictures, timeout=60):
+def ask(server, model, images, timeout=60):
     """(caption, error) of each image; one of the two is empty."""
-    shape = field(2, field(2, b"\x08" + number(len(pictures))))
-    strings = b"".join(field(8, image) for image in pictures)
-    images = field(1, b"image_bytes") + field(2, b"\x08\x07" + shape + strings)  # 7: strings
+    shape = field(2, field(2, b"\x08" + number(len(images))))
+    strings = b"".join(field(8, image) for image in images)
+    tensor = field(1, b"image_bytes") + field(2, b"\x08\x07" + shape + strings)  # 7: strings
     wanted = field(3, b"caption") + field(3, b"error")
-    request = field(1, field(1, model.encode())) + field(2, images) + wanted
+    request = field(1, field(1, model.encode())) + field(2, tensor) + wanted
     with grpc.insecure_channel(server) as channel:
         predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         answer = predict(request, timeout=timeout)

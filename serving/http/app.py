@@ -1,4 +1,4 @@
-"""The REST side of the server: `serving.http.rest` on Starlette and uvicorn, with bounds on bodies, time and clients."""
+"""The REST side of the server: `serving.http.rest` on Starlette and uvicorn, bounding bodies, time and clients."""
 
 from __future__ import annotations
 

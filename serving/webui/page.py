@@ -33,7 +33,7 @@ from serving.runtime.batching import Gate
 from serving.webui.choices import Choices, checked, strategies
 from serving.webui.models import Loaded, Served
 
-FILES = Path(__file__).parent / "web"
+FILES = Path(__file__).parent / "static"
 _NAMELESS = "image"  # what stands in front of messages for want of a name, and is taken off again
 _LONGEST_ALT = 1000  # characters of an alternative text that may be asked for
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner import Captioner
@@ -17,6 +16,7 @@ from captioner.image import loading
 from captioner.text import Tokenizer
 from captioner.types import Hypotheses
 from tests.support.engine_sources import CHOOSING, ROWS, row_of, source_of
+from tests.support.tiny_model import build_tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick")
 THREADS = 6
@@ -29,8 +29,8 @@ def source(request, tiny_bundle, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def images(pictures):
-    return [loading.to_bytes(image) for image in pictures[:4]] + [b"no image"]
+def encoded(images):
+    return [loading.to_bytes(image) for image in images[:4]] + [b"no image"]
 
 
 def opened(source):
@@ -66,12 +66,12 @@ def same(one, two):
 
 
 @pytest.fixture(scope="module")
-def alone(source, images):
+def alone(source, encoded):
     """The captions of each image alone, by strategy."""
     engine = opened(source)
-    captions = {s: [engine.predict([image], s)[0] for image in images] for s in strategies_of(source)}
+    captions = {s: [engine.predict([image], s)[0] for image in encoded] for s in strategies_of(source)}
     engine.close()
-    assert len({c.text for c in captions[strategies_of(source)[0]]}) > 2, "images that are told apart"
+    assert len({c.text for c in captions[strategies_of(source)[0]]}) > 2, "encoded that are told apart"
     return captions
 
 
@@ -81,18 +81,18 @@ def engine(source):
     return opened(source)
 
 
-def test_threads_get_the_captions_that_each_would_get_alone(engine, source, images, alone):
+def test_threads_get_the_captions_that_each_would_get_alone(engine, source, encoded, alone):
     strategies = strategies_of(source)
 
     def ask(number):
         captions = []
         for turn in range(8):
             which, strategy = (
-                (number + turn) % len(images),
+                (number + turn) % len(encoded),
                 strategies[(number + turn // 2) % len(strategies)],
             )
-            batch = [which, (which + 1) % len(images)][: 1 + turn % 2]
-            found = engine.predict([images[i] for i in batch], strategy)
+            batch = [which, (which + 1) % len(encoded)][: 1 + turn % 2]
+            found = engine.predict([encoded[i] for i in batch], strategy)
             captions += [(i, strategy, caption) for i, caption in zip(batch, found, strict=True)]
             engine.describe()
         return captions
@@ -102,12 +102,12 @@ def test_threads_get_the_captions_that_each_would_get_alone(engine, source, imag
             same(caption, alone[strategy][which])
 
 
-def test_engines_are_opened_in_threads(source, images, alone):
+def test_engines_are_opened_in_threads(source, encoded, alone):
     strategy = strategies_of(source)[0]
 
     def ask(number):
         engine = opened(source)
-        captions = engine.predict(images, strategy)
+        captions = engine.predict(encoded, strategy)
         engine.close()
         return captions
 
@@ -116,20 +116,20 @@ def test_engines_are_opened_in_threads(source, images, alone):
             same(caption, expected)
 
 
-def test_iterators_of_one_captioner_in_threads(engine, source, images, alone):
+def test_iterators_of_one_captioner_in_threads(engine, source, encoded, alone):
     strategy, model = strategies_of(source)[0], Captioner(engine)
 
     def ask(number):
-        turned = images[number % len(images) :] + images[: number % len(images)]
+        turned = encoded[number % len(encoded) :] + encoded[: number % len(encoded)]
         return list(model.caption_many(turned[:-1] if number % 2 else turned, strategy, batch_size=2))
 
     for number, captions in enumerate(together(ask)):
         for place, caption in enumerate(captions):
-            expected = alone[strategy][(number + place) % len(images)]
+            expected = alone[strategy][(number + place) % len(encoded)]
             assert (caption.text, caption.ok) == (expected.text, expected.ok)
 
 
-def test_closing_while_others_ask(engine, source, images, alone):
+def test_closing_while_others_ask(engine, source, encoded, alone):
     """They get their captions or an EngineError, and nothing else. The last test: the engine is closed then."""
     strategy = strategies_of(source)[0]
     closed = threading.Event()
@@ -144,7 +144,7 @@ def test_closing_while_others_ask(engine, source, images, alone):
         captions = []
         for _ in range(200):
             try:
-                captions.append(engine.predict(images[:2], strategy))
+                captions.append(engine.predict(encoded[:2], strategy))
             except EngineError:
                 break
             if closed.is_set():

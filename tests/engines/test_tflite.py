@@ -144,9 +144,9 @@ def test_the_whole_search_is_one_call_of_builtin_ops(exported, lite, tiny_model)
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(model_path=str(exported / "model.tflite")).get_signature_runner(CAPTION)
-    picture = squared(tiny_model, 1)[0]
-    found = runner(image=captioner.image.pillow_preprocess.read(picture, tiny_model.image_size)[np.newaxis])
-    best = lite.engine.predict([picture])[0]
+    image = squared(tiny_model, 1)[0]
+    found = runner(image=captioner.image.pillow_preprocess.read(image, tiny_model.image_size)[np.newaxis])
+    best = lite.engine.predict([image])[0]
     assert tiny_model.tokenizer.decode(found["ids"][0, 0]) == best.text
     assert abs(float(found["score"][0, 0]) - best.score) < 1e-4
     assert CAPTION not in read(exported / "model_int8.tflite").facts["signatures"]

@@ -30,6 +30,8 @@ RUNNERS = (
     LITE | HEAVY | TEXTS | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
 )
 ALLOWED = {
+    "captioner.image": GROUND,
+    "captioner.outputs": GROUND,
     "captioner.types": GROUND,
     "captioner.errors": GROUND,
     "captioner.registry": GROUND,

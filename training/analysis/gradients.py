@@ -4,7 +4,7 @@ For every step t the norm of d loss(T) / d state(t) is recorded, over the cell's
 captions (Pascanu et al. 2013, section 2). A simple RNN's fall or rise exponentially with the distance T - t; gates
 keep them level. Training writes a row a step and epoch into `gradients.csv`; this program draws runs side by side:
 
-    python training/analysis/gradients.py runs/flickr8k_simple_rnn runs/flickr8k_gru runs/flickr8k_lstm --out gradients.png
+    python training/analysis/gradients.py runs/flickr8k_gru runs/flickr8k_lstm --out gradients.png
 
 or, with no run at hand, builds the cells alike, small, and teaches them to remember a word (`--compare`):
 
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
@@ -214,7 +214,7 @@ def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, 
             loss = copy_task.teach(decoder, length, steps)
             runs[text][steps] = norms(decoder, features, probe)
             after = runs[text][steps][0] / runs[text][steps][-1]
-            said += f", after {steps} steps {after:.2g} times; loss {loss:.2f} (guessing {np.log(copy_task.SYMBOLS):.2f})"
+            said += f", after {steps} steps {after:.2g} times; loss {loss:.2f} (chance {np.log(copy_task.SYMBOLS):.2f})"
         print(said, flush=True)
     rows = [
         [text, str(e), str(t), f"{v:.6e}"]

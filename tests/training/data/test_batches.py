@@ -84,9 +84,9 @@ def test_what_is_fed_and_wanted_is_each_caption_beside_its_own_image(batches):
         assert count == len(wanted) and packed.weights.sum() == sum(len(caption) for _, caption in wanted)
         fed = np.concatenate(packed.inputs)
         rows = packed.order
-        picture = images[packed.rows.slot_of_row[rows] // batches.group]
+        image_of_row = images[packed.rows.slot_of_row[rows] // batches.group]
         for found, before, owner, (image, caption) in zip(
-            unpack(packed.targets, packed), unpack(fed, packed), picture, wanted, strict=True
+            unpack(packed.targets, packed), unpack(fed, packed), image_of_row, wanted, strict=True
         ):
             assert found.tolist() == caption and before.tolist() == [START, *caption[:-1]] and owner == image
         # Every row has a slot of its own, and that slot knows its row.

@@ -32,7 +32,7 @@ from training.data.transforms import Mirrored
 SIZE = (32, 32)
 
 
-def picture(number, kind="PNG"):
+def draw_image(number, kind="PNG"):
     random = np.random.default_rng(number)
     image = Image.fromarray(random.integers(0, 256, (24 + number % 3, 32, 3), dtype=np.uint8))
     buffer = io.BytesIO()
@@ -78,7 +78,7 @@ def encoder():
 
 @pytest.fixture
 def dataset():
-    return Images(image(i) for i in range(7))
+    return Images(draw_image(i) for i in range(7))
 
 
 def direct(encoder, files):
@@ -150,13 +150,13 @@ def test_encoders_of_other_grids_have_a_cache_of_their_own(dataset, tmp_path):
 
 
 def test_everything_that_the_numbers_depend_on_makes_another_cache(encoder, dataset, tmp_path, monkeypatch):
-    def cached(network=encoder, pictures=dataset, split="train"):
-        return cached_split(network, pictures, split, tmp_path) is not None
+    def cached(network=encoder, images=dataset, split="train"):
+        return cached_split(network, images, split, tmp_path) is not None
 
     encode_split(encoder, dataset, "train", tmp_path)
     assert cached()
     assert not cached(split="test")
-    assert not cached(pictures=Images([*dataset.files[:6], image(99)]))
+    assert not cached(images=Images([*dataset.files[:6], draw_image(99)]))
     assert not cached(ENCODERS.build("small_cnn(width=4)", image_size=(40, 32)))
     assert not cached(Encoder(encoder.network, "torch"))
     kept = encoder.network.get_weights()
@@ -220,7 +220,7 @@ class Crash(BaseException):
 
 @pytest.mark.parametrize(("error", "again_from"), [(KeyboardInterrupt, 33), (Crash, 20)])
 def test_encoding_that_was_stopped_goes_on_where_it_was(encoder, tmp_path, error, again_from):
-    files = [image(i) for i in range(50)]
+    files = [draw_image(i) for i in range(50)]
     files[7] = None
     dataset = Images(files)
 
@@ -246,7 +246,7 @@ def test_encoding_that_was_stopped_goes_on_where_it_was(encoder, tmp_path, error
 
 
 def test_images_that_cannot_be_read_are_listed_and_left_out(encoder, tmp_path):
-    files = [image(i, "JPEG") for i in range(8)]
+    files = [draw_image(i, "JPEG") for i in range(8)]
     files[2] = files[2][: len(files[2]) // 2]
     files[5] = None
     files[6] = b"no image at all"
@@ -264,7 +264,7 @@ def test_images_that_cannot_be_read_are_listed_and_left_out(encoder, tmp_path):
 
 
 def test_too_many_of_them_are_refused_each_time(encoder, tmp_path):
-    dataset = Images([image(0), None, image(2)])
+    dataset = Images([draw_image(0), None, draw_image(2)])
     for _ in range(2):
         with pytest.raises(DataError, match=r"at most 1.00% bad rows.*1 of 3 rows") as error:
             encode_split(encoder, dataset, "train", tmp_path)
@@ -410,7 +410,7 @@ def test_two_programs_encode_a_split_once(encoder, dataset, tmp_path, capfd):
 
 
 def test_pixels_too_leave_out_what_cannot_be_read(tmp_path):
-    files = [image(i, "JPEG") for i in range(6)]
+    files = [draw_image(i, "JPEG") for i in range(6)]
     files[2] = files[2][: len(files[2]) // 2]
     files[4] = b"no image at all"
     examples = Images(files).examples("train")

@@ -133,7 +133,7 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
     Raises:
         DataError: if too many are bad, or none is left.
     """
-    pictures: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
+    captions_of: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
     images = ImageFolder(folder)
     seen: set[str] = set()
     total = 0
@@ -157,11 +157,11 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
         for caption in captions:
             if fault := caption_fault(caption):
                 bad.add(entry.where, entry.name, fault)
-        pictures[split][name] = kept
+        captions_of[split][name] = kept
     bad.check(total)
-    if not any(pictures.values()):
+    if not any(captions_of.values()):
         raise DataError(f"expected images with captions for the {kind} dataset in {folder}, found none")
-    return FileDataset(kind, folder, pictures, bad)
+    return FileDataset(kind, folder, captions_of, bad)
 
 
 def caption_fault(caption: str) -> str:

@@ -39,8 +39,8 @@ class Images:
     """Finds images by what predictions call them.
 
     Args:
-        images: str or PathLike (a folder that holds them), mapping of id to anything that `captioner.image.loading.to_bytes`
-            takes, or None: ids are paths.
+        images: str or PathLike (a folder that holds them), mapping of id to anything that
+            `captioner.image.loading.to_bytes` takes, or None: ids are paths.
 
     Raises:
         DataError: if there is no such folder.
