@@ -1,4 +1,4 @@
-"""How programs end: Ctrl-C, SIGTERM and SIGHUP ask politely, errors are one line, and each has its exit code.
+"""Ctrl-C, SIGTERM and SIGHUP as one exception, raised where it can be handled.
 
 SIGTERM is how `docker stop`, systemd, SLURM and a spot machine that is taken back ask; SIGHUP says that the terminal
 is gone. No TensorFlow here.
@@ -6,16 +6,12 @@ is gone. No TensorFlow here.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
-
-from captioner.errors import CaptionerError, in_command_line_words
 
 # SIGHUP is POSIX alone; SIGBREAK (Ctrl-Break, a console window that is closed) is Windows alone.
 _NUMBERS = [
@@ -119,48 +115,3 @@ def defer_signals() -> Iterator[None]:
             signal.signal(number, handler)
         if came:
             before[came[0][0]](came[0][0], None)
-
-
-def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopped") -> int:
-    """Runs the whole of a program; what ends it is told in one line on standard error, and never as a traceback.
-
-    Args:
-        name: str. What the line begins with, such as "train.py".
-        work: function without arguments that returns the exit code, or None for 0.
-        stopped: str, default "stopped". What the line says when the program is asked to stop, such as how to go on.
-
-    Returns:
-        int, the exit code: what `work` returned; `CaptionerError.exit_code` after an error, 2 if a file could not be
-        read or written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 0 when the reader of the output
-        (`head`, `less`) has had enough.
-
-    Example:
-        >>> run_program("example", lambda: None)
-        0
-    """
-    try:
-        with stoppable():
-            code = work()
-            print(end="", flush=True)  # where there is a standard output
-            return code or 0
-    except CaptionerError as error:
-        _tell(f"{name}: {' '.join(in_command_line_words(str(error)).split())}")
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        # The terminal shows ^C, or half a progress bar, on the line so far.
-        _tell(f"{chr(10) if sys.stderr.isatty() else ''}{name}: {stopped}")
-        return getattr(stop, "exit_code", 130)
-    except BrokenPipeError:
-        # Python's own flush at the exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        _tell(f"{name}: cannot read or write{where}: {error.strerror or error}")
-        return 2
-
-
-def _tell(line: str) -> None:
-    """Prints a line on standard error; where nobody listens any more (a closed terminal) there is nobody to tell."""
-    with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)

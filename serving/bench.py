@@ -23,7 +23,7 @@ from captioner.cli.parser import Parser
 from captioner.engines import ENGINES
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import CaptionerError, DataError, MissingDependency
-from captioner.signals import run_program
+from captioner.programs import run_program
 
 ABOUT = """\
 Closed loop: each client sends its next image when it has the answer to the one before, one image a request.

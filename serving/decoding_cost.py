@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # run as a file
 from captioner import checks
 from captioner.cli.parser import Parser
 from captioner.engines import import_tensorflow
-from captioner.signals import run_program
+from captioner.programs import run_program
 from captioner.text import Tokenizer
 from captioner.types import END
 

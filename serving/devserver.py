@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioner import bundle
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, EngineError, MissingDependency, SpecError
-from captioner.signals import run_program
+from captioner.programs import run_program
 from serving.protocol.status import ServingError
 from serving.runtime import log
 from serving.runtime.options import check, parser

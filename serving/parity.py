@@ -15,7 +15,7 @@ from captioner import checks
 from captioner.cli.image_files import image_files
 from captioner.cli.parser import Parser
 from captioner.errors import DataError
-from captioner.signals import run_program
+from captioner.programs import run_program
 from captioner.types import Caption
 
 ABOUT = """\

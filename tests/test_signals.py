@@ -13,7 +13,8 @@ import pytest
 
 from captioner import signals
 from captioner.errors import DataError
-from captioner.signals import Stopped, defer_signals, run_program, stoppable
+from captioner.programs import run_program
+from captioner.signals import Stopped, defer_signals, stoppable
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs signals between processes")
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -21,7 +22,8 @@ CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 def start(body, *before):
     """A program that prints "ready" and is then sent signals."""
-    code = "import os, signal, sys, time\nfrom captioner.signals import *\nfrom captioner import signals\n"
+    code = "import os, signal, sys, time\nfrom captioner import signals\n"
+    code += "from captioner.programs import run_program\nfrom captioner.signals import *\n"
     code += textwrap.dedent(body)
     process = subprocess.Popen(
         [*before, sys.executable, "-c", code],
@@ -177,7 +179,7 @@ def test_bugs_are_not_hidden():
 @POSIX
 def test_a_reader_that_has_had_enough_is_no_error():
     code = (
-        "import sys\nfrom captioner.signals import run_program\n"
+        "import sys\nfrom captioner.programs import run_program\n"
         "def work():\n    for _ in range(100000): print('line')\n"
         "sys.exit(run_program('p.py', work))"
     )
@@ -204,5 +206,5 @@ PROGRAMS = [
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_program_ends_in_one_line(path):
     text = path.read_text(encoding="utf-8")
-    assert "run_program(" in text, f"{path} ends by itself: let captioner.signals.run_program run it"
+    assert "run_program(" in text, f"{path} ends by itself: let captioner.programs.program make its main"
     assert "except KeyboardInterrupt:" not in text, f"{path} catches Ctrl-C alone, and not SIGTERM"

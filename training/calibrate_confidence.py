@@ -35,7 +35,8 @@ from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import BundleError, DataError
 from captioner.metrics import METRICS
 from captioner.outputs.confidence import FEATURES, Confidence, features
-from captioner.signals import defer_signals, run_program
+from captioner.programs import run_program
+from captioner.signals import defer_signals
 from captioner.text import words
 from captioner.types import Caption
 from training.analysis.human_agreement import FIGURES, pairs, read_ratings

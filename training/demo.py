@@ -22,7 +22,7 @@ from captioner import atomic, checks
 from captioner.cli.parser import Parser
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError
-from captioner.signals import run_program
+from captioner.programs import run_program
 from training.analysis.image_grid import sheet
 from training.config import Run, with_changes
 from training.data.datasets import drawing, scenes

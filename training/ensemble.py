@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioner import api
 from captioner.cli.parser import Parser, add_trust
 from captioner.engines.tensorflow_import import import_tensorflow
-from captioner.signals import run_program
+from captioner.programs import run_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, ImageError, SpecError
 from captioner.metrics import rough, undefined
 from captioner.metrics.official import ptb_words
-from captioner.signals import run_program
+from captioner.programs import run_program
 from training.loop.run_folder import finite
 
 _BATCH = 50  # images captioned together, as in training

@@ -27,7 +27,7 @@ from captioner.decoding.backend import numpy_arrays
 from captioner.decoding.expectation import Expectation, keyed, unit
 from captioner.decoding.ngrams import ngrams
 from captioner.errors import BundleError, DataError
-from captioner.signals import run_program
+from captioner.programs import run_program
 from captioner.text import Tokenizer, words
 
 RANK, LEAST, RIDGE = 256, 3, 1e-4

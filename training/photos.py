@@ -23,7 +23,7 @@ from captioner.cli.parser import Parser
 from captioner.errors import DataError, ImageError, MissingDependency
 from captioner.image import loading
 from captioner.image.pillow_preprocess import upright_rgb
-from captioner.signals import run_program
+from captioner.programs import run_program
 from training.analysis.image_grid import sheet
 
 # All photographs in scikit-image's own package that show a scene: none is left out because it is captioned badly.

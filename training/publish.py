@@ -3,10 +3,10 @@
     python training/publish.py runs/best saved_models/mine "flickr(folder='...', captions='...')" \\
         --ratings ExpertAnnotations.txt --notes notes.md
 
-writes a model folder with weights in half precision, batch statistics folded into the weights beside them, how sure the
-model may be (`training/calibrate_confidence.py`, where ratings are given), a SavedModel and `.tflite` files in float16 and
-8 bits, and then scores each of them on the test split and measures what it costs here. `card.md` says it all, with what the
-model confuses (`training/analysis/biases.py`), and ends with the notes.
+writes a model folder with weights in half precision, batch statistics folded into the weights beside them, how sure
+the model may be (`training/calibrate_confidence.py`, where ratings are given), a SavedModel and `.tflite` files in
+float16 and 8 bits, and then scores each of them on the test split and measures what it costs here. `card.md` says it
+all, with what the model confuses (`training/analysis/biases.py`), and ends with the notes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.metrics.official import ptb_words
+from captioner.programs import run_program
 from captioner.registry import parse_spec, table_specs_only
-from captioner.signals import run_program
 from training.loop.run_folder import finite, read_config
 
 _FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")

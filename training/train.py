@@ -16,8 +16,8 @@ from captioner.cli.parser import Parser
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
+from captioner.programs import run_program
 from captioner.registry import parse_spec
-from captioner.signals import run_program
 from training.config import Run, keys, with_changes
 from training.loop import lock
 from training.loop.run_folder import CONFIG, read_config, settings

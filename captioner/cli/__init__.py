@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from captioner.cli.parser import EXIT_CODES, Parser
+from captioner.programs import run_program
 from captioner.registry import unknown
-from captioner.signals import run_program
 
 # Each command is a module with `arguments(parser)`, `run(options) -> exit code`, and its help as docstring.
 COMMANDS = {

@@ -12,7 +12,13 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
-GROUND |= {"captioner.outputs.confidence", "captioner.metadata", "captioner.folders", "captioner.signals"}
+GROUND |= {
+    "captioner.outputs.confidence",
+    "captioner.metadata",
+    "captioner.folders",
+    "captioner.signals",
+    "captioner.programs",
+}
 IMAGE = {
     "captioner.image.file_headers",
     "captioner.image.icc_profiles",
@@ -38,6 +44,7 @@ ALLOWED = {
     "captioner.checks": GROUND,
     "captioner.atomic": GROUND,
     "captioner.signals": GROUND,
+    "captioner.programs": GROUND,
     "captioner.outputs.confidence": GROUND,
     "captioner.metadata": GROUND,
     "captioner.folders": GROUND,

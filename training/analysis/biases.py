@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captioner.caption_files import read_predictions, read_references
 from captioner.cli.parser import Parser
 from captioner.errors import DataError
-from captioner.signals import run_program
+from captioner.programs import run_program
 from captioner.text import words
 
 _WOMEN = frozenset({"woman", "women", "girl", "girls", "lady", "ladies", "female", "females"})

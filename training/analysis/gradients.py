@@ -29,7 +29,7 @@ from captioner import atomic, checks
 from captioner.cli.parser import Parser
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, MissingDependency
-from captioner.signals import run_program
+from captioner.programs import run_program
 from captioner.types import START
 from training.loop.run_folder import read_metrics
 

@@ -21,7 +21,7 @@ from captioner.caption_files import read_text
 from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.metrics import METRICS
-from captioner.signals import run_program
+from captioner.programs import run_program
 from captioner.text import words
 from training.data.datasets.flickr import karpathy
 

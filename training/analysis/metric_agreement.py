@@ -29,7 +29,7 @@ from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.metrics.base import Candidates, References
 from captioner.metrics.official import official_scores, ptb_words
-from captioner.signals import run_program
+from captioner.programs import run_program
 from captioner.text import words
 from training.data.datasets.flickr import karpathy
 

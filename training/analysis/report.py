@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captioner.bundle import version
 from captioner.cli.parser import Parser
 from captioner.errors import CaptionerError, DataError
+from captioner.programs import run_program
 from captioner.registry import parse_spec, table_specs_only
 from captioner.reports import charts, page
 from captioner.reports.images import Images, Shown
-from captioner.signals import run_program
 from training.analysis.gradients import curves_of
 from training.data.datasets import DATASETS
 from training.loop.run_folder import CONFIG, METRICS, read_config, read_metrics

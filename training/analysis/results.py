@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captioner import atomic
 from captioner.cli.parser import Parser
 from captioner.errors import DataError
+from captioner.programs import run_program
 from captioner.registry import parse_spec
-from captioner.signals import run_program
 from training.config import as_dict
 from training.loop.run_folder import read_config, read_metrics
 from training.recipes import RECIPES

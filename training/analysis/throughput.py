@@ -32,7 +32,7 @@ from captioner import checks
 from captioner.cli.parser import Parser
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import SpecError
-from captioner.signals import run_program
+from captioner.programs import run_program
 from training.config import Run, SelfCritical, with_changes
 from training.loop.run_folder import finite
 from training.recipes import RECIPES
