@@ -18,6 +18,8 @@ GROUND |= {
     "captioner.folders",
     "captioner.signals",
     "captioner.programs",
+    "captioner.image",  # itself, its docstring alone
+    "captioner.outputs",  # the same
 }
 IMAGE = {
     "captioner.image.file_headers",
