@@ -105,9 +105,9 @@ class Captioner:
             names = [loading.name(image, place + i) for i, image in enumerate(batch)]
             read = [_read(image, name) for image, name in zip(batch, names, strict=True)]
             good = [data for data in read if isinstance(data, bytes)]
-            found = iter(self.engine.predict(good, strategy) if good else [])
+            captions = iter(self.engine.predict(good, strategy) if good else [])
             for data, name in zip(read, names, strict=True):
-                caption = data if isinstance(data, Caption) else next(found)
+                caption = data if isinstance(data, Caption) else next(captions)
                 if caption.error is not None and caption is not data:
                     caption = replace(caption, error=f"{name}: {caption.error}")
                 yield caption
@@ -303,7 +303,7 @@ def export(
     to: Sequence[str | Spec] = ("saved_model",),
     strategy: str | None = None,
     max_length: int | None = None,
-    into: str | os.PathLike[str] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
     *,
     trust: Sequence[str] = (),
 ) -> dict[str, Path]:
@@ -315,7 +315,7 @@ def export(
             "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)" and "tflite(quantize='float16')".
         strategy: str, default None, which is "beam(width=3)". How words are chosen; what is exported does nothing else.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
-        into: str or PathLike, default None, which is the model folder itself. Where it is put: a SavedModel gets the
+        output_dir: str or PathLike, default None, which is the model folder itself. Where it is put: a SavedModel gets the
             next number, and a `.tflite` file that is there is only replaced on `overwrite=True` of its target.
         trust: sequence of str, default none; see `load`.
 
@@ -333,11 +333,11 @@ def export(
 
     # What is wrong is told before the work starts.
     targets = [parse_spec(target) for target in ([to] if isinstance(to, str) else to)]
-    into = Path(into or folder)
+    output_dir = Path(output_dir or folder)
     makes: dict[Path, Spec] = {}
     for target in targets:
         if target.name == "tflite":
-            path = lite_path(into, **target.args)
+            path = lite_path(output_dir, **target.args)
             if path in makes:
                 raise SpecError(f"{makes[path]} and {target} would both write {path}: leave one out")
             makes[path] = target
@@ -350,7 +350,7 @@ def export(
     STRATEGIES.build(strategy or DEFAULT_STRATEGY)
     _LOG.info("loading %s", os.fspath(folder))
     model = ENGINES["keras"].open(os.fspath(folder), trust=trust).model
-    options = {"model": model, "folder": into, "strategy": strategy, "max_length": max_length}
+    options = {"model": model, "folder": output_dir, "strategy": strategy, "max_length": max_length}
     names = [target.name for target in targets]
     written = [TARGETS.build(target, **options) for target in targets]
     keys = [target.name if names.count(target.name) == 1 else str(target) for target in targets]

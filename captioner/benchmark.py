@@ -33,7 +33,7 @@ class Cost:
         source: str. What was loaded.
         engine: str. Who ran it.
         megabytes: float or None. Size on disk, in 10^6 bytes; None for a served model.
-        first: float. Seconds from the start of a process to its first sentence, median over the starts.
+        first: float. Seconds from the start of a process to its first sentence, median over the processes.
         first_memory: float or None. Most memory a process has held by then, in 10^6 bytes; None where the system
             does not tell.
         latencies: tuple of float. Seconds from encoded image to sentence, one image at a time, once warm.
@@ -77,8 +77,8 @@ def cost(
     source: str,
     images: Sequence[str],
     strategy: str | None = None,
-    rounds: int = 30,
-    starts: int = 3,
+    iterations: int = 30,
+    processes: int = 3,
     threads: int | None = None,
     trust: Sequence[str] = (),
 ) -> Cost:
@@ -88,8 +88,8 @@ def cost(
         source: str. What `captioner.load` takes.
         images: sequence of str, one or more paths, taken in turn.
         strategy: str, default None, which is the engine's own.
-        rounds: int, default 30. Images captioned in each process once it is warm.
-        starts: int, default 3. Processes.
+        iterations: int, default 30. Images captioned in each process once it is warm.
+        processes: int, default 3. Processes.
         threads: int, default None, which is one a core. Threads for arithmetic.
         trust: sequence of str, default none; see `captioner.load`. For engines that take it.
 
@@ -105,14 +105,14 @@ def cost(
         0.0042
     """
     for name, value in (
-        ("rounds", rounds),
-        ("starts", starts),
+        ("iterations", iterations),
+        ("processes", processes),
         ("threads", 1 if threads is None else threads),
     ):
         checks.integer(value, name, 1)
-    asked = {"source": source, "images": list(images), "strategy": strategy, "rounds": rounds}
+    asked = {"source": source, "images": list(images), "strategy": strategy, "iterations": iterations}
     asked |= {"threads": threads, "trust": list(trust)}
-    runs = [_process(asked, threads) for _ in range(starts)]
+    runs = [_process(asked, threads) for _ in range(processes)]
     return Cost(
         source=source,
         engine=runs[0]["engine"],
@@ -147,15 +147,15 @@ def _process(asked: dict[str, Any], threads: int | None) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise EngineError(f"{asked['source']}: not done after {_PATIENCE / 60:g} minutes") from None
     try:
-        told = json.loads(done.stdout.splitlines()[-1])
+        measured = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise EngineError(
             f"{asked['source']}: its process ended with status {done.returncode}: {last}"
         ) from None
-    if "error" in told:
-        raise EngineError(told["error"])
-    return {**told, "first": told["first_at"] - begun}
+    if "error" in measured:
+        raise EngineError(measured["error"])
+    return {**measured, "first": measured["first_at"] - begun}
 
 
 def _size(path: Path) -> int:
@@ -195,16 +195,16 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
         options["trust"] = asked["trust"]
     with load(asked["source"], **options) as model:
         caption = model.caption(images[0], asked["strategy"])
-        told = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}
+        measured = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}
         for image in images[:WARM_UP]:
             model.caption(image, asked["strategy"])
         latencies = []
-        for turn in range(asked["rounds"]):
+        for turn in range(asked["iterations"]):
             begun = time.perf_counter()
             model.caption(images[turn % len(images)], asked["strategy"])
             latencies.append(time.perf_counter() - begun)
         return {
-            **told,
+            **measured,
             "engine": model.engine.describe()["engine"],
             "latencies": latencies,
             "memory": peak_memory(),

@@ -181,7 +181,7 @@ class Table(Mapping[str, Any]):
                 raise SpecError(f"cannot import {self.kind} {name!r}: {reason}") from None
             raise
 
-    def build(self, spec: str | Spec, **given: Any) -> Any:
+    def build(self, spec: str | Spec, **extra: Any) -> Any:
         """Builds the row that a spec names.
 
         Args:
@@ -206,14 +206,14 @@ class Table(Mapping[str, Any]):
         accepted = signature.parameters
         if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
             for key in parsed.args:
-                if key not in accepted or key in given:
-                    options = [k for k in accepted if k not in given]
+                if key not in accepted or key in extra:
+                    options = [k for k in accepted if k not in extra]
                     raise SpecError(unknown(f"option of {self.kind} {parsed.name!r}:", key, options))
         try:
-            signature.bind(**given, **parsed.args)
+            signature.bind(**extra, **parsed.args)
         except TypeError as error:
             raise SpecError(f"{self.kind} {parsed.name!r} cannot be built: {error}") from None
-        return row(**given, **parsed.args)
+        return row(**extra, **parsed.args)
 
     def describe(self) -> dict[str, str]:
         """The first docstring line of every row, for help texts (imports the rows)."""

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture(scope="module")
 def lite(tiny_bundle, tmp_path_factory):
-    return captioner.export(tiny_bundle, ["tflite"], into=tmp_path_factory.mktemp("lite"))["tflite"]
+    return captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path_factory.mktemp("lite"))["tflite"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
 
 
 def test_costs_are_those_of_a_process_of_its_own(lite, image):
-    cost = benchmark.cost(str(lite), [image], rounds=5, starts=2, threads=1)
+    cost = benchmark.cost(str(lite), [image], iterations=5, processes=2, threads=1)
     with captioner.load(lite, threads=1) as model:
         assert cost.caption == model.caption(image).text
     assert cost.engine == "lite" and cost.megabytes == lite.stat().st_size / 1e6
@@ -83,12 +83,12 @@ def test_a_served_model_has_no_size_here(monkeypatch):
         "caption": "",
     }
     monkeypatch.setattr(benchmark, "_process", lambda *_: ran)
-    cost = benchmark.cost("http://host:8501/dogs", ["dog.jpg"], starts=1)
+    cost = benchmark.cost("http://host:8501/dogs", ["dog.jpg"], processes=1)
     assert cost.megabytes is None
     assert bench._row(cost, cost.latency()).split()[:3] == ["?", "1.00", "?"]
 
 
-@pytest.mark.parametrize("option", ["rounds", "starts", "threads"])
+@pytest.mark.parametrize("option", ["iterations", "processes", "threads"])
 def test_nothing_is_measured_less_than_once(lite, image, option):
     with pytest.raises(SpecError, match=f"{option} expects a whole number of at least 1, got 0"):
         benchmark.cost(str(lite), [image], **{option: 0})
@@ -103,7 +103,7 @@ def test_a_process_that_dies_is_one_line(lite, image, monkeypatch):
 def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"text")
-    options = ["--rounds", "3", "--starts", "1", "--strategy", "greedy"]
+    options = ["--iterations", "3", "--processes", "1", "--strategy", "greedy"]
     assert cli.main(["bench", str(lite), str(broken), *options]) == 1
     said = capsys.readouterr()
     head, row = said.out.splitlines()
@@ -114,7 +114,7 @@ def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
 
 
 def test_as_json_and_with_nothing_to_measure(lite, image, capsys):
-    options = ["--rounds", "3", "--starts", "1", "--images", image]
+    options = ["--iterations", "3", "--processes", "1", "--images", image]
     assert cli.main(["bench", str(lite), "--json", *options]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["source"] == str(lite) and row["median"] in row["latencies"] and "caption" in row
@@ -138,7 +138,7 @@ def test_memory_is_told_where_there_is_no_proc(monkeypatch):
 def test_images_that_cannot_be_read_are_left_out_and_counted(lite, image, tmp_path, capsys):
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "sub").mkdir()
-    options = ["--rounds", "1", "--starts", "1", "--json", "--images", str(tmp_path / "bad.png")]
+    options = ["--iterations", "1", "--processes", "1", "--json", "--images", str(tmp_path / "bad.png")]
     assert cli.main(["bench", str(lite), *options, image, str(tmp_path / "*.nix")]) == 1
     said = capsys.readouterr()
     assert json.loads(said.out)["caption"] is not None
@@ -158,5 +158,5 @@ def test_trust_reaches_the_process(lite, image, monkeypatch):
         "caption": "",
     }
     monkeypatch.setattr(benchmark, "_process", lambda given, threads: asked.append(given) or ran)
-    benchmark.cost(str(lite), [image], starts=1, trust=("my_pkg",))
+    benchmark.cost(str(lite), [image], processes=1, trust=("my_pkg",))
     assert asked[0]["trust"] == ["my_pkg"]

@@ -110,7 +110,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(small, tmp_path_factory):
     return captioner.export(
-        small, ["tflite", "saved_model(batch_sizes=(1,))"], into=tmp_path_factory.mktemp("exports")
+        small, ["tflite", "saved_model(batch_sizes=(1,))"], output_dir=tmp_path_factory.mktemp("exports")
     )
 
 
@@ -313,8 +313,10 @@ def test_a_bundle_that_needs_code_of_ones_own(small, tmp_path, monkeypatch):
     with captioner.load(folder, trust=("my_parts",)) as model:
         assert model.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).ok
     with pytest.raises(ModelError, match="trust="):
-        captioner.export(folder, ["tflite"], into=tmp_path / "out")
-    assert captioner.export(folder, ["tflite"], into=tmp_path / "out", trust=("my_parts",))["tflite"].exists()
+        captioner.export(folder, ["tflite"], output_dir=tmp_path / "out")
+    assert captioner.export(folder, ["tflite"], output_dir=tmp_path / "out", trust=("my_parts",))[
+        "tflite"
+    ].exists()
     with pytest.raises(CaptionerError, match="trust expects a list of package names"):
         captioner.load(folder, trust="my_parts")
 

@@ -59,18 +59,18 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, Caption]:
         DataError: as for `read_rows`; also if a row cannot be used, an image comes twice, or an attention is not one
             map a word.
     """
-    found: dict[str, Caption] = {}
+    predictions: dict[str, Caption] = {}
     for row in read_rows(os.fspath(path)).rows:
         error = row.fields.get("error")
         failed = bool(error) and bool(row.image)
         if row.fault and not failed:
             raise DataError(f"{row.where}: {row.fault}")
-        if row.image in found or len(row.captions) > 1:
+        if row.image in predictions or len(row.captions) > 1:
             raise DataError(
                 f"{row.where}: expected one prediction for each image, got a second one for {shown(row.image)}"
             )
-        found[row.image] = Caption("", error=str(error)) if failed else _caption(row)
-    return found
+        predictions[row.image] = Caption("", error=str(error)) if failed else _caption(row)
+    return predictions
 
 
 def read_references(path: str | os.PathLike[str]) -> References:
@@ -94,7 +94,7 @@ class Aligned(NamedTuple):
     Attributes:
         references: dict of prediction's id to list of captions.
         names: dict of prediction's id to the references' own id.
-        notes: list of str. What a reader of the figures should know, a line each.
+        notes: list of str. What a reader of the scores should know, a line each.
     """
 
     references: dict[str, list[str]]
@@ -121,8 +121,8 @@ def aligned(predictions: Iterable[str], references: References, split: str | Non
     """
     predictions = list(predictions)
     wanted, notes = _of_split(references, split)
-    found = _matched(predictions, wanted, references)
-    splits = {references.splits.get(name) for name in found.pairs.values()}
+    match = _matched(predictions, wanted, references)
+    splits = {references.splits.get(name) for name in match.pairs.values()}
     if split is None and len(splits) == 1 and None not in splits:
         (only,) = splits
         rest = {name for name in wanted if references.splits.get(name) != only}
@@ -131,15 +131,15 @@ def aligned(predictions: Iterable[str], references: References, split: str | Non
             notes.append(
                 f"references: those of the split {only} alone, {len(wanted):,} of {len(references):,} images"
             )
-    _refuse_unmatched(predictions, wanted, found)
+    _refuse_unmatched(predictions, wanted, match)
     notes += [
-        f"{count:,} image{'s' * (count != 1)} matched by {way}{_example(found, way, count)}"
-        for way, count in found.ways.items()
+        f"{count:,} image{'s' * (count != 1)} matched by {way}{_example(match, way, count)}"
+        for way, count in match.ways.items()
         if way != "name"
     ]
     if references.columns[0] != "image" or references.columns[1] not in ("caption", "captions"):
         notes.insert(0, "references: images by the column {!r}, captions by {!r}".format(*references.columns))
-    return Aligned({name: references[other] for name, other in found.pairs.items()}, found.pairs, notes)
+    return Aligned({name: references[other] for name, other in match.pairs.items()}, match.pairs, notes)
 
 
 def _of_split(references: References, split: str | None) -> tuple[list[str], list[str]]:
@@ -163,18 +163,18 @@ def _matched(predictions: list[str], wanted: list[str], references: References) 
     return match(predictions, wanted, references.numbers, left_folder="", right_folder=folder)
 
 
-def _example(found: Match, way: str, count: int) -> str:
-    if len(found.ways) > 1 or count != found.ways[way]:
+def _example(match: Match, way: str, count: int) -> str:
+    if len(match.ways) > 1 or count != match.ways[way]:
         return ""
-    name, other = next(iter(found.pairs.items()))
+    name, other = next(iter(match.pairs.items()))
     return f" ({shown(name)} with {shown(other)})"
 
 
-def _refuse_unmatched(predictions: list[str], wanted: list[str], found: Match) -> None:
-    taken = set(found.pairs.values())
-    alone = [name for name in predictions if name not in found.pairs]
+def _refuse_unmatched(predictions: list[str], wanted: list[str], match: Match) -> None:
+    taken = set(match.pairs.values())
+    alone = [name for name in predictions if name not in match.pairs]
     unused = [name for name in wanted if name not in taken]
-    if not found.pairs:
+    if not match.pairs:
         raise DataError(
             f"cannot evaluate: no prediction and no reference are of the same image; predictions have "
             f"{shown(predictions[0])}, references {shown(wanted[0])}{_hint(predictions[:1], wanted)}"
@@ -185,7 +185,7 @@ def _refuse_unmatched(predictions: list[str], wanted: list[str], found: Match) -
             parts.append(f"{len(alone):,} predictions without references: {_listed(alone)}")
         if unused:
             parts.append(f"{len(unused):,} images with references but no prediction: {_listed(unused)}")
-        ways = ", ".join(f"{count:,} by {way}" for way, count in found.ways.items())
+        ways = ", ".join(f"{count:,} by {way}" for way, count in match.ways.items())
         raise DataError(
             f"cannot evaluate: {'; '.join(parts)}{_hint(alone, unused)}; the others matched ({ways})"
         )

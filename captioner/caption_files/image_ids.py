@@ -148,8 +148,8 @@ def _text(name: Any) -> str:
 
 
 def _number(name: Any) -> str | None:
-    found = _NUMBER.fullmatch(_base(name))
-    return found[1] if found else None
+    match = _NUMBER.fullmatch(_base(name))
+    return match[1] if match else None
 
 
 def _base(name: Any) -> str:

@@ -70,9 +70,9 @@ def encoding_fault(text: str) -> str:
         >>> encoding_fault(b"caf\\xe9".decode("utf-8", "surrogateescape"))
         'not UTF-8: the byte 0xe9 (Windows-1252 or Latin-1?); save the file as UTF-8'
     """
-    found = _NOT_UTF8.search(text)
-    if found:
-        return f"not UTF-8: {_byte(ord(found[0]) - 0xDC00).removeprefix('found ')}"
+    match = _NOT_UTF8.search(text)
+    if match:
+        return f"not UTF-8: {_byte(ord(match[0]) - 0xDC00).removeprefix('found ')}"
     return "a NUL byte: the file is damaged, or not plain text" if "\0" in text else ""
 
 
@@ -118,12 +118,12 @@ def _byte(value: int) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {short(twice)} comes twice in one object")
-    return found
+    return members
 
 
 def _integer(digits: str) -> int:

@@ -88,10 +88,10 @@ def read_rows(path: str | Path, called: str | None = None) -> Rows:
     reader = _READERS.get(ending(path))
     if reader is None:
         raise DataError(_wrong_ending(path))
-    found = reader(path, called or str(path))
-    if not found.rows:
+    table = reader(path, called or str(path))
+    if not table.rows:
         raise DataError(f"{path}: expected rows with {COLUMNS}, found none")
-    return found
+    return table
 
 
 def ending(path: Path) -> str:
@@ -275,8 +275,8 @@ def _coco(path: Path, called: str, value: Mapping[str, Any]) -> Rows:
     # A name that stands for two images names neither.
     count = Counter(name for _, name in named)
     names = {number: name for number, name in named if name and count[name] == 1}
-    found = _entries(path, called, value["annotations"], "annotation {}")
-    rows = [row._replace(image=names.get(row.image, row.image)) for row in found.rows]
+    entries = _entries(path, called, value["annotations"], "annotation {}")
+    rows = [row._replace(image=names.get(row.image, row.image)) for row in entries.rows]
     return Rows(path, rows, numbers={name: number for number, name in names.items()})
 
 
@@ -306,8 +306,8 @@ def _texts_fault(texts: Sequence[Any]) -> str:
             return f"image and caption are not both there as text, got {short(text)} as caption"
         if len(text) > _MOST_CHARACTERS:
             return f"a caption of {len(text):,} characters: is a quote not closed?"
-        if found := _NO_TEXT.search(text):
-            return "a NUL in the caption" if found[0] == "\0" else "the caption is not UTF-8"
+        if match := _NO_TEXT.search(text):
+            return "a NUL in the caption" if match[0] == "\0" else "the caption is not UTF-8"
     return "" if texts else "an empty list of captions"
 
 

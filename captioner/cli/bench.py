@@ -49,14 +49,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recursive", action="store_true", help="search the sub-folders of folders, too")
     parser.add_argument("--strategy", help="how words are chosen (default: each model's own)")
     parser.add_argument(
-        "--rounds",
+        "--iterations",
         type=int,
         default=30,
         metavar="N",
         help="images captioned by each process once warm (default: %(default)s)",
     )
     parser.add_argument(
-        "--starts", type=int, default=3, metavar="N", help="processes for each model (default: %(default)s)"
+        "--processes",
+        type=int,
+        default=3,
+        metavar="N",
+        help="processes for each model (default: %(default)s)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="for arithmetic (default: one a core)")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each model")
@@ -65,7 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a row for each model; 1 if some could not be measured."""
-    for name in ("rounds", "starts"):
+    for name in ("iterations", "processes"):
         checks.integer(getattr(options, name), f"--{name}", 1)
     if options.threads is not None:
         checks.integer(options.threads, "--threads", 1, os.cpu_count() or 1)
@@ -85,8 +89,8 @@ def run(options: argparse.Namespace) -> int:
                     source,
                     images,
                     options.strategy,
-                    options.rounds,
-                    options.starts,
+                    options.iterations,
+                    options.processes,
                     options.threads,
                     options.trust,
                 )
@@ -122,7 +126,7 @@ def _images(options: argparse.Namespace, place: Path, failed: list[CaptionerErro
             paths.append(path)
         except ImageError as error:
             failed.append(error)
-        if len(paths) == max(options.rounds, benchmark.WARM_UP):
+        if len(paths) == max(options.iterations, benchmark.WARM_UP):
             break
     for failure in failed:
         tell(str(failure))

@@ -10,9 +10,9 @@ What `captioner caption --json` prints can be given as predictions, and the capt
 references: a path there is relative to that file. Images that the two files spell differently are matched by path,
 number or base name where that leaves no doubt, and it is said how. Figures are x100 unless they are counts.
 
-With --html the figures also go into a page that opens in any browser, without a network, and into a JSON file beside
+With --html the scores also go into a page that opens in any browser, without a network, and into a JSON file beside
 it: how far they would move with other images, the best and worst images, confused words, lengths and vocabulary;
-with --against two models side by side. Where the model looked is shown for predictions made with
+with --baseline two models side by side. Where the model looked is shown for predictions made with
 `captioner caption --json --attention`.
 """
 
@@ -48,13 +48,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"may be repeated; one of: {', '.join(METRICS.names())} (default: {', '.join(DEFAULT_METRICS)})",
     )
     parser.add_argument(
-        "--official", action="store_true", help="add the figures of pycocoevalcap beside ours (needs Java)"
+        "--official", action="store_true", help="add the scores of pycocoevalcap beside ours (needs Java)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--html", metavar="OUT", help="write a report: OUT, ending in .html, and the JSON of its figures"
+        "--html", metavar="OUT", help="write a report: OUT, ending in .html, and the JSON of its scores"
     )
-    parser.add_argument("--against", metavar="FILE", help="with --html: predictions of a second model")
+    parser.add_argument("--baseline", metavar="FILE", help="with --html: predictions of a second model")
     parser.add_argument(
         "--images",
         metavar="DIR",
@@ -66,8 +66,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the figures."""
-    for name in ("against", "images", "overwrite"):
+    """Prints the scores."""
+    for name in ("baseline", "images", "overwrite"):
         if getattr(options, name) not in (None, False) and options.html is None:
             raise SpecError(f"--{name} is about the report: pass --html OUT.html too")
     predictions = read_predictions(options.predictions)
@@ -76,31 +76,31 @@ def run(options: argparse.Namespace) -> int:
     for line in matched.notes:
         note(options, line)
     metrics = options.metric or DEFAULT_METRICS
-    figures: Mapping[str, float | None]
+    scores: Mapping[str, float | None]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no CIDEr-D")  # said below, in a line
         if options.html is not None:
-            figures = _report(options, predictions, references, metrics)
+            scores = _report(options, predictions, references, metrics)
         else:
-            figures = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
-    _say_what_cider_is_worth(options, figures, len(predictions))
+            scores = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
+    _say_what_cider_is_worth(options, scores, len(predictions))
     if options.json:
-        content = {name: None if _is_nan(value) else value for name, value in figures.items()}
+        content = {name: None if _is_nan(value) else value for name, value in scores.items()}
         print(json.dumps(content, ensure_ascii=False, allow_nan=False))
         return 0
     if not options.quiet:
         print(f"{len(predictions):,} image{'s' * (len(predictions) != 1)}", file=sys.stderr)
-    width = max(len(name) for name in figures)
-    for name, value in figures.items():
+    width = max(len(name) for name in scores)
+    for name, value in scores.items():
         if not _is_nan(value):
             print(f"{name:<{width}}  {value:8.2f}")
     return 0
 
 
 def _say_what_cider_is_worth(
-    options: argparse.Namespace, figures: Mapping[str, float | None], images: int
+    options: argparse.Namespace, scores: Mapping[str, float | None], images: int
 ) -> None:
-    ciders = [value for name, value in figures.items() if name.endswith("CIDEr-D")]
+    ciders = [value for name, value in scores.items() if name.endswith("CIDEr-D")]
     if any(map(_is_nan, ciders)):
         note(options, undefined(images))
     elif ciders and rough(images):
@@ -117,21 +117,21 @@ def _report(
     references: References,
     metrics: Sequence[str],
 ) -> dict[str, float | None]:
-    """Writes the report; the figures of the first model, which it holds."""
-    files = [options.predictions] + ([options.against] if options.against is not None else [])
+    """Writes the report; the scores of the first model, which it holds."""
+    files = [options.predictions] + ([options.baseline] if options.baseline is not None else [])
     matched = aligned(predictions, references, options.split)
-    against = None
-    if options.against is not None:
+    baseline = None
+    if options.baseline is not None:
         # The second model's captions under the first one's names.
-        other = read_predictions(options.against)
+        other = read_predictions(options.baseline)
         first = {reference: name for name, reference in matched.names.items()}
         theirs = aligned(other, references, options.split)
-        against = {first.get(theirs.names[name], name): caption for name, caption in other.items()}
+        baseline = {first.get(theirs.names[name], name): caption for name, caption in other.items()}
     page = report(
         predictions,
         matched.references,
         options.html,
-        against=against,
+        baseline=baseline,
         images=options.images,
         names=_names(files),
         overwrite=options.overwrite,
@@ -144,7 +144,7 @@ def _report(
         missing = f"{data['not_shown']} of its {data['wanted']} images cannot be read (the page says why)"
         note(options, f"{missing}; --images DIR says where they are")
     if not options.quiet:
-        print(f"report: {page}, figures: {beside}", file=sys.stderr)
+        print(f"report: {page}, scores: {beside}", file=sys.stderr)
     return {row["name"]: row["models"][0]["value"] for row in data["scores"]}
 
 

@@ -1,6 +1,6 @@
 """Turns a model folder into what other programs run: images in, sentences out.
 
-saved_model gives a folder that TensorFlow Serving takes as it is. It goes into the model folder, or into --into,
+saved_model gives a folder that TensorFlow Serving takes as it is. It goes into the model folder, or into --output-dir,
 under the next number, so that a server which watches the folder picks it up by itself. How words are chosen is
 fixed from then on.
 
@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="most words of a caption, counting its end (default: the model's)",
     )
-    parser.add_argument("--into", metavar="FOLDER", help="where the versions stand (default: MODEL)")
+    parser.add_argument("--output-dir", metavar="FOLDER", help="where the versions stand (default: MODEL)")
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
                 to=targets,
                 strategy=options.strategy,
                 max_length=options.max_length,
-                into=options.into,
+                output_dir=options.output_dir,
                 trust=options.trust,
             )
     except SpecError as error:  # in words of the command line

@@ -30,4 +30,4 @@ def one_line(text: str) -> str:
         \u202egpj.exe
     """
     control = r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"  # the latter turn the direction of writing
-    return re.sub(control, lambda found: ascii(found[0])[1:-1], text)
+    return re.sub(control, lambda match: ascii(match[0])[1:-1], text)

@@ -84,21 +84,21 @@ def _network(config: str) -> str:
 
 
 def figure_columns(metrics: Mapping[str, Any], path: str = "") -> dict[str, dict[str, Any]]:
-    """The sets of figures in what a model scored, however deep they lie: by split, by what ran the model.
+    """The sets of scores in what a model scored, however deep they lie: by split, by what ran the model.
 
     Args:
-        metrics: mapping of names to figures, or to such mappings.
+        metrics: mapping of names to scores, or to such mappings.
         path: str, default "". What the names of the sets begin with.
 
     Returns:
-        dict of a set's name, "" for figures that stand at the top, to its figures.
+        dict of a set's name, "" for scores that stand at the top, to its scores.
 
     Example:
         >>> figure_columns({"test": {"keras": {"CIDEr-D": 58.8}, "tflite": {"CIDEr-D": 58.9}}})
         {'test, keras': {'CIDEr-D': 58.8}, 'test, tflite': {'CIDEr-D': 58.9}}
     """
-    figures = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
-    columns = {path: figures} if figures else {}
+    scores = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+    columns = {path: scores} if scores else {}
     for name, inner in metrics.items():
         if isinstance(inner, Mapping):
             columns |= figure_columns(inner, f"{path}, {name}" if path else name)
@@ -110,18 +110,18 @@ def figure_tables(metrics: Mapping[str, Any]) -> list[str]:
 
     Example:
         >>> print("\\n".join(figure_tables({"validation": {"CIDEr-D": 55.1}, "test": {"CIDEr-D": 58.83, "n": 5}})))
-        figures      validation   test
+        scores       validation   test
         CIDEr-D           55.10  58.83
         n                     -      5
     """
     columns = figure_columns(metrics)
     if not columns:
         return []
-    names = list(dict.fromkeys(name for figures in columns.values() for name in figures))
+    names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
     label = max(_LABEL, *map(len, names))
     parts = {column.partition(", ")[0] for column in columns}
     shared = parts.pop() if len(parts) == 1 and len(columns) > 1 else ""
-    heading = [shared or "figures", *(column.removeprefix(f"{shared}, ") for column in columns)]
+    heading = [shared or "scores", *(column.removeprefix(f"{shared}, ") for column in columns)]
     cells = [heading, *([n, *(_figure(f.get(n)) for f in columns.values())] for n in names)]
     if list(columns) == [""]:
         del cells[0]

@@ -233,13 +233,13 @@ def _shown(called: str) -> str:
 
 def _file(path: str) -> bytes:
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device"
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
             raise ImageError(f"expected an image file, got {what}")
-        if found.st_size > _MAX_BYTES:
+        if status.st_size > _MAX_BYTES:
             raise ImageError(
-                f"expected an image file of at most {_MAX_BYTES >> 20} MB, got {found.st_size >> 20} MB"
+                f"expected an image file of at most {_MAX_BYTES >> 20} MB, got {status.st_size >> 20} MB"
             )
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -284,11 +284,11 @@ def _has_profile(data: bytes) -> bool:
     return profile is not None and space(profile) is not None
 
 
-def _ends_early(found: str, data: bytes) -> bool:
+def _ends_early(kind: str, data: bytes) -> bool:
     """Whether the end mark is missing. Damage that this does not see, decoding does."""
-    if found == "PNG":
+    if kind == "PNG":
         return data.rfind(b"IEND") < 0
-    if found == "JPEG":
+    if kind == "JPEG":
         # A thumbnail inside the header has an end mark of its own, so the search starts where the pixels do.
         return data.rfind(b"\xff\xd9", _scan_start(data)) < 0
     return False

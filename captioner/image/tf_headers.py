@@ -44,13 +44,13 @@ def kind(image_bytes: tf.Tensor) -> tf.Tensor:
         'GIF'
     """
     head = tf.strings.join([tf.strings.substr(image_bytes, 0, 12), b"\0" * 12])
-    found = []
+    matches = []
     for name in KINDS:
         parts = [
             tf.strings.substr(head, at, len(magic)) == magic for at, magic in containers.SIGNATURES[name]
         ]
-        found.append(tf.reduce_all(parts, axis=0))
-    return tf.argmax(tf.cast([*found, tf.fill(tf.shape(head), True)], tf.int32), 0, output_type=tf.int32)
+        matches.append(tf.reduce_all(parts, axis=0))
+    return tf.argmax(tf.cast([*matches, tf.fill(tf.shape(head), True)], tf.int32), 0, output_type=tf.int32)
 
 
 def padded(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -93,8 +93,8 @@ def fields(data: tf.Tensor, at: tf.Tensor | int, *widths: int) -> list[tf.Tensor
 def _walk(going: Callable, read: Callable, at: int) -> tf.Tensor:
     """Walks segments from offset `at` while `going`; returns where `read` found what it wanted, or -1."""
     loop = tf.while_loop(
-        lambda at, found: (found < 0) & going(at),
-        lambda at, found: read(at),
+        lambda at, position: (position < 0) & going(at),
+        lambda at, position: read(at),
         (tf.constant(at, tf.int64), tf.constant(-1, tf.int64)),
         maximum_iterations=containers.MAX_SEGMENTS,
         parallel_iterations=1,
@@ -130,8 +130,8 @@ def chunk(data: tf.Tensor, at: int, name: bytes, until: bytes = b"", riff: bool 
         length = uint(data, at + length_at, 4, big=not riff)
         # PNG chunks end in a checksum of 4 bytes; RIFF chunks are padded to an even length.
         following = at + 8 + length + (length % 2 if riff else 4)
-        found = tf.equal(uint(data, at + kind_at, 4), wanted)
-        return following, tf.where(found, at + 8, tf.constant(-1, tf.int64))
+        is_wanted = tf.equal(uint(data, at + kind_at, 4), wanted)
+        return following, tf.where(is_wanted, at + 8, tf.constant(-1, tf.int64))
 
     return _walk(going, read, at)
 
@@ -215,12 +215,15 @@ def gif_frame(data: tf.Tensor) -> GifFrame:
     frame = tf.where((at < 0) | inside, nothing, frame)
     # Past the end all is zero, and so is the frame that is not there.
     left, top, width, height, own_flags = fields(data, tf.where(frame < 0, 2**40, frame) + 1, 2, 2, 2, 2, 1)
-    own = _gif_table(own_flags)
-    table = tf.where(own > 0, frame + 10, 13), tf.where(own > 0, own, _gif_table(flags))
+    local_table = _gif_table(own_flags)
+    table = (
+        tf.where(local_table > 0, frame + 10, 13),
+        tf.where(local_table > 0, local_table, _gif_table(flags)),
+    )
     interlaced = tf.not_equal(own_flags & 0x40, 0)
     box = [left, top, width, height]
     height, width = tf.maximum(screen_height, top + height), tf.maximum(screen_width, left + width)
-    return GifFrame(frame, frame + 10 + own, at, clear, table, interlaced, box, height, width)
+    return GifFrame(frame, frame + 10 + local_table, at, clear, table, interlaced, box, height, width)
 
 
 def jpeg_ratio(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -350,6 +353,8 @@ def refusal(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         height * width <= max_pixels,
     )
     number = tf.strings.as_string
-    limits = [str(containers.too_large(0, 0, max_pixels, each))[len("0 x 0") :] for each in ("JPEG", None)]
+    limits = [
+        str(containers.too_large(0, 0, max_pixels, kind_name))[len("0 x 0") :] for kind_name in ("JPEG", None)
+    ]
     large = tf.strings.join([number(width), " x ", number(height), tf.where(is_jpeg, *limits)])
     return tf.where(tf.equal(reason, "") & ~fits, large, reason)

@@ -22,21 +22,22 @@ References = Sequence[Sequence[Words]]
 
 @dataclass(frozen=True)
 class Scores:
-    """What a metric says about some captions, x100 unless the figure is a count.
+    """Scores of captions under one metric, x100 unless the score is a count.
 
     Attributes:
-        figures: dict of str to float. One figure for the corpus under each name. Not always the mean over
+        corpus: dict of str to float. One score of the whole corpus under each name. Not always the mean over
             images.
         per_image: dict of str to float64 array [B], in the order of the candidates; a subset of the names.
-        counts: array [B, S] or None. Where figures are no means over images, what is added up over images instead.
-        combine: function from such sums [S] to figures, or None. Of `counts.sum(0)` it gives `figures`.
+        counts: array [B, S] or None. Where corpus scores are no means over images, the statistics that are added up
+            over images.
+        combine: function from such sums [S] to corpus scores, or None. Of `counts.sum(0)` it gives `corpus`.
 
     Example:
-        >>> Scores({"ROUGE-L": 50.0}, {"ROUGE-L": np.array([100.0, 0.0])}).figures
+        >>> Scores({"ROUGE-L": 50.0}, {"ROUGE-L": np.array([100.0, 0.0])}).corpus
         {'ROUGE-L': 50.0}
     """
 
-    figures: dict[str, float]
+    corpus: dict[str, float]
     per_image: Mapping[str, np.ndarray] = field(default_factory=dict)
     counts: np.ndarray | None = None
     combine: Callable[[np.ndarray], dict[str, float]] | None = None

@@ -30,7 +30,7 @@ class Bleu:
 
     Example:
         >>> references = [["a", "dog", "runs", "fast"], ["a", "dog"]]
-        >>> Bleu().score([["a", "dog", "runs", "fast"]], [references]).figures["BLEU-4"]
+        >>> Bleu().score([["a", "dog", "runs", "fast"]], [references]).corpus["BLEU-4"]
         100.0
     """
 
@@ -59,8 +59,8 @@ class Bleu:
                 counts[i, self.n + k - 1] = max(0, len(candidate) - k + 1)
             counts[i, -2:] = nltk_bleu.closest_ref_length(captions, len(candidate)), len(candidate)
         rows = [self.combine(row) for row in counts]
-        each = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-        return Scores(self.combine(counts.sum(0)), each, counts, self.combine)
+        per_image = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return Scores(self.combine(counts.sum(0)), per_image, counts, self.combine)
 
     def combine(self, sums: np.ndarray) -> dict[str, float]:
         """BLEU-1 ... BLEU-n, x100, of matches and totals of each order, closest reference length and length.

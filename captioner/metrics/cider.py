@@ -49,7 +49,7 @@ class CiderD:
 
     Example:
         >>> words = [["a", "dog", "runs"], ["two", "cats", "sleep"]]
-        >>> CiderD(n=2).score(words, [[w] for w in words]).figures["CIDEr-D"]
+        >>> CiderD(n=2).score(words, [[w] for w in words]).corpus["CIDEr-D"]
         1000.0
     """
 
@@ -66,11 +66,11 @@ class CiderD:
         """Scores one candidate an image: lists of words [B], lists of lists of words [B]."""
         check(candidates, references)
         reward = self.prepare(references)
-        each = 100 * reward.words(candidates)
+        per_image = 100 * reward.words(candidates)
         if not reward.defined:
-            each = np.full(len(each), np.nan)
+            per_image = np.full(len(per_image), np.nan)
             warnings.warn(undefined(len(self.corpus or references)), stacklevel=2)
-        return Scores({"CIDEr-D": float(each.mean())}, {"CIDEr-D": each})
+        return Scores({"CIDEr-D": float(per_image.mean())}, {"CIDEr-D": per_image})
 
     def prepare(self, references: References, vocabulary: Sequence[str] | None = None) -> CiderReward:
         """Indexes references once, to score any number of candidates against them.

@@ -18,7 +18,7 @@ from captioner.text import words
 class Diversity:
     """Unique captions, vocabulary used, mean length, and new captions if the training captions are given.
 
-    The figures are "unique captions" (share x100 of different captions among all), "vocabulary" (a count of
+    The scores are "unique captions" (share x100 of different captions among all), "vocabulary" (a count of
     different words), "mean length" (in words) and "novel captions" (share x100 that no training caption
     equals, word for word).
 
@@ -28,7 +28,7 @@ class Diversity:
     Example:
         >>> candidates = [["a", "dog"], ["a", "dog"], ["a", "cat"], ["two", "cats", "play"]]
         >>> metric = Diversity(training=["A dog ."])
-        >>> metric.score(candidates, candidates and [[c] for c in candidates]).figures
+        >>> metric.score(candidates, candidates and [[c] for c in candidates]).corpus
         {'unique captions': 75.0, 'vocabulary': 6.0, 'mean length': 2.25, 'novel captions': 50.0}
     """
 
@@ -42,7 +42,7 @@ class Diversity:
         check(candidates, references)
         sentences = [tuple(candidate) for candidate in candidates]
         lengths = np.array([len(sentence) for sentence in sentences], np.float64)
-        figures = {
+        scores = {
             "unique captions": 100 * len(set(sentences)) / len(sentences),
             "vocabulary": float(len({word for sentence in sentences for word in sentence})),
             "mean length": float(lengths.mean()),
@@ -50,6 +50,6 @@ class Diversity:
         per_image = {"mean length": lengths}
         if self._known is not None:
             novel = np.array([100.0 * (sentence not in self._known) for sentence in sentences])
-            figures["novel captions"] = float(novel.mean())
+            scores["novel captions"] = float(novel.mean())
             per_image["novel captions"] = novel
-        return Scores(figures, per_image)
+        return Scores(scores, per_image)

@@ -27,12 +27,12 @@ class BadEndings:
 
     Example:
         >>> captions = [["a", "man", "on", "a"], ["a", "man", "on", "a", "horse"]]
-        >>> BadEndings().score(captions, [[c] for c in captions]).figures
+        >>> BadEndings().score(captions, [[c] for c in captions]).corpus
         {'bad endings': 50.0}
     """
 
     def score(self, candidates: Candidates, references: References) -> Scores:
         """Measures the candidates, lists of words [B]; references are not looked at."""
         check(candidates, references)
-        each = np.array([100.0 * (bool(c) and c[-1] in FUNCTION_WORDS) for c in candidates])
-        return Scores({"bad endings": float(each.mean())}, {"bad endings": each})
+        per_image = np.array([100.0 * (bool(c) and c[-1] in FUNCTION_WORDS) for c in candidates])
+        return Scores({"bad endings": float(per_image.mean())}, {"bad endings": per_image})

@@ -1,4 +1,4 @@
-"""The table of metrics, and `evaluate`: sentences in, figures out."""
+"""The table of metrics, and `evaluate`: sentences in, scores out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def evaluate(
     Args:
         predictions: mapping of image id to a caption (str or `Caption`), or a list of them.
         references: mapping of the same ids to lists of captions, or a list of such lists in the same order.
-        official: bool, defaults to False. Add the figures of pycocoevalcap with its own tokenisation, named
+        official: bool, defaults to False. Add the scores of pycocoevalcap with its own tokenisation, named
             "official BLEU-1" and so on. Needs Java.
         metrics: iterable of str or Spec, rows of `METRICS`.
         training: iterable of str, or None. The training captions; adds "novel captions".
@@ -76,7 +76,7 @@ def evaluate(
         >>> evaluate(predictions, references, metrics=["rouge_l", "exact_match"])
         {'ROUGE-L': 50.0, 'exact match': 50.0}
     """
-    return scored(predictions, references, official, metrics, training, allow_empty).figures
+    return scored(predictions, references, official, metrics, training, allow_empty).corpus
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,16 @@ class Scored:
     scores: list[Scores]
 
     @property
-    def figures(self) -> dict[str, float]:
-        """All figures by name, as `evaluate` returns them."""
-        return {name: value for each in self.scores for name, value in each.figures.items()}
+    def corpus(self) -> dict[str, float]:
+        """All corpus scores by name, as `evaluate` returns them."""
+        return {name: value for metric_scores in self.scores for name, value in metric_scores.corpus.items()}
 
     @property
     def per_image(self) -> dict[str, np.ndarray]:
-        """The figures that every image has, by name: float64 [B]."""
-        return {name: values for each in self.scores for name, values in each.per_image.items()}
+        """The scores that every image has, by name: float64 [B]."""
+        return {
+            name: values for metric_scores in self.scores for name, values in metric_scores.per_image.items()
+        }
 
 
 def scored(
@@ -118,7 +120,7 @@ def scored(
     training: Iterable[str] | None = None,
     allow_empty: bool = False,
 ) -> Scored:
-    """Scores as `evaluate` does, and returns what it was done with, and the figures of every image.
+    """Scores as `evaluate` does, and returns what it was done with, and the scores of every image.
 
     Args:
         predictions, references, official, metrics, training, allow_empty: as for `evaluate`.
@@ -139,17 +141,17 @@ def scored(
     )
     if not allow_empty:
         _refuse("predictions without a word", [n for n, c in zip(names, candidates, strict=True) if not c])
-    found: list[Scores] = []
+    all_scores: list[Scores] = []
     for spec in metrics:
         row = METRICS[parse_spec(spec).name]
         takes_training = training is not None and "training" in inspect.signature(row).parameters
         metric = METRICS.build(spec, **({"training": training} if takes_training else {}))
         if not hasattr(metric, "score"):
             raise SpecError(f"expected a metric, which has a method score, got {spec}")
-        found.append(metric.score(candidates, wanted))
+        all_scores.append(metric.score(candidates, wanted))
     if official:
-        found += _official(texts, captions)
-    return Scored(names, texts, captions, candidates, wanted, found)
+        all_scores += _official(texts, captions)
+    return Scored(names, texts, captions, candidates, wanted, all_scores)
 
 
 def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> list[Scores]:
@@ -162,8 +164,8 @@ def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> list[S
     if not CiderD().prepare(references).defined:  # theirs is 0 then, whatever the captions are
         nothing = np.full(len(candidates), np.nan)
         scores["cider_d"] = Scores({"CIDEr-D": np.nan}, {"CIDEr-D": nothing})
-    found = scores.values()
-    return [Scores(_called_official(each.figures), _called_official(each.per_image)) for each in found]
+    official = scores.values()
+    return [Scores(_called_official(score.corpus), _called_official(score.per_image)) for score in official]
 
 
 def _called_official(values: Mapping[str, Any]) -> dict[str, Any]:

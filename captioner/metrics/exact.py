@@ -12,17 +12,17 @@ class ExactMatch:
     """The share of captions that equal one of their references, x100.
 
     Example:
-        >>> ExactMatch().score([["a", "dog"], ["a", "cat"]], [[["a", "dog"]], [["a", "dog"]]]).figures
+        >>> ExactMatch().score([["a", "dog"], ["a", "cat"]], [[["a", "dog"]], [["a", "dog"]]]).corpus
         {'exact match': 50.0}
     """
 
     def score(self, candidates: Candidates, references: References) -> Scores:
         """Scores one candidate an image: lists of words [B], lists of lists of words [B]."""
         check(candidates, references)
-        each = np.array(
+        per_image = np.array(
             [
                 100.0 * any(list(r) == list(c) for r in image)
                 for c, image in zip(candidates, references, strict=True)
             ]
         )
-        return Scores({"exact match": float(each.mean())}, {"exact match": each})
+        return Scores({"exact match": float(per_image.mean())}, {"exact match": per_image})

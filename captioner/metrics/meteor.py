@@ -17,7 +17,7 @@ class Meteor:
 
     Example:
         ```python
-        Meteor().score([["a", "dog", "runs"]], [[["a", "dog", "is", "running"]]]).figures["METEOR"]
+        Meteor().score([["a", "dog", "runs"]], [[["a", "dog", "is", "running"]]]).corpus["METEOR"]
         ```
     """
 
@@ -29,5 +29,5 @@ class Meteor:
             EngineError: if the Java program dies.
         """
         check(candidates, references)
-        figure, each = meteor_scores(candidates, references)
-        return Scores({"METEOR": 100 * float(figure)}, {"METEOR": 100 * each})
+        figure, per_image = meteor_scores(candidates, references)
+        return Scores({"METEOR": 100 * float(figure)}, {"METEOR": 100 * per_image})

@@ -86,7 +86,7 @@ def meteor_scores(candidates: Candidates, references: References) -> tuple[float
         stderr=subprocess.DEVNULL,
     )
     try:
-        corpus, each = scorer.compute_score(*_as_theirs(candidates, references))
+        corpus, per_image = scorer.compute_score(*_as_theirs(candidates, references))
     except (OSError, ValueError) as error:
         raise EngineError(
             f"METEOR stopped before it had scored {len(candidates)} captions ({error}): "
@@ -101,7 +101,7 @@ def meteor_scores(candidates: Candidates, references: References) -> tuple[float
         scorer.lock = (
             threading.Lock()
         )  # a failure leaves theirs locked, and their destructor would wait forever
-    return corpus, np.array(each)
+    return corpus, np.array(per_image)
 
 
 def official_scores(candidates: Candidates, references: References, meteor: bool = True) -> dict[str, Scores]:
@@ -114,7 +114,7 @@ def official_scores(candidates: Candidates, references: References, meteor: bool
 
     Returns:
         dict of `Scores` for "bleu", "rouge_l", "cider_d" (their "Cider" is CIDEr-D) and "meteor", with
-        figures named as ours.
+        scores named as ours.
 
     Raises:
         MissingDependency: if pycocoevalcap, or Java for METEOR, is missing.
@@ -125,28 +125,28 @@ def official_scores(candidates: Candidates, references: References, meteor: bool
     rouge, rouge_each = _part("rouge.rouge", "official ROUGE-L").Rouge().compute_score(*theirs)
     cider, cider_each = _part("cider.cider", "official CIDEr-D").Cider().compute_score(*theirs)
     names = [f"BLEU-{k}" for k in range(1, 5)]
-    found = {
+    scores = {
         "bleu": _hundred(names, bleu, bleu_each),
         "rouge_l": _hundred(["ROUGE-L"], [rouge], [rouge_each]),
         "cider_d": _hundred(["CIDEr-D"], [cider], [cider_each]),
     }
     if meteor:
-        value, each = meteor_scores(candidates, references)
-        found["meteor"] = _hundred(["METEOR"], [value], [each])
-    return found
+        value, per_image = meteor_scores(candidates, references)
+        scores["meteor"] = _hundred(["METEOR"], [value], [per_image])
+    return scores
 
 
-def _hundred(names: Sequence[str], figures: Sequence[float], each: Sequence[Any]) -> Scores:
+def _hundred(names: Sequence[str], scores: Sequence[float], per_image: Sequence[Any]) -> Scores:
     return Scores(
-        {name: 100 * float(figure) for name, figure in zip(names, figures, strict=True)},
-        {name: 100 * np.asarray(values) for name, values in zip(names, each, strict=True)},
+        {name: 100 * float(figure) for name, figure in zip(names, scores, strict=True)},
+        {name: 100 * np.asarray(values) for name, values in zip(names, per_image, strict=True)},
     )
 
 
 def _as_theirs(candidates: Candidates, references: References) -> tuple[dict, dict]:
     """Two dicts of lists of sentences, references first, as `compute_score(gts, res)` wants them."""
-    given = {i: [" ".join(words) for words in captions] for i, captions in enumerate(references)}
-    return given, {i: [" ".join(words)] for i, words in enumerate(candidates)}
+    reference_texts = {i: [" ".join(words) for words in captions] for i, captions in enumerate(references)}
+    return reference_texts, {i: [" ".join(words)] for i, words in enumerate(candidates)}
 
 
 def _part(name: str, purpose: str) -> Any:
@@ -157,7 +157,7 @@ def _part(name: str, purpose: str) -> Any:
 
 
 def _java(purpose: str) -> str:
-    found = shutil.which("java")
-    if found is None:
+    executable = shutil.which("java")
+    if executable is None:
         raise MissingJava(purpose)
-    return found
+    return executable

@@ -21,7 +21,7 @@ class RougeL:
         beta: float, defaults to 1.2. How much more recall counts than precision.
 
     Example:
-        >>> RougeL().score([["a", "dog"]], [[["a", "brown", "dog"]]]).figures["ROUGE-L"]  # P 1, R 2/3
+        >>> RougeL().score([["a", "dog"]], [[["a", "brown", "dog"]]]).corpus["ROUGE-L"]  # P 1, R 2/3
         77.21518987341773
     """
 
@@ -31,8 +31,8 @@ class RougeL:
     def score(self, candidates: Candidates, references: References) -> Scores:
         """Scores one candidate an image: lists of words [B], lists of lists of words [B]."""
         check(candidates, references)
-        each = np.array([100 * self._image(c, r) for c, r in zip(candidates, references, strict=True)])
-        return Scores({"ROUGE-L": float(each.mean())}, {"ROUGE-L": each})
+        per_image = np.array([100 * self._image(c, r) for c, r in zip(candidates, references, strict=True)])
+        return Scores({"ROUGE-L": float(per_image.mean())}, {"ROUGE-L": per_image})
 
     def _image(self, candidate: Words, captions: Sequence[Words]) -> float:
         common = [longest_common_subsequence(candidate, caption) for caption in captions]

@@ -151,8 +151,8 @@ class MultiHead(Attention):
         self, query: Any, memory: dict[str, Any], rows: Rows | None = None, extra: Any = None
     ) -> tuple[Any, Any]:
         values = memory["values"]
-        places, each = values.shape[2], self.units // self.heads
-        split = self._split(self.query(to_images(query, values, rows)) * (each**-0.5))
+        places, head_size = values.shape[2], self.units // self.heads
+        split = self._split(self.query(to_images(query, values, rows)) * (head_size**-0.5))
         scores = ops.cast(ops.matmul(split, memory["keys"]), "float32")
         if extra is not None:
             extra = to_images(extra, values, rows)

@@ -116,8 +116,8 @@ class CaptionModel(keras.Model):
         features = inputs.get("features")
         if features is None:
             # A frozen encoder also keeps its batch statistics: what trains must be what later runs.
-            own = self.encoder.trainable and not self.keep_statistics
-            features = self.encode(inputs["images"], training=training and own)
+            train_encoder = self.encoder.trainable and not self.keep_statistics
+            features = self.encode(inputs["images"], training=training and train_encoder)
         outputs, attentions = self._teacher_force(features, inputs, training)
         if training and self.attention_penalty:
             self.add_loss(self.attention_penalty * self._uneven(attentions, inputs["steps"]))
@@ -153,8 +153,8 @@ class CaptionModel(keras.Model):
         for attention, alive in zip(attentions, live, strict=True):
             looked = attention * ops.expand_dims(alive, 1)
             total = total + ops.pad(looked, ((0, total.shape[0] - looked.shape[0]), (0, 0)))
-        each = ops.sum(ops.square(1.0 - total), axis=-1)
-        return ops.sum(each * live[0]) / ops.sum(live[0])
+        per_row = ops.sum(ops.square(1.0 - total), axis=-1)
+        return ops.sum(per_row * live[0]) / ops.sum(live[0])
 
     def word_logp(
         self, features: Any, captions: Sequence[Sequence[int]], images: Sequence[int] | None = None

@@ -61,8 +61,12 @@ def _application(
     allowed = inspect.signature(make).parameters
     for key in options:
         if key not in allowed or key in ("include_top", "input_shape", "input_tensor", "name", "pooling"):
-            own = [k for k in ("alpha", "depth_multiplier", "minimalistic", "dropout_rate") if k in allowed]
-            raise ModelError(unknown(f"option of encoder {name!r}:", key, ["weights", "layer", "join", *own]))
+            known_options = [
+                k for k in ("alpha", "depth_multiplier", "minimalistic", "dropout_rate") if k in allowed
+            ]
+            raise ModelError(
+                unknown(f"option of encoder {name!r}:", key, ["weights", "layer", "join", *known_options])
+            )
     return Encoder(_cut(_load(name, make, image_size, weights, options), name, layer, join), scaling)
 
 
@@ -93,14 +97,14 @@ def _cut(
             f"expected layer of encoder {name!r} to be a name or a list of names, got {layer!r:.100}"
         )
     wanted = [layer] if isinstance(layer, str) else list(layer)
-    names = [each.name for each in network.layers]
-    for each in wanted:
-        if each not in names:
+    names = [network_layer.name for network_layer in network.layers]
+    for layer_name in wanted:
+        if layer_name not in names:
             near = [n for n in names if n.endswith(("_relu", "_out", "_add", "_pool", "_concat", "_conv"))]
-            raise ModelError(unknown(f"layer of encoder {name!r}:", str(each), near or names))
+            raise ModelError(unknown(f"layer of encoder {name!r}:", str(layer_name), near or names))
     if not wanted:
         raise ModelError("layer=() is empty")
-    grids = [network.get_layer(each).output for each in wanted]
+    grids = [network.get_layer(layer_name).output for layer_name in wanted]
     return keras.Model(network.input, _joined(grids, name, join), name=network.name)
 
 
@@ -117,8 +121,8 @@ def _joined(grids: list[Any], name: str, join: str) -> Any:
     sizes = [tuple(grid.shape[1:3]) for grid in grids]
     size = min(sizes) if join == "coarse" else max(sizes)
     fitted = []
-    for grid, own in zip(grids, sizes, strict=True):
-        more, less = (own, size) if join == "coarse" else (size, own)
+    for grid, grid_size in zip(grids, sizes, strict=True):
+        more, less = (grid_size, size) if join == "coarse" else (size, grid_size)
         factor = tuple(m // n for m, n in zip(more, less, strict=True))
         if any(n * f != m for m, n, f in zip(more, less, factor, strict=True)):
             raise ModelError(
@@ -227,7 +231,7 @@ def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str
     """
     if not isinstance(encoders, str | list | tuple):
         raise ModelError(f"expected side_by_side(encoders=[...]) to list specs, got {encoders!r:.100}")
-    specs = [parse_spec(each) for each in ([encoders] if isinstance(encoders, str) else encoders)]
+    specs = [parse_spec(encoder) for encoder in ([encoders] if isinstance(encoders, str) else encoders)]
     names = [spec.name for spec in specs]
     if len(set(names)) < max(2, len(names)):
         raise ModelError(
@@ -299,7 +303,7 @@ def without_weights(encoder: str | Spec) -> Spec:
     args = {key: value for key, value in spec.args.items() if key != "weights"}
     joined = args.get("encoders")
     if isinstance(joined, list | tuple):
-        args["encoders"] = [str(without_weights(each)) for each in joined]
+        args["encoders"] = [str(without_weights(member)) for member in joined]
     return Spec(spec.name, args)
 
 

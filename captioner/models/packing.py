@@ -65,8 +65,8 @@ def _move(x: Any, there: Any, back: Any) -> Any:
 
     @ops.custom_gradient
     def move(x: Any) -> tuple[Any, Any]:
-        def gradient(*given: Any, upstream: Any = None) -> Any:
-            return _take(given[0] if upstream is None else upstream, back)
+        def gradient(*gradients: Any, upstream: Any = None) -> Any:
+            return _take(gradients[0] if upstream is None else upstream, back)
 
         return _take(x, there), gradient
 
@@ -74,9 +74,9 @@ def _move(x: Any, there: Any, back: Any) -> Any:
 
 
 def _take(x: Any, index: Any) -> Any:
-    found = ops.take(x, ops.maximum(index, 0), axis=0)
+    rows = ops.take(x, ops.maximum(index, 0), axis=0)
     there = ops.reshape(index >= 0, (-1, *[1] * (len(x.shape) - 1)))
-    return ops.where(there, found, ops.zeros_like(found))
+    return ops.where(there, rows, ops.zeros_like(rows))
 
 
 class Packed(NamedTuple):
@@ -108,8 +108,8 @@ class Packed(NamedTuple):
 
 def row_counts(lengths: Sequence[int] | np.ndarray) -> list[int]:
     """How many captions are still going at each step: n_t for T = the longest."""
-    each = np.asarray(lengths)
-    return [int((each > t).sum()) for t in range(int(each.max(initial=0)))]
+    row_lengths = np.asarray(lengths)
+    return [int((row_lengths > t).sum()) for t in range(int(row_lengths.max(initial=0)))]
 
 
 def pack(

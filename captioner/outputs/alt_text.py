@@ -108,7 +108,9 @@ def alt_text(
     flagged = confidence is not None and confidence < threshold
     opening = _HEDGE if flagged and hedge else ""
     room = max_length - len(opening)
-    sentences = [_sentence(each.text) for each in (caption, *caption.alternatives) if each.text.strip()]
+    sentences = [
+        _sentence(candidate.text) for candidate in (caption, *caption.alternatives) if candidate.text.strip()
+    ]
     fitting = next((s for s in sentences if len(s) <= room), None) or _cut(sentences[0], room)
     return AltText(opening + fitting, confidence, flagged)
 

@@ -66,5 +66,5 @@ class Confidence:
         """The chance, from 0 to 1, that a person would accept the caption; 0 for one without words."""
         if not caption.ok or not caption.words:
             return 0.0
-        found = self._bias + sum(w * f for w, f in zip(self._weights, features(caption), strict=True))
-        return 0.5 + 0.5 * math.tanh(found / 2)  # the logistic function, which cannot overflow so
+        logit = self._bias + sum(w * f for w, f in zip(self._weights, features(caption), strict=True))
+        return 0.5 + 0.5 * math.tanh(logit / 2)  # the logistic function, which cannot overflow so

@@ -52,7 +52,7 @@ class Heatmap:
     def __init__(self, image: Any, caption: Caption):
         self.image, self.words, self._logp = image, caption.words, caption.word_logp
         attention = np.asarray(caption.attention, np.float32)
-        self.maps = np.stack([_spread(each, image.size) for each in attention])
+        self.maps = np.stack([_spread(weights, image.size) for weights in attention])
 
     def panels(self) -> list[Any]:
         """A PIL image for each word: the image, bright where the model looked, word and probability under it."""
@@ -163,8 +163,8 @@ def heatmap(image: Any, caption: Caption) -> Heatmap:
         maps = np.asarray(caption.attention, np.float32)
     except (TypeError, ValueError):  # ragged, or no numbers
         maps = np.empty(0, np.float32)
-    whole = maps.ndim == 3 and len(maps) == len(caption.words) == len(caption.word_logp) and maps.size
-    if not whole or not np.isfinite(maps).all():
+    complete = maps.ndim == 3 and len(maps) == len(caption.words) == len(caption.word_logp) and maps.size
+    if not complete or not np.isfinite(maps).all():
         raise DataError(
             f"expected attention [words, rows, columns] of finite numbers and a word_logp for each of "
             f"{len(caption.words)} words, got attention of shape {list(maps.shape)}"
@@ -181,9 +181,9 @@ def _spread(attention: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     # The whole image was squashed to the model's square, so that the grid covers it as it is.
     grown = Image.fromarray(attention.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    found = np.maximum(np.asarray(grown, np.float32), 0.0)
-    total = float(found.sum())
-    return found * (float(attention.sum()) / total) if total > 0 else found
+    spread = np.maximum(np.asarray(grown, np.float32), 0.0)
+    total = float(spread.sum())
+    return spread * (float(attention.sum()) / total) if total > 0 else spread
 
 
 def _font() -> Any:
@@ -211,13 +211,13 @@ def _under(image: Any, lines: Sequence[Sequence[tuple[str, Any, float]]]) -> Any
     """An image with lines of text under it."""
     from PIL import Image, ImageDraw
 
-    found = Image.new("RGB", (image.width, image.height + len(lines) * _LINE + _MARGIN), _DARK)
-    found.paste(image)
-    draw, font = ImageDraw.Draw(found), _font()
+    canvas = Image.new("RGB", (image.width, image.height + len(lines) * _LINE + _MARGIN), _DARK)
+    canvas.paste(image)
+    draw, font = ImageDraw.Draw(canvas), _font()
     for row, line in enumerate(lines):
         for word, colour, left in line:
             draw.text((_MARGIN + left, image.height + 4 + row * _LINE), word, fill=colour, font=font)
-    return found
+    return canvas
 
 
 def _framed(tile: Any, size: tuple[int, int]) -> Any:

@@ -30,7 +30,7 @@ def resampled(models: Sequence[Scored], count: int, seed: int = SEED) -> list[di
         seed: int, default 0.
 
     Returns:
-        For each model a dict of figure name to float64 [R], without the figures that have no spread.
+        For each model a dict of figure name to float64 [R], without the scores that have no spread.
 
     Example:
         >>> from captioner.metrics import scored
@@ -46,14 +46,14 @@ def resampled(models: Sequence[Scored], count: int, seed: int = SEED) -> list[di
         rows = min(step, count - start)
         drawn = generator.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
-        for model, found in zip(models, parts, strict=True):
-            for name, values in _figures(model, times).items():
-                found.setdefault(name, []).append(values)
-    return [{name: np.concatenate(values) for name, values in found.items()} for found in parts]
+        for model, values_of in zip(models, parts, strict=True):
+            for name, values in _resampled_scores(model, times).items():
+                values_of.setdefault(name, []).append(values)
+    return [{name: np.concatenate(values) for name, values in values_of.items()} for values_of in parts]
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
-    """Standard error and the percentile interval of resampled figures [R].
+    """Standard error and the percentile interval of resampled scores [R].
 
     Example:
         >>> spread(np.arange(101.0))["low"], spread(np.arange(101.0))["high"]
@@ -63,17 +63,17 @@ def spread(values: np.ndarray) -> dict[str, float]:
     return {"error": float(values.std(ddof=1)), "low": float(low), "high": float(high)}
 
 
-def _figures(model: Scored, times: np.ndarray) -> dict[str, np.ndarray]:
+def _resampled_scores(model: Scored, times: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of samples in which each image occurs so many times, [R, B]."""
-    found: dict[str, np.ndarray] = {}
+    drawn_metrics: dict[str, np.ndarray] = {}
     for scores in model.scores:
         if scores.combine is not None and scores.counts is not None:
             sums: Any = (times @ scores.counts).round().astype(np.int64)
             rows = [scores.combine(row) for row in sums]
-            found |= {name: np.array([row[name] for row in rows]) for name in rows[0]}
+            drawn_metrics |= {name: np.array([row[name] for row in rows]) for name in rows[0]}
             continue
         for name, values in scores.per_image.items():
             # A corpus figure of another kind (METEOR) cannot be put together from those of its images.
-            if np.isclose(values.mean(), scores.figures[name], rtol=1e-9, atol=1e-9):
-                found[name] = times @ values / times.shape[1]
-    return found
+            if np.isclose(values.mean(), scores.corpus[name], rtol=1e-9, atol=1e-9):
+                drawn_metrics[name] = times @ values / times.shape[1]
+    return drawn_metrics

@@ -123,7 +123,7 @@ def intervals(
     return _chart(draw, x, "", height=0.34 * len(rows) * max(1.0, 0.7 * len(labels)) + 0.9)
 
 
-def lines(found: Sequence[Line], x: str, y: str, log: bool = False, whole: bool = True) -> Chart:
+def lines(series: Sequence[Line], x: str, y: str, log: bool = False, whole_numbers: bool = True) -> Chart:
     """Curves.
 
     Args:
@@ -137,7 +137,7 @@ def lines(found: Sequence[Line], x: str, y: str, log: bool = False, whole: bool 
     from matplotlib import ticker
 
     def draw(axis: Any) -> None:
-        for line in found:
+        for line in series:
             colour = SERIES[line.colour % len(SERIES)]
             style = {"linestyle": "--" if line.dashed else "-", "marker": "o", "markersize": 3}
             axis.plot(line.x, line.y, color=colour, linewidth=1.8, label=line.label or None, **style)
@@ -158,9 +158,9 @@ def lines(found: Sequence[Line], x: str, y: str, log: bool = False, whole: bool 
             axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
             axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
             axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-        if whole:
+        if whole_numbers:
             axis.xaxis.get_major_locator().set_params(integer=True)
-        _legend(axis, sum(bool(line.label) for line in found))
+        _legend(axis, sum(bool(line.label) for line in series))
 
     return _chart(draw, x, y)
 
@@ -193,5 +193,5 @@ def _chart(draw: Callable[[Any], None], x: str, y: str, height: float = _SIZE[1]
     text = held.getvalue().decode()
     # Without the head, which names a document type of the web.
     text = text[text.index("<svg") :].replace("'DejaVu Sans'", _FONT)
-    dark = re.sub("|".join(_DARK), lambda found: _DARK[found.group()], text)
+    dark = re.sub("|".join(_DARK), lambda match: _DARK[match.group()], text)
     return Chart(data_uri("image/svg+xml", text.encode()), data_uri("image/svg+xml", dark.encode()))

@@ -43,11 +43,11 @@ def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
     missed: Counter[str] = Counter()
     first: dict[Any, int] = {}
     for i, (candidate, references) in enumerate(zip(model.candidates, model.references, strict=True)):
-        said = set(candidate)
+        predicted = set(candidate)
         theirs = Counter(word for reference in references for word in set(reference))
-        wrong = sorted(said - set(theirs) - LEFT_OUT)
+        wrong = sorted(predicted - set(theirs) - LEFT_OUT)
         wanted = {word for word, number in theirs.items() if 2 * number >= len(references)}
-        absent = sorted(wanted - said - LEFT_OUT)
+        absent = sorted(wanted - predicted - LEFT_OUT)
         invented.update(wrong)
         missed.update(absent)
         for word in wrong:

@@ -59,16 +59,16 @@ class Images:
             image = pillow_preprocess.upright_rgb(data)
         except ImageError as error:
             return Shown(problem=str(error))
-        found = Shown(uri=jpeg(image, SIDE))
+        shown_image = Shown(uri=jpeg(image, SIDE))
         for caption in captions:
             overlay = sheet = ""
             if isinstance(caption, Caption) and caption.attention is not None and caption.words:
                 with suppress(DataError):  # maps that fit nothing; the image is shown without
                     drawn = heatmap(data, caption)
                     overlay, sheet = jpeg(drawn.overlay(), 2 * SIDE), jpeg(drawn.sheet(), _SHEET)
-            found.overlays.append(overlay)
-            found.sheets.append(sheet)
-        return found
+            shown_image.overlays.append(overlay)
+            shown_image.sheets.append(sheet)
+        return shown_image
 
     def _source(self, name: Any) -> Any:
         if self._known is not None:

@@ -131,7 +131,7 @@ def formatted(value: Any, form: str = "") -> str:
 
 def _kind(path: Path) -> Any:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found.get("kind") if isinstance(found, dict) else None
+    return content.get("kind") if isinstance(content, dict) else None

@@ -41,10 +41,10 @@ class Tokenizer:
     def __init__(self, vocabulary: Sequence[str]):
         if isinstance(vocabulary, str):
             raise DataError(f"expected a sequence of words as vocabulary, got one string {vocabulary[:40]!r}")
-        given = tuple(vocabulary)
-        _check(given)
-        self._words: tuple[str, ...] = (*SPECIALS, *given)
-        self._ids = {word: i for i, word in enumerate(given, start=len(SPECIALS))}
+        entries = tuple(vocabulary)
+        _check(entries)
+        self._words: tuple[str, ...] = (*SPECIALS, *entries)
+        self._ids = {word: i for i, word in enumerate(entries, start=len(SPECIALS))}
 
     @classmethod
     def fit(cls, captions: Iterable[str], min_count: int = 5, max_size: int | None = None) -> Tokenizer:
@@ -115,14 +115,14 @@ class Tokenizer:
 
     def words(self, ids: Iterable[Any]) -> tuple[str, ...]:
         """The words of some ids, as `decode` reads them; `<unk>` for `UNK`."""
-        found = []
+        caption = []
         for value in ids:
             number = int(value)
             if number == END:
                 break
             if number not in (PAD, START):
-                found.append(self.word(number))
-        return tuple(found)
+                caption.append(self.word(number))
+        return tuple(caption)
 
     @staticmethod
     def detokenize(words: Iterable[str]) -> str:
@@ -219,10 +219,10 @@ class Tokenizer:
 def _caption_words(text: str) -> list[str]:
     if not isinstance(text, str):
         raise DataError(f"expected a caption as a string, got {type(text).__name__}")
-    found = normalize(text)
-    if not found:
+    words_ = normalize(text)
+    if not words_:
         raise DataError(f"empty caption: expected at least one word, got {text[:40]!r}")
-    return found
+    return words_
 
 
 def _check(words: tuple[str, ...]) -> None:

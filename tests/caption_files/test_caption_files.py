@@ -497,7 +497,7 @@ def test_a_second_model_may_spell_its_images_otherwise(tmp_path, capsys):
     first = written(tmp_path, "a.json", {f"x/{n}": cs[0] for n, cs in texts.items()})
     second = written(tmp_path, "b.json", {f"y/z/{n}": cs[1] for n, cs in reversed(texts.items())})
     page = tmp_path / "page.html"
-    code, out, err = run(capsys, first, references, "--against", second, "--html", str(page))
+    code, out, err = run(capsys, first, references, "--baseline", second, "--html", str(page))
     assert code == 0, err
     data = json.loads(page.with_suffix(".json").read_text())
     assert [row["image"] for row in data["images"]] == [f"x/{n}" for n in texts]

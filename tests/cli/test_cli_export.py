@@ -34,7 +34,7 @@ def unloaded(monkeypatch):
 
 def test_two_targets_of_one_name_print_both_paths_and_stages_are_said(tiny_bundle, tmp_path, capfd):
     targets = ["--to", "tflite", "--to", "tflite(quantize='float16')"]
-    assert main(["export", str(tiny_bundle), *targets, "--into", str(tmp_path)]) == 0
+    assert main(["export", str(tiny_bundle), *targets, "--output-dir", str(tmp_path)]) == 0
     out, err = capfd.readouterr()
     assert out.splitlines() == [f"{tmp_path}/model.tflite", f"{tmp_path}/model_float16.tflite"]
     assert all(Path(line).is_file() for line in out.splitlines())
@@ -46,7 +46,7 @@ def test_two_targets_of_one_name_print_both_paths_and_stages_are_said(tiny_bundl
     logger = logging.getLogger("captioner")
     assert logger.level == logging.NOTSET and logger.propagate and not logger.handlers
     # Both files are there now: told before the model is loaded.
-    assert main(["export", str(tiny_bundle), *targets, "--into", str(tmp_path)]) == 2
+    assert main(["export", str(tiny_bundle), *targets, "--output-dir", str(tmp_path)]) == 2
     err = capfd.readouterr().err
     assert "model.tflite is there already" in err and "add --overwrite" in err and "overwrite=True" not in err
 
@@ -54,7 +54,7 @@ def test_two_targets_of_one_name_print_both_paths_and_stages_are_said(tiny_bundl
 def test_quiet_and_overwrite(tiny_bundle, tmp_path, capfd):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"old")
-    options = ["--to", "tflite", "--into", str(tmp_path)]
+    options = ["--to", "tflite", "--output-dir", str(tmp_path)]
     assert main(["export", str(tiny_bundle), *options, "--overwrite", "--quiet"]) == 0
     out, err = capfd.readouterr()
     assert out == f"{path}\n" and not [line for line in err.splitlines() if line.startswith("captioner")]
@@ -63,35 +63,37 @@ def test_quiet_and_overwrite(tiny_bundle, tmp_path, capfd):
 
 def test_two_targets_that_write_one_file_are_refused_before_the_work(unloaded, tmp_path):
     with pytest.raises(SpecError, match=r"tflite and tflite\(max_pixels=9\) would both write .*model.tflite"):
-        captioner.export("nowhere", ["tflite", "tflite(max_pixels=9)"], into=tmp_path)
+        captioner.export("nowhere", ["tflite", "tflite(max_pixels=9)"], output_dir=tmp_path)
     with pytest.raises(SpecError, match="tflite and tflite would both write"):
-        captioner.export("nowhere", ["saved_model", "tflite", "tflite"], into=tmp_path)
+        captioner.export("nowhere", ["saved_model", "tflite", "tflite"], output_dir=tmp_path)
 
 
 def test_a_file_that_is_there_is_told_before_the_work(unloaded, tmp_path):
     lite_path(tmp_path, "int8").write_bytes(b"")
     with pytest.raises(captioner.CaptionerError, match="model_int8.tflite is there already"):
-        captioner.export("nowhere", ["saved_model", "tflite(quantize='int8')"], into=tmp_path)
+        captioner.export("nowhere", ["saved_model", "tflite(quantize='int8')"], output_dir=tmp_path)
 
 
 def test_keys_are_names_where_these_tell_targets_apart(tiny_bundle, tmp_path, monkeypatch):
     from captioner.exporting import TARGETS
 
     monkeypatch.setattr(TARGETS, "build", lambda target, **options: Path(str(target)))
-    made = captioner.export(tiny_bundle, ["saved_model", "tflite", "tflite(quantize='int8')"], into=tmp_path)
+    made = captioner.export(
+        tiny_bundle, ["saved_model", "tflite", "tflite(quantize='int8')"], output_dir=tmp_path
+    )
     assert list(made) == ["saved_model", "tflite", "tflite(quantize='int8')"]
-    assert list(captioner.export(tiny_bundle, ["tflite(quantize='int8')"], into=tmp_path)) == ["tflite"]
+    assert list(captioner.export(tiny_bundle, ["tflite(quantize='int8')"], output_dir=tmp_path)) == ["tflite"]
 
 
 def test_lengths_are_told_under_the_options_name(tiny_bundle, tmp_path, capsys):
-    assert main(["export", str(tiny_bundle), "--max-length", "99", "--into", str(tmp_path), "-q"]) == 2
+    assert main(["export", str(tiny_bundle), "--max-length", "99", "--output-dir", str(tmp_path), "-q"]) == 2
     assert "captioner: --max-length expects at most the model's own 7, got 99" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("level", "said"), [(None, False), ("0", True)])
 def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_bundle, tmp_path, level, said):
     """TensorFlow Lite's line about its delegate is held back, unless a log level was asked for."""
-    path = captioner.export(tiny_bundle, ["tflite"], into=tmp_path)["tflite"]
+    path = captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path)["tflite"]
     image = tmp_path / "a.png"
     PIL.Image.new("RGB", (8, 8), "red").save(image)
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

@@ -106,9 +106,9 @@ def test_names_after_two_dashes_are_no_options(capsys):
 def test_numbers_and_abbreviations_are_read_as_ever():
     parser = Parser(prog="x.py")
     parser.add_argument("--rate", type=float)
-    parser.add_argument("--starts", type=int)
-    options = parser.parse_args(["--ra", "1e-3", "--starts", "-1"])
-    assert (options.rate, options.starts) == (1e-3, -1)
+    parser.add_argument("--processes", type=int)
+    options = parser.parse_args(["--ra", "1e-3", "--processes", "-1"])
+    assert (options.rate, options.processes) == (1e-3, -1)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

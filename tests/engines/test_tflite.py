@@ -35,7 +35,7 @@ def exported(tiny_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lite")
     plain, float16 = "tflite", "tflite(quantize='float16')"
     for target in (plain, float16):
-        captioner.export(tiny_bundle, [target], strategy=BEAM, into=folder)
+        captioner.export(tiny_bundle, [target], strategy=BEAM, output_dir=folder)
     with captioner.load(tiny_bundle) as model:
         tflite.write(model.engine.model, folder, BEAM, quantize="int8", calibration=IMAGES)
     return folder
@@ -133,11 +133,13 @@ def test_images_that_training_set_aside_calibrate(tiny_bundle, tmp_path):
     (tmp_path / "calibration").mkdir()
     for i, image in enumerate(IMAGES[:16]):
         (tmp_path / "calibration" / f"{i}.png").write_bytes(image)
-    made = captioner.export(tiny_bundle, ["tflite(quantize='int8')"], into=tmp_path / "model")
+    made = captioner.export(tiny_bundle, ["tflite(quantize='int8')"], output_dir=tmp_path / "model")
     assert read(made["tflite"]).facts["quantize"] == "int8"
     (tmp_path / "calibration" / "3.png").unlink()
     with pytest.raises(DataError, match="got 15 that can be read"):
-        captioner.export(tiny_bundle, ["tflite(quantize='int8', overwrite=True)"], into=tmp_path / "model")
+        captioner.export(
+            tiny_bundle, ["tflite(quantize='int8', overwrite=True)"], output_dir=tmp_path / "model"
+        )
 
 
 def test_the_whole_search_is_one_call_of_builtin_ops(exported, lite, tiny_model):

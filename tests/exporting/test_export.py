@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.api import engine_for
@@ -24,6 +23,7 @@ from captioner.exporting.signatures import SIGNATURES, outputs
 from captioner.image import pillow_preprocess
 from captioner.text import Tokenizer, words
 from captioner.types import END, PAD
+from tests.support.tiny_model import build_tiny_model
 
 # Signatures
 
@@ -248,7 +248,7 @@ def test_sentences_are_those_of_the_tokenizer():
 )
 def test_wrong_options_are_one_line_and_write_nothing(tiny_bundle, tmp_path, options, words):
     with pytest.raises(SpecError, match=re.escape(words)) as error:
-        captioner.export(tiny_bundle, into=tmp_path / "out", **options)
+        captioner.export(tiny_bundle, output_dir=tmp_path / "out", **options)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 

@@ -97,8 +97,8 @@ def test_every_row_scores_the_corpus_and_says_what_it_is(name):
             pytest.skip("Java is not installed")
     candidates, references = made_up_world(images=6, shortest=3)
     scores = METRICS.build(name).score(candidates, references)
-    assert scores.figures and all(math.isfinite(v) for v in scores.figures.values())
-    assert set(scores.per_image) <= set(scores.figures)
+    assert scores.corpus and all(math.isfinite(v) for v in scores.corpus.values())
+    assert set(scores.per_image) <= set(scores.corpus)
     assert all(values.shape == (6,) for values in scores.per_image.values())
     assert METRICS.describe()[name]
     for wrong in (([], []), (candidates[:2], references), (candidates, [*references[:-1], []])):
@@ -121,7 +121,7 @@ def test_a_perfect_caption_beats_a_shuffled_one_beats_another_images(name):
     shuffled = [rng.sample(c, len(c)) for c in perfect]
     other = perfect[1:] + perfect[:1]
     metric = METRICS.build(name)
-    values = [list(metric.score(c, references).figures.values()) for c in (perfect, shuffled, other)]
+    values = [list(metric.score(c, references).corpus.values()) for c in (perfect, shuffled, other)]
     for best, middle, worst in zip(*values, strict=True):
         assert best > middle or best == middle == 100  # BLEU-1 does not see order
         if name in ("rouge_l", "cider_d"):
@@ -136,16 +136,16 @@ def test_bleu_by_hand():
     # 1-grams: the x2 of 3 (clipped to 2), cat 1 of 1 -> 3 of 4; 2-grams: "the cat" of 3; nothing longer.
     scores = Bleu().score([["the", "the", "the", "cat"]], [[["the", "cat", "saw", "the", "dog"]]])
     brevity = math.exp(1 - 5 / 4)
-    assert scores.figures["BLEU-1"] == pytest.approx(100 * brevity * 3 / 4)
-    assert scores.figures["BLEU-2"] == pytest.approx(100 * brevity * math.sqrt(3 / 4 * 1 / 3))
-    assert scores.figures["BLEU-3"] == scores.figures["BLEU-4"] == 0
+    assert scores.corpus["BLEU-1"] == pytest.approx(100 * brevity * 3 / 4)
+    assert scores.corpus["BLEU-2"] == pytest.approx(100 * brevity * math.sqrt(3 / 4 * 1 / 3))
+    assert scores.corpus["BLEU-3"] == scores.corpus["BLEU-4"] == 0
 
 
 def test_bleu_is_of_the_corpus_and_takes_the_shorter_of_two_closest_lengths():
     candidates = [["a", "b", "c"], ["d"]]
     references = [[["a", "b"], ["a", "b", "c", "d"]], [["d", "e", "f"]]]
     # Lengths 3 + 1; closest 2 (a tie with 4) + 3 = 5; all four words match.
-    assert Bleu(n=1).score(candidates, references).figures["BLEU-1"] == pytest.approx(
+    assert Bleu(n=1).score(candidates, references).corpus["BLEU-1"] == pytest.approx(
         100 * math.exp(1 - 5 / 4)
     )
 
@@ -154,7 +154,7 @@ def test_bleu_counts_no_ngram_in_a_caption_too_short_for_one():
     nltk_bleu = pytest.importorskip("nltk.translate.bleu_score")
     long = list("abcdefg")
     candidates, references = [long, ["a", "dog"]], [[long], [["a", "dog"]]]
-    assert Bleu().score(candidates, references).figures["BLEU-4"] == pytest.approx(100)
+    assert Bleu().score(candidates, references).corpus["BLEU-4"] == pytest.approx(100)
     assert nltk_bleu.corpus_bleu(references, candidates) < 0.95  # what using it as it is would give
 
 
@@ -162,10 +162,10 @@ def test_rouge_l_by_hand():
     # LCS with the first reference "a dog on grass" 3 of 4 and 3 of 4; with the second "dog" 1 of 1.
     scores = RougeL().score([["a", "dog", "on", "sand"]], [[["a", "dog", "on", "grass"], ["dog"]]])
     precision, recall = 3 / 4, 1.0
-    assert scores.figures["ROUGE-L"] == pytest.approx(
+    assert scores.corpus["ROUGE-L"] == pytest.approx(
         100 * 2.44 * precision * recall / (recall + 1.44 * precision)
     )
-    assert RougeL().score([["x"]], [[["y"]]]).figures["ROUGE-L"] == 0
+    assert RougeL().score([["x"]], [[["y"]]]).corpus["ROUGE-L"] == 0
 
 
 def test_longest_common_subsequence_equals_the_textbook():
@@ -205,12 +205,12 @@ def test_cider_is_no_figure_where_every_caption_would_score_zero(images):
     with pytest.warns(UserWarning, match=f"no CIDEr-D: .* got {'one' if images == 1 else images}") as warned:
         scores = CiderD().score(dog * images, alike)
     assert "\n" not in str(warned[0].message) and len(warned) == 1
-    assert np.isnan(scores.figures["CIDEr-D"]) and np.isnan(scores.per_image["CIDEr-D"]).all()
+    assert np.isnan(scores.corpus["CIDEr-D"]) and np.isnan(scores.per_image["CIDEr-D"]).all()
     # Document frequencies from elsewhere make it one.
     corpus = [[["a", "cat"]], [["a", "dog"]]]
-    assert CiderD(corpus=corpus).score(dog * images, alike).figures["CIDEr-D"] > 0
+    assert CiderD(corpus=corpus).score(dog * images, alike).corpus["CIDEr-D"] > 0
     # One n-gram that is not everywhere is enough, as for coco-caption.
-    assert CiderD().score([["a"], ["a"]], [[["a"]], [["a", "b"]]]).figures["CIDEr-D"] == 0
+    assert CiderD().score([["a"], ["a"]], [[["a"]], [["a", "b"]]]).corpus["CIDEr-D"] == 0
 
 
 def test_ids_that_only_look_different_are_named():
@@ -282,7 +282,7 @@ def test_cider_with_the_frequencies_of_another_corpus():
     np.testing.assert_allclose(each, slow_cider(candidates, references, corpus), atol=1e-9)
     assert abs(each - slow_cider(candidates, references)).max() > 0.01
     # A single image has a score once the frequencies come from elsewhere.
-    assert CiderD(corpus=corpus).score(candidates[:1], references[:1]).figures["CIDEr-D"] == pytest.approx(
+    assert CiderD(corpus=corpus).score(candidates[:1], references[:1]).corpus["CIDEr-D"] == pytest.approx(
         100 * each[0]
     )
 
@@ -395,8 +395,8 @@ def test_figures_equal_those_of_pycocoevalcap_on_the_same_words(seed):
     theirs = official_scores(candidates, references, meteor=False)
     for name in ("bleu", "rouge_l", "cider_d"):
         ours = METRICS.build(name).score(candidates, references)
-        assert ours.figures == pytest.approx(theirs[name].figures, abs=1e-6)
-        assert min(ours.figures.values()) > 1  # else they could agree on nothing
+        assert ours.corpus == pytest.approx(theirs[name].corpus, abs=1e-6)
+        assert min(ours.corpus.values()) > 1  # else they could agree on nothing
         for figure, values in ours.per_image.items():
             # Where an n-gram order has no match theirs is not quite 0 (see bleu.py).
             real = values > 0
@@ -447,7 +447,7 @@ def test_meteor_equals_that_of_pycocoevalcap():
     finally:
         for pipe in (theirs.meteor_p.stdout, theirs.meteor_p.stderr):
             pipe.close()
-    assert ours.figures["METEOR"] == pytest.approx(100 * figure) and figure > 0.1
+    assert ours.corpus["METEOR"] == pytest.approx(100 * figure) and figure > 0.1
     np.testing.assert_allclose(ours.per_image["METEOR"], 100 * np.array(each))
 
 

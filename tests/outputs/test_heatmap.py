@@ -124,7 +124,7 @@ def test_a_bad_image_is_one_line():
 def test_every_engine_draws_the_same(tiny_bundle, tmp_path):
     pytest.importorskip("ai_edge_litert")
     made = captioner.export(
-        tiny_bundle, ["saved_model", "tflite"], strategy="beam(width=3, min_length=3)", into=tmp_path
+        tiny_bundle, ["saved_model", "tflite"], strategy="beam(width=3, min_length=3)", output_dir=tmp_path
     )
     image, sheets = odd_images.drawn(32, 32, turn=80), []
     for source in (tiny_bundle, made["saved_model"], made["tflite"]):

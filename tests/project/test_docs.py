@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.cli import COMMANDS
@@ -26,6 +25,7 @@ from captioner.metrics import METRICS
 from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
 from captioner.registry import parse_spec
 from captioner.types import END
+from tests.support.tiny_model import build_tiny_model
 from tests.training.test_recipes import check_specs
 from training import expect
 from training.config import keys, with_changes
@@ -181,7 +181,12 @@ def test_captioner_commands_run(path, world, monkeypatch, capsys):
             if ">" in words:
                 words, target = words[:-2], words[-1]
             if words[0] == "bench":
-                words += ["--starts", "1", "--rounds", "2"]  # three processes a model are for measuring
+                words += [
+                    "--processes",
+                    "1",
+                    "--iterations",
+                    "2",
+                ]  # three processes a model are for measuring
             assert captioner_main(words) == 0, f"captioner {shlex.join(words)}: {capsys.readouterr().err}"
             out = capsys.readouterr().out
             assert out

@@ -46,7 +46,7 @@ def alone(tmp_path_factory):
 
 
 def test_a_wheel_with_lite_alone_captions_a_photo(alone, tiny_bundle, tmp_path):
-    model = captioner.export(tiny_bundle, ["tflite"], into=tmp_path)["tflite"]
+    model = captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path)["tflite"]
     image = tmp_path / "photo.jpg"
     image.write_bytes(odd_images.encoded(odd_images.drawn(90, 70, turn=120), "JPEG"))
 
@@ -65,5 +65,5 @@ def test_a_wheel_with_lite_alone_captions_a_photo(alone, tiny_bundle, tmp_path):
     # What needs more says so in one line.
     refused = run(command, "caption", image, "--model", tiny_bundle)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "captioner[tf]" in refused.stderr
-    row = run(command, "bench", model, "--rounds", "2", "--starts", "1")
+    row = run(command, "bench", model, "--iterations", "2", "--processes", "1")
     assert row.returncode == 0 and str(model) in row.stdout

@@ -22,7 +22,7 @@ from captioner.cli import main
 from captioner.engines.fake import FakeEngine
 from captioner.errors import DataError, MissingDependency, SpecError
 from captioner.metrics import METRICS, Scores, scored
-from captioner.reports import bootstrap, figures, page
+from captioner.reports import bootstrap, contents, page
 from captioner.reports.confusions import confusions
 from captioner.types import Caption
 from tests.support.report_pages import Page, charts, check_alone, check_figures
@@ -79,7 +79,7 @@ def test_intervals_hold_the_figure_and_shrink_with_more_images():
         predictions, references = world(size)
         model = scored(predictions, references)
         drawn = bootstrap.resampled([model], 300)[0]
-        for name, value in model.figures.items():
+        for name, value in model.corpus.items():
             if name in ("unique captions", "vocabulary"):
                 assert name not in drawn  # drawn images repeat, so that these mean nothing
                 continue
@@ -100,7 +100,7 @@ def test_a_drawn_figure_is_that_of_the_drawn_images():
         candidates = [model.candidates[i] for i in places]
         wanted = [model.references[i] for i in places]
         for metric in ("bleu", "rouge_l", "bad_endings", "diversity"):
-            for name, value in METRICS.build(metric).score(candidates, wanted).figures.items():
+            for name, value in METRICS.build(metric).score(candidates, wanted).corpus.items():
                 if name in drawn:
                     assert drawn[name][row] == pytest.approx(value, abs=1e-9), name
 
@@ -116,16 +116,16 @@ def test_drawing_in_parts_changes_nothing(monkeypatch):
 def test_images_that_are_all_alike_have_no_spread():
     references = {str(i): ["a dog runs over the grass today"] for i in range(9)}
     model = scored(dict.fromkeys(references, "a dog runs over the green grass"), references, metrics=["bleu"])
-    assert 0 < model.figures["BLEU-4"] < 100
+    assert 0 < model.corpus["BLEU-4"] < 100
     for name, values in bootstrap.resampled([model], 40)[0].items():
-        assert values == pytest.approx(np.full(40, model.figures[name]), abs=1e-9)
+        assert values == pytest.approx(np.full(40, model.corpus[name]), abs=1e-9)
 
 
 def test_a_corpus_figure_that_is_no_mean_has_no_interval(monkeypatch):
     model = scored(*world(6), metrics=["rouge_l"])
     model.scores.append(Scores({"METEOR": 20.0}, {"METEOR": np.array([10.0, 20, 30, 40, 50, 60])}))
     assert set(bootstrap.resampled([model], 10)[0]) == {"ROUGE-L"}
-    row = figures.evaluation([*[with_cider(model)] * 2], ["a", "b"], 10)["scores"][1]
+    row = contents.evaluation([*[with_cider(model)] * 2], ["a", "b"], 10)["scores"][1]
     assert row["name"] == "METEOR" and row["models"][0]["low"] is None and row["difference"]["higher"] is None
 
 
@@ -136,7 +136,7 @@ def with_cider(model):
 
 def test_a_model_does_not_differ_from_itself():
     model = scored(*world(12))
-    for row in figures.evaluation([model, model], ["a", "b"], 50)["scores"]:
+    for row in contents.evaluation([model, model], ["a", "b"], 50)["scores"]:
         apart = row["difference"]
         assert apart["value"] == 0
         if apart["low"] is not None:
@@ -146,7 +146,7 @@ def test_a_model_does_not_differ_from_itself():
 def test_a_better_model_is_higher_in_nearly_all_drawings():
     (good, references), (bad, _) = world(60, wrong=0.1), world(60, wrong=0.1)
     bad = {name: text if i % 3 else "a zebra swims" for i, (name, text) in enumerate(bad.items())}
-    data = figures.evaluation([scored(good, references), scored(bad, references)], ["good", "bad"], 200)
+    data = contents.evaluation([scored(good, references), scored(bad, references)], ["good", "bad"], 200)
     row = next(row for row in data["scores"] if row["name"] == "CIDEr-D")
     assert row["difference"]["low"] > 0 and row["difference"]["higher"] > 99
     assert row["difference"]["value"] == pytest.approx(row["models"][0]["value"] - row["models"][1]["value"])
@@ -191,7 +191,7 @@ def test_confused_words_by_hand():
 
 def test_lengths_vocabulary_and_distribution_add_up():
     predictions, references = world(12)
-    data = figures.evaluation([scored(predictions, references)], ["a"], 10)
+    data = contents.evaluation([scored(predictions, references)], ["a"], 10)
     assert sum(data["cider_d"]["models"][0]["counts"]) == 12 == len(data["images"])
     values = sorted(row["CIDEr-D"][0] for row in data["images"])
     assert data["cider_d"]["models"][0]["highest"] == values[-1] <= data["cider_d"]["edges"][-1]
@@ -201,7 +201,7 @@ def test_lengths_vocabulary_and_distribution_add_up():
     lengths = data["lengths"]["models"][0]
     assert sum(lengths["shares"]) == pytest.approx(100)
     assert sum(i * share for i, share in enumerate(lengths["shares"])) / 100 == pytest.approx(lengths["mean"])
-    same = figures.evaluation(
+    same = contents.evaluation(
         [scored({"1": "a a a b", "2": "A a a b ."}, {"1": ["a a a a"], "2": ["c"]})], ["a"], 10
     )
     said = same["vocabulary"]["models"][0]
@@ -213,7 +213,7 @@ def test_lengths_vocabulary_and_distribution_add_up():
 def test_groups_of_images_are_in_order():
     predictions, references = world(30, wrong=0.2)
     other = {name: f"a boat {text.split(' ', 2)[2]}" for name, text in predictions.items()}
-    data = figures.evaluation(
+    data = contents.evaluation(
         [scored(predictions, references), scored(other, references)], ["a", "b"], 10, shown=4
     )
     groups = {group["group"]: [p["models"] for p in group["images"]] for group in data["examples"]}
@@ -224,7 +224,7 @@ def test_groups_of_images_are_in_order():
     assert score["worst"] == everything[::-1][:4]
     apart = [m[0]["CIDEr-D"] - m[1]["CIDEr-D"] for m in groups["first better"]]
     assert apart == sorted(apart, reverse=True) and apart[-1] > 0
-    few = figures.evaluation([scored(*world(2))], ["a"], 10)["examples"]
+    few = contents.evaluation([scored(*world(2))], ["a"], 10)["examples"]
     assert [group["group"] for group in few] == ["all"] and len(few[0]["images"]) == 2
 
 
@@ -236,9 +236,9 @@ def test_every_figure_of_the_page_is_that_of_the_json(tmp_path, photos, models):
     predictions, references = world()
     predictions = {name: attended(text) for name, text in predictions.items()}
     # Another order must not matter.
-    against = dict(reversed(world(wrong=0.8)[0].items())) if models == 2 else None
+    baseline = dict(reversed(world(wrong=0.8)[0].items())) if models == 2 else None
     out = captioner.report(
-        predictions, references, tmp_path / "r.html", against, photos, ("one", "other"), resamples=40
+        predictions, references, tmp_path / "r.html", baseline, photos, ("one", "other"), resamples=40
     )
     found, data = read(out)
     check_figures(found, data, ("times 100,",))
@@ -252,13 +252,13 @@ def test_every_figure_of_the_page_is_that_of_the_json(tmp_path, photos, models):
     figures_ = captioner.evaluate(predictions, references)
     assert {row["name"]: row["models"][0]["value"] for row in data["scores"]} == figures_
     if models == 2:
-        other = captioner.evaluate(against, references)
+        other = captioner.evaluate(baseline, references)
         assert {row["name"]: row["models"][1]["value"] for row in data["scores"]} == pytest.approx(other)
         each = {row["image"]: row["CIDEr-D"] for row in data["images"]}
         mean = np.mean([values[1] for values in each.values()])
         assert mean == pytest.approx(other["CIDEr-D"]) and list(each) == list(predictions)
         for example in (example for group in data["examples"] for example in group["images"]):
-            assert example["models"][1]["caption"] == against[example["image"]]
+            assert example["models"][1]["caption"] == baseline[example["image"]]
     # Each image of each group: the image itself, and for the first model two kinds of maps.
     shown = sum(len(group["images"]) for group in data["examples"])
     jpegs = [s for s in found.attributes("src") if s.startswith("data:image/jpeg")]
@@ -297,9 +297,9 @@ def test_nothing_that_users_wrote_becomes_markup(tmp_path):
     nasty = """<script>alert("1")</script> & 'x' $a_1$ ]]>"""
     predictions = {f"{nasty}{i}": f"{nasty} dog {i % 3}" for i in range(7)}
     references = {name: [f"A {nasty} .", "<b onload=x>cat</b>"] for name in predictions}
-    against = {name: f"{text} & more" for name, text in predictions.items()}
+    baseline = {name: f"{text} & more" for name, text in predictions.items()}
     out = captioner.report(
-        predictions, references, tmp_path / "r.html", against, {}, (nasty, "<i>"), resamples=10
+        predictions, references, tmp_path / "r.html", baseline, {}, (nasty, "<i>"), resamples=10
     )
     found, data = read(out)
     check_alone(found)
@@ -389,7 +389,7 @@ def test_the_command_compares_two_files(tmp_path, capsys):
     files = caption_files(tmp_path, *world())
     (tmp_path / "other").mkdir()
     other, _ = caption_files(tmp_path / "other", world(wrong=0.9)[0], {})
-    command = ["evaluate", *files, "--against", other, "--html", str(tmp_path / "r.html")]
+    command = ["evaluate", *files, "--baseline", other, "--html", str(tmp_path / "r.html")]
     assert main(command) == 0
     assert read(tmp_path / "r.html")[1]["names"] == [tmp_path.name, "other"]
     capsys.readouterr()
@@ -402,7 +402,7 @@ def test_the_command_compares_two_files(tmp_path, capsys):
     assert "p.json is no JSON of a report, and would be lost" in err and json.loads(
         Path(files[0]).read_text()
     )
-    for option in (["--against", other], ["--images", "x"], ["--overwrite"]):
+    for option in (["--baseline", other], ["--images", "x"], ["--overwrite"]):
         assert main(["evaluate", *files, *option]) == 2
         assert (
             capsys.readouterr().err
@@ -422,13 +422,13 @@ def test_what_is_refused(tmp_path, monkeypatch):
     refused(DataError, "end in .html, got .*r.htm", out=tmp_path / "r.htm")
     refused(DataError, "there is no such folder", images=tmp_path / "nowhere")
     refused(SpecError, "resamples expects a whole number of at least 2, got 1", resamples=1)
-    refused(SpecError, "list of 2 names", against=predictions, names=["a"])
+    refused(SpecError, "list of 2 names", baseline=predictions, names=["a"])
     refused(
         DataError,
         "^b: cannot evaluate: 1 predictions without references: 'x'",
-        against=predictions | {"x": "a"},
+        baseline=predictions | {"x": "a"},
     )
-    refused(DataError, "^b: .* no prediction", against=dict(itertools.islice(predictions.items(), 3)))
+    refused(DataError, "^b: .* no prediction", baseline=dict(itertools.islice(predictions.items(), 3)))
     refused(SpecError, "unknown metric|no metric", metrics=["bluu"])
     (tmp_path / "file").write_text("")
     refused(DataError, "cannot write", out=tmp_path / "file" / "r.html")

@@ -30,7 +30,7 @@ def source_of(name, bundle, tmp_path_factory):
     }
     if name in targets:
         target, strategy = targets[name]
-        made = captioner.export(bundle, [target], strategy=strategy, into=tmp_path_factory.mktemp(name))
+        made = captioner.export(bundle, [target], strategy=strategy, output_dir=tmp_path_factory.mktemp(name))
         yield str(next(iter(made.values())))
         return
     yield str({"keras": bundle, "fake": ""}[name])

@@ -11,12 +11,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.models import CaptionModel
 from captioner.models.packing import pack
 from captioner.types import START
+from tests.support.tiny_model import build_tiny_model
 from training import evaluate, train
 from training.config import with_changes
 from training.data.batches import PackedBatches, Visit
@@ -304,7 +304,7 @@ def test_evaluate_says_what_training_said(trained, tmp_path, capsys):
 
 def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
     pytest.importorskip("ai_edge_litert")
-    lite = captioner.export(trained / "model", ["tflite"], into=tmp_path)["tflite"]
+    lite = captioner.export(trained / "model", ["tflite"], output_dir=tmp_path)["tflite"]
     common = [SOURCE, "--strategy", "greedy", "--json", "--features", str(tmp_path / "none")]
     figures = []
     for model in (lite, trained / "model"):

@@ -80,7 +80,7 @@ def leave_one_out(images: Sequence[Sequence[Any]]) -> tuple[list[Any], list[list
 def official_figures(candidates: Candidates, references: References) -> dict[str, float]:
     """The figures of pycocoevalcap for some words."""
     official = official_scores(candidates, references)
-    return {name: value for row in COMPARED for name, value in official[row].figures.items()}
+    return {name: value for row in COMPARED for name, value in official[row].corpus.items()}
 
 
 def our_figures(candidates: Candidates, references: References) -> dict[str, float]:
@@ -88,7 +88,7 @@ def our_figures(candidates: Candidates, references: References) -> dict[str, flo
     found: dict[str, float] = {}
     for name in COMPARED:
         if name != "meteor":
-            found |= METRICS.build(name).score(candidates, references).figures
+            found |= METRICS.build(name).score(candidates, references).corpus
     return found
 
 

@@ -57,19 +57,19 @@ def evaluation(
 def _scores(models: Sequence[Scored], resamples: int) -> list[dict[str, Any]]:
     drawn = bootstrap.resampled(models, resamples)
     rows = []
-    for name in models[0].figures:
+    for name in models[0].corpus:
         nothing = {"error": None, "low": None, "high": None}
         row: dict[str, Any] = {
             "name": name,
             "models": [
-                {"value": _defined(model.figures[name])}
-                | (bootstrap.spread(found[name]) if name in found else nothing)
-                for model, found in zip(models, drawn, strict=True)
+                {"value": _defined(model.corpus[name])}
+                | (bootstrap.spread(resamples_of[name]) if name in resamples_of else nothing)
+                for model, resamples_of in zip(models, drawn, strict=True)
             ],
         }
         if len(models) == 2:
-            apart: dict[str, Any] = {"value": _defined(models[0].figures[name] - models[1].figures[name])}
-            if all(name in found for found in drawn):
+            apart: dict[str, Any] = {"value": _defined(models[0].corpus[name] - models[1].corpus[name])}
+            if all(name in resamples_of for resamples_of in drawn):
                 differences = drawn[0][name] - drawn[1][name]
                 higher = {"higher": 100 * float((differences > 0).mean())}
                 apart |= bootstrap.spread(differences) | higher
@@ -97,17 +97,20 @@ def _summary(values: np.ndarray) -> dict[str, float | None]:
 
 
 def _distribution(values: Sequence[np.ndarray]) -> dict[str, Any]:
-    values = [each[~np.isnan(each)] for each in values]
-    top = max(float(each.max(initial=0.0)) for each in values)
+    values = [model_values[~np.isnan(model_values)] for model_values in values]
+    top = max(float(model_values.max(initial=0.0)) for model_values in values)
     step = next((step for step in _STEPS if top <= 25 * step), _STEPS[-1])
     edges = np.arange(0, top + step, step, dtype=np.float64)
     edges = edges if len(edges) > 1 else np.array([0.0, step])
     return {
         "edges": edges.tolist(),
         "models": [
-            {"counts": np.histogram(each, edges)[0].tolist(), "zero": int((each < 1e-9).sum())}
-            | _summary(each)
-            for each in values
+            {
+                "counts": np.histogram(model_values, edges)[0].tolist(),
+                "zero": int((model_values < 1e-9).sum()),
+            }
+            | _summary(model_values)
+            for model_values in values
         ],
     }
 
@@ -122,13 +125,13 @@ def _examples(models: Sequence[Scored], shown: int) -> list[dict[str, Any]]:
         by = np.argsort(-apart, kind="stable").tolist()
         groups.append(("first better", [i for i in by if apart[i] > 0][:shown]))
         groups.append(("second better", [i for i in by[::-1] if apart[i] < 0][:shown]))
-    each = min(shown, len(order) // 3)
-    if each:
-        middle = (len(order) - each) // 2
+    group_size = min(shown, len(order) // 3)
+    if group_size:
+        middle = (len(order) - group_size) // 2
         groups += [
-            ("best", order[:each]),
-            ("median", order[middle : middle + each]),
-            ("worst", order[::-1][:each]),
+            ("best", order[:group_size]),
+            ("median", order[middle : middle + group_size]),
+            ("worst", order[::-1][:group_size]),
         ]
     else:
         groups.append(("all", order))
@@ -153,14 +156,14 @@ def _example(models: Sequence[Scored], i: int) -> dict[str, Any]:
 def _lengths(models: Sequence[Scored]) -> dict[str, Any]:
     """Words a caption: of all references, and of each model. Shares are percent of the captions, from 0 words on."""
     references = np.array([len(caption) for image in models[0].references for caption in image])
-    said = [np.array([len(caption) for caption in model.candidates]) for model in models]
-    top = int(max(each.max() for each in (references, *said)))
+    caption_lengths = [np.array([len(caption) for caption in model.candidates]) for model in models]
+    top = int(max(lengths.max() for lengths in (references, *caption_lengths)))
 
     def measured(values: np.ndarray) -> dict[str, Any]:
         shares = 100 * np.bincount(values, minlength=top + 1) / len(values)
         return _summary(values) | {"shares": shares.tolist()}
 
-    return {"references": measured(references), "models": [measured(each) for each in said]}
+    return {"references": measured(references), "models": [measured(lengths) for lengths in caption_lengths]}
 
 
 def _vocabulary(models: Sequence[Scored]) -> dict[str, Any]:
