@@ -315,8 +315,8 @@ def export(
             "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)" and "tflite(quantize='float16')".
         strategy: str, default None, which is "beam(width=3)". How words are chosen; what is exported does nothing else.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
-        output_dir: str or PathLike, default None, which is the model folder itself. Where it is put: a SavedModel gets the
-            next number, and a `.tflite` file that is there is only replaced on `overwrite=True` of its target.
+        output_dir: str or PathLike, default None, which is the model folder itself. Where it is put: a SavedModel gets
+            the next number, and a `.tflite` file that is there is only replaced on `overwrite=True` of its target.
         trust: sequence of str, default none; see `load`.
 
     Returns:

@@ -73,9 +73,9 @@ def _summary(folder: Path) -> str:
     sets = figure_columns(model.metrics)
     # A model is known by its scores on the test split, where there are any.
     name = next((name for name in sets if name.startswith("test")), next(iter(sets), ""))
-    scores = sets.get(name, {})
+    values = sets.get(name, {})
     scores = [
-        f"{key} {scores[key]:.2f}" for key in ("CIDEr-D", "BLEU-4") if isinstance(scores.get(key), float)
+        f"{key} {values[key]:.2f}" for key in ("CIDEr-D", "BLEU-4") if isinstance(values.get(key), float)
     ]
     return ", ".join([f"{model.config.get('encoder')} + {model.config.get('decoder')}", *scores])
 
