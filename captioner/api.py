@@ -1,4 +1,4 @@
-"""What users call: load a model, caption images, save. Imports nothing heavy until it runs."""
+"""The public API: load, caption, save, export. Imports nothing heavy until it runs."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Captioner:
         return alt_text(caption, max_length, self.confidence(caption), threshold)
 
     def close(self) -> None:
-        """Lets go of what the engine holds."""
+        """Releases the resources of the engine."""
         self.engine.close()
 
     def __enter__(self) -> Captioner:
@@ -157,7 +157,7 @@ class Captioner:
 def load(
     source: str | os.PathLike[str] = DEFAULT_MODEL, *, trust: Sequence[str] = (), **options: Any
 ) -> Captioner:
-    """Loads a model, whatever runs it.
+    """Loads a model with the engine that its source asks for.
 
     Args:
         source: str or PathLike, default "saved_models/default", here or beside this package. A model folder, an
@@ -307,7 +307,7 @@ def export(
     *,
     trust: Sequence[str] = (),
 ) -> dict[str, Path]:
-    """Turns a model folder into what servers and devices run, images decoded and words chosen inside.
+    """Exports a model folder for servers and devices, with image decoding and search inside.
 
     Args:
         folder: str or PathLike. A model folder.

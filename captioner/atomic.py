@@ -1,4 +1,4 @@
-"""Files that are always whole: written aside, forced to disk, then renamed over the old one.
+"""Atomic file writes: a temporary file, fsync, then a rename over the old one.
 
 A reader sees the old file or the new one, whatever stops the writer: a crash, a full disk, a lost machine.
 Everything that this project writes for somebody to keep goes through here.
@@ -58,20 +58,20 @@ def replacing(
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, error: type[CaptionerError] = DataError) -> None:
-    """Writes a file that is always whole; see `replacing` for the arguments and errors."""
+    """Writes bytes atomically; see `replacing` for the arguments and errors."""
     with replacing(path, error) as aside:
         aside.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str, error: type[CaptionerError] = DataError) -> None:
-    """Writes a UTF-8 file that is always whole, line ends as they are; see `replacing`."""
+    """Writes UTF-8 text atomically, line ends unchanged; see `replacing`."""
     write_bytes(path, text.encode("utf-8"), error)
 
 
 def write_json(
     path: str | os.PathLike[str], value: Mapping[str, Any], error: type[CaptionerError] = DataError
 ) -> None:
-    """Writes a JSON object as a UTF-8 file that is always whole; see `replacing`.
+    """Writes a JSON object atomically in UTF-8; see `replacing`.
 
     Raises:
         ValueError: if a number is NaN or infinite, which JSON cannot hold.

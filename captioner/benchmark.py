@@ -1,4 +1,4 @@
-"""What a model costs where it runs: time to the first sentence, latency, memory and size.
+"""Benchmark of a model: time to the first sentence, latency, memory and size.
 
 Each model is measured in processes of its own, so that none finds another's libraries loaded or memory warm.
 No TensorFlow here.
@@ -27,7 +27,7 @@ WARM_UP = 4  # images captioned before latencies count
 
 @dataclass(frozen=True)
 class Cost:
-    """What one model costs.
+    """Measurements of one model.
 
     Attributes:
         source: str. What was loaded.
@@ -185,7 +185,7 @@ def peak_memory() -> float | None:
 
 
 def _run(asked: dict[str, Any]) -> dict[str, Any]:
-    """What a process does: load, caption, and caption again."""
+    """The work of a measured process: load, caption, and caption again."""
     from captioner.api import engine_for, load
 
     images = [Path(path).read_bytes() for path in asked["images"]]

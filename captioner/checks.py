@@ -1,4 +1,4 @@
-"""Checks of numbers that callers pass: one of each, with one wording. No TensorFlow here."""
+"""Validation of numeric arguments. No TensorFlow here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""The exception tree.
 
     CaptionerError
     ├── ImageError            an image that cannot be read: missing, truncated, of a kind we do not decode
@@ -53,7 +53,7 @@ class BundleError(CaptionerError):
 
 
 class EngineError(CaptionerError):
-    """The engine that should run the model cannot."""
+    """An engine that cannot run the model."""
 
 
 class MissingDependency(CaptionerError, ImportError):
@@ -73,7 +73,7 @@ class MissingDependency(CaptionerError, ImportError):
 
 
 def in_command_line_words(message: str) -> str:
-    """A message that says what to pass in Python, for somebody who typed a command.
+    """A message about Python arguments, reworded for the command line.
 
     Example:
         >>> in_command_line_words("dogs holds a model: pass overwrite=True to replace it")

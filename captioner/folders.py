@@ -1,4 +1,4 @@
-"""Folders whose files change together: the manifest is the only switch. No TensorFlow here.
+"""Folders whose files are replaced together, in one atomic change of the manifest. No TensorFlow here.
 
 New files are written into a folder of their own inside, `.write-...`. One rename makes the manifest name that folder,
 and from then on the new files are the ones that count; then they are linked under their usual names, a second rename
@@ -76,7 +76,7 @@ def _lock(handle: int, folder: Path, shared: bool, end: float) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes whenever a file is replaced; None if it is missing."""
+    """A value that changes whenever a file is replaced; None if it is missing."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What model files say about themselves, read strictly: a file may come from anybody. No TensorFlow here.
+"""Metadata of model files, validated strictly: a file may come from anybody. No TensorFlow here.
 
 A model folder's `captioner.json`, that of an exported version, and the one inside a `.tflite` file pass through here:
 bounded sizes, known types, ranges that a machine can bear. Specs in them are texts until somebody builds them inside

@@ -1,4 +1,4 @@
-"""Programs: how every script of the repository and the command line start and end.
+"""The wrapper of every program: start, one-line errors, signals and exit codes.
 
 A file directly in `training/` or `serving/` is a program. It has `parser()` and `run(options)`, and ends with
 

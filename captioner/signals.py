@@ -22,7 +22,7 @@ _ECHO_SECONDS = 1.0
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked the program to stop.
+    """The program was asked to stop by a signal.
 
     A `KeyboardInterrupt`, so that what is prepared for Ctrl-C is prepared for SIGTERM too.
 

@@ -1,4 +1,4 @@
-"""The plain values that pass between the parts. No TensorFlow here, no behaviour either."""
+"""Plain data types: captions, hypotheses, special token ids. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Caption:
 
 
 class Hypotheses(NamedTuple):
-    """What a search returns: K finished or cut captions an image, best first. Tensors or arrays alike.
+    """Hypotheses of a search: K finished or truncated captions an image, best first. Tensors or arrays.
 
     A `NamedTuple`, so that it passes through `tf.function` and signatures as it is.
 

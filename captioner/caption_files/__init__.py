@@ -1,4 +1,4 @@
-"""Files of captions: read in one way, for training and for evaluation, and matched by what they call their images."""
+"""Caption files: one reader for training and evaluation, and matching of image ids."""
 
 from captioner.caption_files.captions import References, aligned, read_predictions, read_references
 from captioner.caption_files.reading import parse_json, read_text

@@ -1,4 +1,4 @@
-"""Predictions and references as evaluation takes them, and which of them are of the same image."""
+"""Predictions and references for evaluation, matched by image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from captioner.types import Caption
 
 
 class References(dict[str, list[str]]):
-    """Reference captions of each image, with what their file says besides.
+    """Reference captions of each image, with splits and notes of their file.
 
     Attributes:
         path: str. The file.

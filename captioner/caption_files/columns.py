@@ -1,4 +1,4 @@
-"""The columns of a captions file, under all the names that they may have."""
+"""Column names of caption files, with their accepted aliases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When two spellings name one image: of predictions and references, of a captions file and the files on disk.
+"""Matching of image ids: predictions to references, caption files to files on disk.
 
 Ids are strings here and nothing more: no file is looked at, whatever a path in an id says.
 """

@@ -1,4 +1,4 @@
-"""From the bytes of a captions file to text and JSON, strictly: what is not as it should be is told with its line."""
+"""Strict reading of text and JSON from caption files; errors name the line."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def encoding_fault(text: str) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """JSON as the standard has it: no key twice, no NaN, nothing infinite, no number that nobody can mean.
+    """Strict JSON: no duplicate keys, no NaN or infinity, no numbers of absurd length.
 
     Args:
         text: str.

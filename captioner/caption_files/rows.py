@@ -1,4 +1,4 @@
-"""Rows of a captions file, whatever its form: CSV, TSV, JSON or JSON lines. Training and evaluation read them here."""
+"""Rows of a caption file: CSV, TSV, JSON or JSON lines, for training and evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which file the heatmap of each image goes to, settled before the first image is captioned."""
+"""Output files of heatmaps, chosen before the first image is captioned."""
 
 from __future__ import annotations
 

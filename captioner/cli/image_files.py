@@ -1,4 +1,4 @@
-"""From what is named on the command line to image files: folders, patterns, and what of them is left out and why."""
+"""Image files named on the command line: files, folders and patterns, and which are skipped and why."""
 
 from __future__ import annotations
 

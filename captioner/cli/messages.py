@@ -1,4 +1,4 @@
-"""What commands say on standard error, a line at a time."""
+"""Messages of commands on standard error, one line each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captioner.errors import in_command_line_words
 
 
 def tell(text: str) -> None:
-    """Prints a line about what went wrong."""
+    """Prints an error line."""
     print(f"captioner: {one_line(in_command_line_words(text))}", file=sys.stderr, flush=True)
 
 
@@ -21,7 +21,7 @@ def note(options: argparse.Namespace, text: str) -> None:
 
 
 def one_line(text: str) -> str:
-    r"""A text as one line that no terminal takes for a command: names of files may hold anything.
+    r"""A text as one line without control characters: file names may hold anything.
 
     Example:
         >>> print(one_line("a\nb\x1b[2J.png"))

@@ -1,4 +1,4 @@
-"""The command line of every program here: whole numbers, options and commands with one wording for mistakes."""
+"""Command-line parsing for every program, with one wording for mistakes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ exit codes:
 
 
 class Parser(argparse.ArgumentParser):
-    """Options of a program: its description is shown as it is written, a mistake is one line that says what is meant.
+    """Argument parser: keeps the line breaks of descriptions and reports a mistake in one line.
 
     Takes what `argparse.ArgumentParser` takes. Options of `type=int` and `type=float` say what they expect; their
     ranges are checked by `captioner.checks` under the option's name once the program runs. Reading the options also
@@ -98,7 +98,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def ready_output(encoding: str | None = None) -> None:
-    r"""Makes standard output and error take any text: characters that their encoding lacks are written as \u1234.
+    r"""Makes standard output and error accept any text: unencodable characters are written as \u1234.
 
     A file name that is not UTF-8 holds lone surrogates, which no encoding has; as \udc85 they are right in JSON, too.
 

@@ -1,4 +1,4 @@
-"""Says what a model is: parameters, config, vocabulary, scores and card. Checks that its files are whole."""
+"""Shows a model: parameters, config, vocabulary, scores and card. Checks the integrity of its files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what is known of the model."""
+    """Prints the description of the model."""
     if engine_for(options.model) != "keras":
         raise EngineError(f"expected a model folder to show, got {options.model}")
     model = bundle.read(located(options.model))
@@ -84,7 +84,7 @@ def _network(config: str) -> str:
 
 
 def figure_columns(metrics: Mapping[str, Any], path: str = "") -> dict[str, dict[str, Any]]:
-    """The sets of scores in what a model scored, however deep they lie: by split, by what ran the model.
+    """The sets of scores in nested metrics: by split, by engine.
 
     Args:
         metrics: mapping of names to scores, or to such mappings.

@@ -1,4 +1,4 @@
-"""What stands in an image file around its pixels: kind, orientation, colour profile. Plain Python, no decoder.
+"""Headers of image files: kind, size, orientation, colour profile. Plain Python, no decoder.
 
 `captioner.image.tf_headers` follows the same rules inside a graph, so that every engine sees the same image.
 """
@@ -175,7 +175,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def jpeg_ratio(height: int, width: int, max_pixels: int) -> int | None:
-    """By what the sides of a JPEG are divided when it is decoded, or None for one that is too large.
+    """The scale (1, 2 or 4) at which a JPEG is decoded, or None for one that is too large.
 
     Example:
         >>> jpeg_ratio(3000, 4000, 50_000_000), jpeg_ratio(12240, 16320, 50_000_000)
@@ -194,7 +194,7 @@ def too_large(height: int, width: int, max_pixels: int, name: str | None) -> Ima
 
 
 def png_core(data: bytes) -> bytes:
-    """A PNG file with nothing but its pixels, palette and transparency.
+    """A PNG file reduced to its pixels, palette and transparency.
 
     Pillow refuses files for what stands in other chunks, and turns them by some that browsers pass over.
     """

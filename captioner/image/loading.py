@@ -1,4 +1,4 @@
-"""From whatever a caller holds to the encoded bytes that every engine takes. No TensorFlow here.
+"""Loading images: a path, bytes, PIL image or array to the encoded bytes that every engine takes. No TensorFlow here.
 
 An image may come as a path, encoded bytes, a PIL image, a numpy array or a TensorFlow tensor. Bytes that the
 graph (`captioner.image.tf_decode`) can decode pass untouched; kinds that only Pillow reads (TIFF, AVIF, animated WebP,
@@ -206,7 +206,7 @@ def passes(image_bytes: bytes) -> bool:
 
 
 def name(image: Any, place: int | None = None) -> str:
-    """What to call an image in a message: its path, or its kind and its place in a list.
+    """The name of an image in messages: its path, or its kind and index in a list.
 
     Args:
         image: anything that `to_bytes` takes.
@@ -262,7 +262,7 @@ def _text(start: str) -> str | None:
 
 
 def _checked(data: bytes) -> bytes:
-    """The bytes, or what Pillow makes of them if the graph cannot decode that kind or would see other colours."""
+    """The bytes, re-encoded by Pillow if the graph cannot decode that kind or would see other colours."""
     if not data:
         raise ImageError("expected an image, got an empty file")
     name = kind(data)
@@ -309,7 +309,7 @@ def _only_pillow(name: str, data: bytes) -> bool:
 
 
 def _unknown(data: bytes) -> str:
-    """What to say of bytes that are no image."""
+    """The error message for bytes that are no image."""
     if words := _text(data[:TEXT_LENGTH].decode("latin-1")):
         return f"expected an image, got text: {words}"
     if len(data) < 1000 and re.fullmatch(rb"[^\r\n\0]+\.\w{2,5}", data):

@@ -1,4 +1,4 @@
-"""From encoded bytes, or a PIL image, to upright pixels of 8 bits by Pillow. No TensorFlow here.
+"""Decoding by Pillow: encoded bytes or a PIL image to upright pixels of 8 bits. No TensorFlow here.
 
 Everything that Pillow raises becomes an `ImageError` here, and nowhere else: it raises whatever there is.
 """
@@ -302,7 +302,7 @@ def _placed(image: Any, frame: containers.GifFrame) -> Any:
 
 @contextlib.contextmanager
 def _guarded(kind: str | None) -> Iterator[None]:
-    """Makes an `ImageError` of everything that is raised inside, and keeps warnings in."""
+    """Turns every exception raised inside into an `ImageError` and suppresses warnings."""
     try:
         with _QUIET:
             yield

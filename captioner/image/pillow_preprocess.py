@@ -1,4 +1,4 @@
-"""The pixels that `captioner.image.tf_decode` makes, by Pillow and NumPy, for engines that have no TensorFlow.
+"""Preprocessing by Pillow and NumPy, equal to `captioner.image.tf_decode`, for engines without TensorFlow.
 
 Decoding and turning agree exactly, resizing within a grey level; a test holds both to it over every odd kind of file.
 """
@@ -53,7 +53,7 @@ def upright_rgb(image_bytes: bytes, max_pixels: int = MAX_PIXELS) -> Any:
 
 
 def drawn(size: tuple[int, int]) -> bytes:
-    """A JPEG of a size (height, width) that has something to look at everywhere, and is always the same."""
+    """A deterministic JPEG of a size (height, width) with structure everywhere, for measurements."""
     import PIL.Image
 
     noise = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)

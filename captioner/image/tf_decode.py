@@ -1,4 +1,4 @@
-"""From encoded bytes to pixels: the only preprocessing, one graph for training, inference and exports.
+"""Decoding and preprocessing in TensorFlow: one graph for training, inference and exports.
 
     decode (JPEG, PNG, GIF, BMP, WebP)  ->  orient (EXIF)  ->  resize the whole frame  ->  whole grey levels
 
@@ -58,7 +58,7 @@ def load(
 def load_rows(
     image_bytes: tf.Tensor, size: tuple[int, int] = (224, 224), max_pixels: int = MAX_PIXELS
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads many encoded images side by side; one that cannot be read costs the others nothing.
+    """Reads a batch of encoded images; an image that cannot be read fails alone, the batch continues.
 
     An image is a row of a `tf.data.Dataset` inside the graph: there, and nowhere else in a graph, an error
     of an op can be ignored, whatever its reason.
@@ -132,7 +132,7 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
 
 @functools.lru_cache(maxsize=8)
 def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
-    """Makes `load` into a function of plain bytes that several threads may call, for use outside a graph.
+    """`load` as a thread-safe function of plain bytes, for use outside a graph.
 
     Traced once for a size, whoever asks: that takes most of a second.
 
@@ -207,7 +207,7 @@ def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _or_fail(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """The same bytes, once nothing in their header speaks against decoding them."""
+    """The same bytes; fails in the graph if their header says that they must not be decoded."""
     reason = headers.refusal(image_bytes, max_pixels)
     fine = tf.debugging.Assert(tf.equal(reason, ""), [tf.strings.join(["image: ", reason])])
     with tf.control_dependencies([fine] if fine is not None else []):

@@ -1,4 +1,4 @@
-"""Reading the headers of image files inside a graph, and refusing by them.
+"""Parsing the headers of image files inside a TensorFlow graph.
 
 `data` is always the file as `padded` gives it: its bytes, and some zeros after them. Reads beyond the end see
 zeros, so that a damaged length leads nowhere worse, and every loop is bounded. Kept lean: a graph costs
@@ -37,7 +37,7 @@ class GifFrame(NamedTuple):
 
 
 def kind(image_bytes: tf.Tensor) -> tf.Tensor:
-    """int32, shaped like the strings: the place in `KINDS`, or their number for anything else.
+    """int32, shaped like the strings: the index in `KINDS`, or `len(KINDS)` for anything else.
 
     Example:
         >>> KINDS[kind(tf.constant("GIF89a..."))]

@@ -1,4 +1,4 @@
-"""How good captions are: our own scores, and the reference implementation beside them.
+"""Metrics: our own implementations and the reference implementation (pycocoevalcap).
 
 Every figure is a claim with a source (see the module of each metric) and is reported x100. The reference is
 coco-caption (the package pycocoevalcap); ours agree with it on the same words, and each module says where

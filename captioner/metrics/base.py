@@ -1,4 +1,4 @@
-"""What every metric takes and returns.
+"""The interface of metrics.
 
 A metric is a class with `score(candidates, references) -> Scores`. Image i has one candidate, a list of
 words, and one or more references, each a list of words. The words come from `captioner.text.words`, or from

@@ -1,4 +1,4 @@
-"""How varied the captions are: what the scores against references do not see.
+"""Diversity of captions, which scores against references do not measure.
 
 The shares and counts are those of the literature on diverse captions (Shetty et al. 2017, "Speaking the same
 language", table 2; van Miltenburg et al. 2018, "Measuring the diversity of automatic image descriptions").

@@ -1,4 +1,4 @@
-"""Captions that break off in the middle.
+"""Incomplete captions: those that end on a function word.
 
 Optimising CIDEr-D without its end token teaches a model to stop on a function word ("a man in front of a"),
 which no n-gram score punishes enough (Guo et al. 2018, "Improving reinforcement learning based image

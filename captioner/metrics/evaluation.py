@@ -81,7 +81,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Scored:
-    """Captions in words, image by image in one order, and everything that the metrics said.
+    """Tokenised captions and references, image by image in one order, with the scores of every metric.
 
     Attributes:
         names: list of image ids, [B].
@@ -239,7 +239,7 @@ def _all_strings(captions: Any) -> bool:
 
 
 def _refuse(what: str, names: list[Any], hint: str = "") -> None:
-    """Raises DataError when there is a name: how many, and the first three."""
+    """Raises DataError if any name is given; the message counts them and shows the first three."""
     if names:
         first = ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
         raise DataError(f"cannot evaluate: {len(names)} {what}: {first}{hint}")

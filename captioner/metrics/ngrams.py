@@ -1,4 +1,4 @@
-"""The n-grams of many captions as sorted arrays: what makes CIDEr-D fast.
+"""Vectorised n-gram counting for CIDEr-D: n-grams of many captions as sorted arrays.
 
 Captions lie end to end in one array of tokens (whole numbers); `rows` names the caption of each item. An
 n-gram's id is its place in a sorted table of keys, and a key packs the id of the (n-1)-gram before it with

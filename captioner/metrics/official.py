@@ -1,4 +1,4 @@
-"""The reference implementation, coco-caption (package pycocoevalcap), run as it is but quietly.
+"""The reference implementation, coco-caption (package pycocoevalcap), unchanged, with its output suppressed.
 
 Its scorers are used unchanged. Only its two Java programs are started here rather than by its wrappers: its
 PTB tokeniser (Stanford CoreNLP 3.4.1) then needs no scratch file inside the installed package, both read and
@@ -144,7 +144,7 @@ def _hundred(names: Sequence[str], scores: Sequence[float], per_image: Sequence[
 
 
 def _as_theirs(candidates: Candidates, references: References) -> tuple[dict, dict]:
-    """Two dicts of lists of sentences, references first, as `compute_score(gts, res)` wants them."""
+    """References and candidates as the dicts of lists of sentences that `compute_score(gts, res)` takes."""
     reference_texts = {i: [" ".join(words) for words in captions] for i, captions in enumerate(references)}
     return reference_texts, {i: [" ".join(words)] for i, words in enumerate(candidates)}
 

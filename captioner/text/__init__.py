@@ -1,4 +1,4 @@
-"""Captions as words and as ids: one normalisation rule, one vocabulary. Standard library only."""
+"""Text: normalisation and tokenisation of captions. Standard library only."""
 
 from captioner.text.normalize import words
 from captioner.text.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""The one rule that turns a caption into words. Training, decoding and our own scores all use it.
+"""Normalisation: the one rule that turns a caption into words, in training, decoding and scoring.
 
 The rule, in order:
 
