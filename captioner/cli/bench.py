@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _images(options: argparse.Namespace, place: Path, failed: list[CaptionerError]) -> list[str]:
-    """Paths of the images to caption, as many as are needed; what is wrong with the others is said and noted."""
+    """Paths of the images to caption, as many as are needed; unreadable ones are reported and counted."""
     if not options.images:
         from captioner.image.pillow_preprocess import drawn
 

@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """What cannot be right, before a model is loaded."""
+    """Checks the options before a model is loaded."""
     if options.attention and not options.json:
         raise SpecError("--attention is a part of what --json prints: pass both, or --heatmap for an image")
     if options.max_chars is not None and not options.alt_text:
@@ -148,7 +148,7 @@ def _one(
     alone: bool,
     targets: Mapping[str, Path],
 ) -> bool:
-    """Prints and draws what there is of one image; whether all of it worked."""
+    """Prints the caption of one image and draws its heatmap; returns whether all of it worked."""
     alt = None
     if options.alt_text and caption.ok:
         confidence = model.confidence(caption)
@@ -169,7 +169,7 @@ def _one(
 
 
 class _Outcome:
-    """Counts what became of many images."""
+    """Counts of captioned, skipped and failed images."""
 
     def __init__(self, total: int, failed: int):
         self.total, self.done, self.failed = total, failed, failed
@@ -185,7 +185,7 @@ class _Outcome:
 
 
 class Progress:
-    """Says on a stream how far a long job is: in place on a terminal, else a line every ten seconds.
+    """Progress of a long job: a line that is updated on a terminal, else a line every ten seconds.
 
     Args:
         total: int. How many things there are.
@@ -199,7 +199,7 @@ class Progress:
         self._shown, self._visible = self.start, False
 
     def step(self) -> None:
-        """One more is done."""
+        """Counts one more image."""
         self.done += 1
         now = time.monotonic()
         if self.total < _MANY or now - self._shown < (0.1 if self.terminal else 10.0):
@@ -212,7 +212,7 @@ class Progress:
         self._shown, self._visible = now, self.terminal
 
     def clear(self) -> None:
-        """Takes the line off the terminal, so that other output has it."""
+        """Clears the line on the terminal for other output."""
         if self._visible:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
@@ -262,5 +262,5 @@ def _row(path: str, caption: Caption, attention: bool) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """The number, or None for what JSON has no word for."""
+    """The number, or None where JSON has none (NaN, infinity)."""
     return value if math.isfinite(value) else None

@@ -88,7 +88,7 @@ def _replacing(target: Spec) -> Spec:
 
 @contextmanager
 def _stages(quiet: bool) -> Iterator[None]:
-    """Within the block what the library logs of its stages is said on standard error, with the seconds so far."""
+    """Prints the stages that the library logs inside the block on standard error, with the seconds so far."""
     logger, start = logging.getLogger("captioner"), time.monotonic()
 
     class Stage(logging.Handler):

@@ -63,7 +63,7 @@ def _line(label: str, text: str) -> None:
 
 
 def _readable(value: Any) -> str:
-    """A value of a config as people write it."""
+    """A config value as a spec string."""
     if isinstance(value, list) and value and all(isinstance(side, int) for side in value):
         return " x ".join(map(str, value))
     if isinstance(value, Mapping) and isinstance(value.get("keras"), str):

@@ -1,1 +1,1 @@
-"""What is made of a caption: heatmaps, alternative texts, confidence."""
+"""Outputs made from captions: heatmaps, alternative texts, confidence."""

@@ -1,4 +1,4 @@
-"""Captions as alternative texts for the web: a sentence of bounded length that does not claim more than it knows.
+"""Alternative texts for the web: a caption as a sentence of bounded length that states its uncertainty.
 
 English only. No TensorFlow here. The module is not called after its function; see `captioner.outputs.heatmap`.
 """

@@ -1,4 +1,4 @@
-"""How sure a model may be of a caption: the chance that a person would accept it. No TensorFlow here.
+"""Confidence of captions: the calibrated probability that a person would accept one. No TensorFlow here.
 
 The words' own probabilities say how usual a caption is, not whether it is right. `training/calibrate_confidence.py`
 learns what they are worth for one model, and leaves `confidence.json` in its folder; exports carry it on.
@@ -20,7 +20,7 @@ _MOST = 1e6  # of a weight, either way; no sum of them is infinite then
 
 
 def features(caption: Caption) -> tuple[float, float, float]:
-    """What a caption is judged by.
+    """The features of a caption that the calibration uses.
 
     Args:
         caption: Caption with words.

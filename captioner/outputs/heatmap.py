@@ -1,4 +1,4 @@
-"""Images of where a model looked. No TensorFlow here.
+"""Attention heatmaps drawn over images. No TensorFlow here.
 
 The module is not called after its function: `captioner.heatmap` would be the one or the other, by what was imported
 first.
@@ -38,7 +38,7 @@ _FRAME = 700  # milliseconds of a word in an animation
 
 
 class Heatmap:
-    """Where a model looked while it said each word; made by `heatmap`.
+    """The attention of a model for each word of a caption; made by `heatmap`.
 
     Args:
         image: PIL image, RGB, upright.
@@ -134,7 +134,7 @@ class Heatmap:
 
 
 def heatmap(image: Any, caption: Caption) -> Heatmap:
-    """Draws where a model looked for each word of a caption.
+    """Draws the attention of each word of a caption.
 
     Args:
         image: what `captioner.Captioner.caption` takes. Drawn upright, as people see it.

@@ -36,7 +36,7 @@ def report(
     metrics: Iterable[str | Spec] = DEFAULT_METRICS,
     official: bool = False,
 ) -> Path:
-    """Writes what there is to see of captions: scores with their spread, images, confused words, lengths, vocabulary.
+    """Writes a report on captions: scores with confidence intervals, images, confused words, lengths, vocabulary.
 
     Args:
         predictions: mapping of image id to a caption (str or `Caption`), or a list of them. A `Caption` with attention
@@ -103,7 +103,7 @@ def _scored(
 def _images(
     data: dict[str, Any], models: Sequence[Scored], all_predictions: Sequence[Predictions], images: Images
 ) -> dict[int, Shown]:
-    """The images that the page shows, by place; what they lack goes into the data."""
+    """The images that the page shows, by index; missing ones are counted in the data."""
     examples = [example for group in data["examples"] for example in group["images"]]
     names = models[0].names
     known: dict[int, Shown] = {}

@@ -1,4 +1,4 @@
-"""How far a figure would move with other images: the bootstrap over images.
+"""Bootstrap confidence intervals over images.
 
 Images are drawn with replacement, as many as there are, again and again (Efron and Tibshirani 1993, "An
 introduction to the bootstrap", chapters 6 and 13; Koehn 2004, "Statistical significance tests for machine
@@ -22,7 +22,7 @@ _AT_ONCE = 4_000_000  # draws held in memory
 
 
 def resampled(models: Sequence[Scored], count: int, seed: int = SEED) -> list[dict[str, np.ndarray]]:
-    """Figures of the same drawn images for one or more models.
+    """Scores of bootstrap samples, drawn alike for one or more models.
 
     Args:
         models: sequence of `Scored`, of the same images in the same order.
@@ -64,7 +64,7 @@ def spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _resampled_scores(model: Scored, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures of samples in which each image occurs so many times, [R, B]."""
+    """Scores of samples in which each image occurs `times` [R, B] times."""
     drawn_metrics: dict[str, np.ndarray] = {}
     for scores in model.scores:
         if scores.combine is not None and scores.counts is not None:

@@ -1,4 +1,4 @@
-"""Charts for a page, as SVG images in the page's light and dark colours. Needs matplotlib, and nothing of pyplot.
+"""Charts as SVG images in the page's light and dark colours. Needs matplotlib, without pyplot.
 
 The same data gives the same file, byte for byte. Text stays text, in the reader's own font.
 """
@@ -32,7 +32,7 @@ _SIZE = (4.7, 2.75)  # inches: text keeps its size on a telephone
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart twice, as data URIs: for a light page and for a dark one."""
+    """One chart as two data URIs: for a light page and for a dark one."""
 
     light: str
     dark: str

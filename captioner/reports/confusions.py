@@ -1,4 +1,4 @@
-"""Which words a model says that no reference has, and which it should have said instead.
+"""Word confusions: predicted words that no reference has, and the words of the references in their place.
 
 A word is *invented* if the caption has it and no reference of the image does, and *missed* if at least half of the
 references have it and the caption does not. Which of the missed words an invented one stands for is not known: each

@@ -1,4 +1,4 @@
-"""Every figure of a report on captions, as plain data that JSON can hold; the page shows this and nothing else."""
+"""The data of a report on captions, as plain JSON; the page shows nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STEPS = (1, 2, 5, 10, 20, 25, 50, 100)  # widths of a bar of the histogram
 def evaluation(
     models: Sequence[Scored], names: Sequence[str], resamples: int = 1000, shown: int = 6
 ) -> dict[str, Any]:
-    """Everything that a report says of one model or two.
+    """The data of a report on one model or two.
 
     Args:
         models: one or two `Scored` of the same images in the same order, with CIDEr-D among their figures.
@@ -81,7 +81,7 @@ def _scores(models: Sequence[Scored], resamples: int) -> list[dict[str, Any]]:
 
 
 def _defined(value: float) -> float | None:
-    """A figure as JSON has it: None for NaN, as CIDEr-D is of a single image."""
+    """A score for JSON: None for NaN, such as CIDEr-D of a single image."""
     return None if math.isnan(value) else float(value)
 
 

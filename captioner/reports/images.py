@@ -1,4 +1,4 @@
-"""The images of a report: small, as data URIs, with the maps of where a model looked."""
+"""The images of a report: small, as data URIs, with attention maps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHEET = 1000  # that of a sheet with a panel for each word
 
 @dataclass
 class Shown:
-    """What a page shows of one image: data URIs, empty where there is none.
+    """One image of a page: data URIs, empty where there is none.
 
     Attributes:
         uri: str. The image.
@@ -36,7 +36,7 @@ class Shown:
 
 
 class Images:
-    """Finds images by what predictions call them.
+    """Looks up images by the ids of predictions.
 
     Args:
         images: str or PathLike (a folder that holds them), mapping of id to anything that
@@ -53,7 +53,7 @@ class Images:
             raise DataError(f"expected the folder of the images, got {images}: there is no such folder")
 
     def shown(self, name: Any, captions: Any = ()) -> Shown:
-        """An image, and its maps for each `Caption`; what cannot be read has its problem told."""
+        """An image, and its attention maps for each `Caption`; an unreadable one carries its error."""
         try:
             data = loading.to_bytes(self._source(name))
             image = pillow_preprocess.upright_rgb(data)

@@ -1,4 +1,4 @@
-"""From data to one file of HTML, and the same data as JSON beside it. Needs Jinja2.
+"""Rendering of a report: one HTML file, and its data as JSON beside it. Needs Jinja2.
 
 Templates show a figure by its place in the data, `{{ show("scores.0.models.0.value") }}`, and by no other way: the
 element then carries that place as `data-path`, and what it shows cannot differ from the JSON.
@@ -57,7 +57,7 @@ def files(out: str | os.PathLike[str], kind: str, overwrite: bool) -> tuple[Path
 def write(
     paths: tuple[Path, Path], template: str, data: dict[str, Any], folder: Path = _HERE, **more: Any
 ) -> Path:
-    """Writes both files, each whole or not at all.
+    """Writes both files, each atomically.
 
     Args:
         paths: what `files` returned.
@@ -82,7 +82,7 @@ def write(
 
 
 def render(template: str, data: dict[str, Any], folder: Path = _HERE, **more: Any) -> str:
-    """The page of some data, as `write` writes it."""
+    """The HTML of a page."""
     require()
     import jinja2
     from markupsafe import Markup, escape
@@ -102,7 +102,7 @@ def render(template: str, data: dict[str, Any], folder: Path = _HERE, **more: An
 
 
 def look_up(data: Any, path: str) -> Any:
-    """What stands at a place of nested dicts and lists.
+    """The value at a path of nested dicts and lists.
 
     Example:
         >>> look_up({"models": [{"name": "a"}]}, "models.0.name")
