@@ -381,7 +381,7 @@ def test_the_command_prints_what_it_prints_without_a_page(tmp_path, capsys, more
         assert out.startswith(plain.splitlines()[0]) and "CIDEr-D" in out  # images are ordered by it
     else:
         assert out == plain
-    assert f"report: {tmp_path / 'r.html'}, figures: {tmp_path / 'r.json'}" in err
+    assert f"report: {tmp_path / 'r.html'}, scores: {tmp_path / 'r.json'}" in err
     assert read(tmp_path / "r.html")[1]["names"] == ["p"]
 
 
