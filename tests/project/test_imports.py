@@ -13,6 +13,7 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
 GROUND |= {"captioner.outputs.confidence", "captioner.metadata", "captioner.folders", "captioner.signals"}
+GROUND |= {"captioner.signature"}
 IMAGE = {
     "captioner.image.file_headers",
     "captioner.image.icc_profiles",
@@ -38,6 +39,7 @@ ALLOWED = {
     "captioner.signals": GROUND,
     "captioner.outputs.confidence": GROUND,
     "captioner.metadata": GROUND,
+    "captioner.signature": GROUND,
     "captioner.folders": GROUND,
     "captioner.caption_files.image_ids": GROUND,
     "captioner.text": WORDS,
