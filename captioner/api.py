@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import bundle, checks
-from captioner.engines import ENGINES, Engine, import_tensorflow, versions
+from captioner.engines import ENGINES, Engine, engine_for, import_tensorflow
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import EngineError, ImageError, ModelError, SpecError
 from captioner.image import loading
@@ -193,21 +192,14 @@ def load(
             f"expected a model folder, a .tflite file or a server's address, got {shown}: "
             f"{getattr(error, 'strerror', None) or error}"
         ) from None
-    if name not in ENGINES.names():
-        raise EngineError(
-            f"this version of captioner has no engine for {source}: expected a model folder, a "
-            f".tflite file, grpc://host:port/name or http://host:port/name"
-        )
-    row = ENGINES[name]
+    engine = ENGINES[name]
     if trust:
         options["trust"] = trust
-    accepted = list(inspect.signature(row.open).parameters.values())[1:]
-    if not any(p.kind is p.VAR_KEYWORD for p in accepted):
-        for option in options:
-            if option not in [p.name for p in accepted]:
-                known = [p.name for p in accepted] or ["none at all"]
-                raise SpecError(unknown(f"option of engine {name!r}:", option, known))
-    return Captioner(row.open(source, **options))
+    for option in options:
+        if option not in engine.options():
+            known = engine.options() or ["none at all"]
+            raise SpecError(unknown(f"option of engine {name!r}:", option, known))
+    return Captioner(engine.open(source, **options))
 
 
 def located(source: str | os.PathLike[str]) -> str:
@@ -227,27 +219,6 @@ def located(source: str | os.PathLike[str]) -> str:
     beside = Path(__file__).resolve().parents[1] / DEFAULT_MODEL
     elsewhere = source == DEFAULT_MODEL and not os.path.exists(source) and beside.is_dir()
     return os.fspath(beside) if elsewhere else source
-
-
-def engine_for(source: str) -> str:
-    """Names the engine that a source asks for, whether or not this version has it.
-
-    Args:
-        source: str.
-
-    Returns:
-        str: a row of `ENGINES`, or the name that it would have.
-
-    Example:
-        >>> engine_for("saved_models/default"), engine_for("grpc://host:8500/dogs")
-        ('keras', 'grpc')
-    """
-    scheme, separator, _ = source.partition("://")
-    if separator:
-        return {"https": "http", "grpcs": "grpc"}.get(scheme, scheme)
-    if versions.holds_only_exports(source):
-        return "saved_model"
-    return "lite" if source.endswith(".tflite") else "keras"
 
 
 def save(
@@ -313,7 +284,8 @@ def export(
         folder: str or PathLike. A model folder.
         to: sequence of str or Spec, default `("saved_model",)`. Specs of `captioner.exporting.TARGETS`, such as
             "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)" and "tflite(quantize='float16')".
-        strategy: str, default None, which is "beam(width=3)". How words are chosen; what is exported does nothing else.
+        strategy: str, default None, which is `captioner.engines.base.DEFAULT_STRATEGY`. How words are chosen; what is
+            exported does nothing else.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
         output_dir: str or PathLike, default None, which is the model folder itself. Where it is put: a SavedModel gets
             the next number, and a `.tflite` file that is there is only replaced on `overwrite=True` of its target.
@@ -329,15 +301,15 @@ def export(
         ModelError: if the weights do not fit the network, or are not finite.
         MissingDependency: if TensorFlow is not installed.
     """
-    from captioner.exporting import TARGETS, lite_path
+    from captioner.exporting import FILES, TARGETS
 
     # What is wrong is told before the work starts.
     targets = [parse_spec(target) for target in ([to] if isinstance(to, str) else to)]
     output_dir = Path(output_dir or folder)
     makes: dict[Path, Spec] = {}
     for target in targets:
-        if target.name == "tflite":
-            path = lite_path(output_dir, **target.args)
+        if target.name in FILES:
+            path = FILES[target.name](output_dir, **target.args)
             if path in makes:
                 raise SpecError(f"{makes[path]} and {target} would both write {path}: leave one out")
             makes[path] = target

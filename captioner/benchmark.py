@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import bundle, checks
-from captioner.engines import versions
+from captioner.engines import ENGINES, engine_for
 from captioner.errors import CaptionerError, EngineError
 
 _PATIENCE = 1800.0  # seconds for one process
@@ -68,9 +68,7 @@ def variants(source: str | os.PathLike[str]) -> list[str]:
     folder = Path(source)
     if not (folder / bundle.MANIFEST).is_file():
         return [os.fspath(source)]
-    exported = versions.version_folder(folder)
-    lite = sorted(folder.glob("*.tflite"), key=lambda path: -path.stat().st_size)
-    return [str(folder), *([str(exported)] if exported else []), *(str(path) for path in lite)]
+    return [variant for name in ENGINES for variant in ENGINES[name].variants(folder)]
 
 
 def cost(
@@ -186,13 +184,11 @@ def peak_memory() -> float | None:
 
 def _run(asked: dict[str, Any]) -> dict[str, Any]:
     """The work of a measured process: load, caption, and caption again."""
-    from captioner.api import engine_for, load
+    from captioner.api import load
 
     images = [Path(path).read_bytes() for path in asked["images"]]
-    engine = engine_for(asked["source"])
-    options = {"threads": asked["threads"]} if engine == "lite" else {}
-    if asked["trust"] and engine in ("keras", "lite"):  # the others run a graph, and import nothing
-        options["trust"] = asked["trust"]
+    takes = ENGINES[engine_for(asked["source"])].options()
+    options = {name: asked[name] for name in ("threads", "trust") if asked[name] and name in takes}
     with load(asked["source"], **options) as model:
         caption = model.caption(images[0], asked["strategy"])
         measured = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import captioner
 from captioner import bundle, checks
 from captioner.cli.parser import Parser
-from captioner.engines import ENGINES
+from captioner.engines import ENGINES, engine_for
 from captioner.engines.tensorflow_import import import_tensorflow
-from captioner.errors import CaptionerError, DataError, MissingDependency
+from captioner.errors import CaptionerError, DataError, EngineError, MissingDependency
 from captioner.programs import run_program
 
 ABOUT = """\
@@ -168,31 +168,20 @@ def photos(folder: str | None) -> list[bytes]:
     return found
 
 
-def asker(model: Any) -> Ask:
-    """What asks a loaded model for the caption of one image.
+def asker(model: Any, clients: int) -> Ask:
+    """What asks a `captioner.Captioner` for the caption of one image, for so many threads at a time.
 
-    Args:
-        model: `captioner.Captioner`.
-
-    Returns:
-        callable.
+    Raises:
+        EngineError: if there are several, and its engine cannot be shared by threads.
     """
-
-    def ask(image: bytes) -> None:
-        model.caption(image)
-
-    return ask
+    if clients > 1 and not model.engine.thread_safe:
+        name = model.engine.describe()["engine"]
+        raise EngineError(f"threads may not share an engine {name!r}: measure it with --clients 1")
+    return lambda image: model.caption(image)
 
 
 def encoder(folder: str) -> Ask:
-    """What runs the encoder of a model folder alone, on an image that is decoded already.
-
-    Args:
-        folder: str. A captioner model folder.
-
-    Returns:
-        callable; it does not look at the image that it is given.
-    """
+    """What runs the encoder of a model folder alone, on noise and not on the image that it is given."""
     import numpy as np
 
     import_tensorflow("running an encoder")
@@ -262,13 +251,16 @@ def run(given: argparse.Namespace) -> list[Figures]:
     checks.number(given.seconds, "--seconds", 0, 86_400, above=True)
     images = photos(given.images)
     subjects: list[tuple[str, Ask]] = []
-    scheme, remote, _ = given.target.partition("://")
+    most = max(given.clients)
+    remote = "retries" in ENGINES[engine_for(given.target)].options()
     folder = given.local if remote else given.target
     if remote:
         # A refusal is to be seen, not repeated.
-        subjects.append((scheme, asker(captioner.load(given.target, retries=0))))
+        model = captioner.load(given.target, retries=0)
+        subjects.append((given.target.partition("://")[0], asker(model, most)))
     if folder is not None:
-        subjects.append(("saved_model", asker(captioner.Captioner(ENGINES["saved_model"].open(folder)))))
+        local = captioner.Captioner(ENGINES["saved_model"].open(folder))
+        subjects.append(("saved_model", asker(local, most)))
         if (Path(folder) / bundle.MANIFEST).is_file():
             subjects.append(("encoder", encoder(folder)))
     return [

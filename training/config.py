@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from captioner import checks
+from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import SpecError
 from captioner.registry import unknown
 
@@ -183,7 +184,7 @@ class Evaluation:
         official: bool. Also score the test splits with pycocoevalcap (needs Java).
     """
 
-    strategy: str = "beam(width=3)"
+    strategy: str = DEFAULT_STRATEGY
     every: int = 1
     patience: int = 0
     batch_images: int = 50

@@ -87,7 +87,7 @@ def evaluate(
         dataset: Dataset.
         split: str, default "test".
         strategies: sequence of specs of `STRATEGIES`; default none, which is the engine's own: what was exported, or
-            "beam(width=3)".
+            `captioner.engines.base.DEFAULT_STRATEGY`.
         official: bool, default False. Also score with pycocoevalcap (needs Java).
         limit: int, default 0. Only the first so many images; 0 for all.
         features: path, default "cache/features". The cache to look in; nothing is written there.
@@ -225,7 +225,6 @@ def run(given: argparse.Namespace) -> None:
     if given.predictions is not None and len(set(strategies)) > 1:
         raise SpecError("--predictions takes the captions of one --strategy, got several")
     import_tensorflow("scoring a model")
-    from captioner.engines.keras import KerasEngine
     from training.data.datasets import DATASETS
 
     if given.official:
@@ -236,7 +235,7 @@ def run(given: argparse.Namespace) -> None:
     # The program says it in a line of its own.
     warnings.filterwarnings("ignore", "no CIDEr-D")
     figures, captions = evaluate(
-        model.engine.model if isinstance(model.engine, KerasEngine) else model,
+        model if model.engine.model is None else model.engine.model,
         dataset,
         given.split,
         strategies,

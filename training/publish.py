@@ -28,6 +28,7 @@ import numpy as np
 import captioner
 from captioner import atomic, benchmark, bundle, metadata
 from captioner.cli.parser import Parser, add_trust
+from captioner.engines import ENGINES, engine_for
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, ModelError, SpecError
@@ -37,7 +38,6 @@ from captioner.registry import parse_spec, table_specs_only
 from training.loop.run_folder import finite, read_config
 
 _FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
-_BUNDLE = "weights, run by Keras"
 _THREADS = 2
 
 
@@ -149,10 +149,10 @@ def measure(
         drawn_image = Path(place, "drawn.jpg")
         drawn_image.write_bytes(drawn((480, 640)))
         for source in benchmark.variants(folder):
-            name = _BUNDLE if Path(source) == folder else Path(source).name
-            name = "SavedModel" if name.isdigit() else name
+            engine = ENGINES[engine_for(source)]
+            name = engine.label(source)
             # A SavedModel is a graph: it names no parts.
-            with captioner.load(source, trust=() if Path(source).name.isdigit() else trust) as model:
+            with captioner.load(source, trust=trust if "trust" in engine.options() else ()) as model:
                 figures, captions = evaluate(model, dataset, split, [strategy], official)
             said = said or captions[strategy]
             whole = scored(captions[strategy], references, metrics=["cider_d"])

@@ -22,6 +22,7 @@ from captioner import checks
 from captioner.api import DEFAULT_MODEL, export, located
 from captioner.cli.messages import tell
 from captioner.cli.parser import add_trust
+from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import SpecError
 from captioner.registry import Spec, parse_spec
 
@@ -40,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strategy",
-        help="how words are chosen: greedy, 'beam(width=5, n_best=3)' ... (default: beam(width=3))",
+        help=f"how words are chosen: greedy, 'beam(width=5, n_best=3)' ... (default: {DEFAULT_STRATEGY})",
     )
     parser.add_argument(
         "--max-length",

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from captioner import bundle
-from captioner.api import DEFAULT_MODEL, engine_for, located
+from captioner.api import DEFAULT_MODEL, located
+from captioner.engines import engine_for
 from captioner.errors import EngineError
 from captioner.types import SPECIALS
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +30,53 @@ class Engine(abc.ABC):
     or an `EngineError`. Engines may be opened in several threads at once.
 
     No caption of an engine has a NaN or an infinity in it: that is an `EngineError`.
+
+    What there is to know of an engine before it is opened is said by its class, and asked for through
+    `captioner.engines.ENGINES`.
+
+    Attributes:
+        sources: str. What it opens, in words, for messages.
+        purpose: str. What it is for, in a sentence, for people who choose among models.
+        chooses_strategy: bool. Whether `predict` runs any strategy; if not, only the one that was exported.
+        thread_safe: bool. Whether threads may share one; all of ours may.
+        model: `CaptionModel` that runs in this process, None for engines that run what was exported.
     """
+
+    sources: ClassVar[str]
+    purpose: ClassVar[str]
+    chooses_strategy: ClassVar[bool] = False
+    thread_safe: ClassVar[bool] = True
+    model: Any = None
+
+    @classmethod
+    @abc.abstractmethod
+    def opens(cls, source: str) -> bool:
+        """Whether `source` names a model for this engine, by its name and by what is on disk; nothing is loaded."""
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """Names of what `open` takes beside the source."""
+        return tuple(inspect.signature(cls.open).parameters)[1:]
+
+    @classmethod
+    def variants(cls, folder: Path) -> list[str]:
+        """The sources in a model folder that this engine opens, each for `captioner.load`."""
+        return []
+
+    @classmethod
+    def label(cls, source: str | Path) -> str:
+        """The name of a variant of a model folder in its `metrics.json`."""
+        return Path(source).name
+
+    @classmethod
+    def metadata(cls, source: str) -> dict[str, Any]:
+        """What an export recorded about itself, such as "strategy", read without loading it; {} if there is none.
+
+        Raises:
+            MissingDependency: if what would run it is not installed.
+            EngineError: if it is not ours, or damaged.
+        """
+        return {}
 
     @classmethod
     @abc.abstractmethod

@@ -31,10 +31,17 @@ class FakeEngine(Engine):
         'a'
     """
 
+    sources, purpose, chooses_strategy = "anything", "For tests.", True
+
     def __init__(self, fail: Exception | None = None):
         self.fail = fail
         self.calls: list[int] = []
         self.closed = False
+
+    @classmethod
+    def opens(cls, source: str) -> bool:
+        """See `Engine.opens`."""
+        return True
 
     @classmethod
     def open(cls, source: str) -> FakeEngine:

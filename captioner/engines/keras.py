@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from captioner import bundle
@@ -34,6 +35,10 @@ class KerasEngine(Engine):
         EngineError: if Keras runs on another backend than TensorFlow.
     """
 
+    sources = "a model folder"
+    purpose = "For development: the trained weights, run by Keras."
+    chooses_strategy = True
+
     def __init__(self, model: Any, source: str = ""):
         import_tensorflow("running a model")
         from captioner.image import tf_decode
@@ -44,6 +49,21 @@ class KerasEngine(Engine):
         self._tracing = threading.Lock()
         self._closed = False
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "captioner-decode")
+
+    @classmethod
+    def opens(cls, source: str) -> bool:
+        """See `Engine.opens`. Any path, for `open` says what is missing there."""
+        return "://" not in source
+
+    @classmethod
+    def variants(cls, folder: Path) -> list[str]:
+        """See `Engine.variants`."""
+        return [str(folder)]
+
+    @classmethod
+    def label(cls, source: str | Path) -> str:
+        """See `Engine.label`."""
+        return "weights, run by Keras"
 
     @classmethod
     def open(cls, source: str, trust: Sequence[str] = ()) -> KerasEngine:

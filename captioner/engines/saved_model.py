@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner.engines.answers import captions_from
+from captioner import bundle
 from captioner.engines.base import Engine
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.engines.versions import GRAPH, facts, version_folder
 from captioner.errors import EngineError
 from captioner.registry import parse_spec
+from captioner.signature import EXPLAIN, INPUT, captions_from
 from captioner.types import Caption
 
 # Operations of TensorFlow that read or write files, or call Python. No export of ours has one; saving and restoring
@@ -35,10 +36,34 @@ class SavedModelEngine(Engine):
         noted: dict. What the export noted about itself.
     """
 
+    sources = "an exported version"
+    purpose = "For servers: the export that TensorFlow Serving runs."
+
     def __init__(self, loaded: Any, version: Path, noted: dict[str, Any]):
         # The signature lives no longer than what it came from.
-        self._loaded, self._explain = loaded, loaded.signatures["explain"]
+        self._loaded, self._explain = loaded, loaded.signatures[EXPLAIN]
         self.version, self._noted = version, noted
+
+    @classmethod
+    def opens(cls, source: str) -> bool:
+        """See `Engine.opens`. A whole model folder is none: its own weights come first."""
+        return "://" not in source and not bundle.has_weights(source) and version_folder(source) is not None
+
+    @classmethod
+    def variants(cls, folder: Path) -> list[str]:
+        """See `Engine.variants`. The newest version."""
+        version = version_folder(folder)
+        return [] if version is None else [str(version)]
+
+    @classmethod
+    def label(cls, source: str | Path) -> str:
+        """See `Engine.label`."""
+        return "SavedModel"
+
+    @classmethod
+    def metadata(cls, source: str) -> dict[str, Any]:
+        """See `Engine.metadata`."""
+        return facts(_version(source))
 
     @classmethod
     def open(cls, source: str) -> SavedModelEngine:
@@ -53,11 +78,7 @@ class SavedModelEngine(Engine):
         Raises:
             EngineError: if there is none, or it is not ours, too new, or damaged.
         """
-        version = version_folder(source)
-        if version is None:
-            raise EngineError(
-                f"no exported model in {source}: expected saved_model.pb, or numbered folders that hold one"
-            )
+        version = _version(source)
         noted = facts(version)
         import_tensorflow("running an exported model")
         import tensorflow as tf
@@ -86,7 +107,7 @@ class SavedModelEngine(Engine):
         import tensorflow as tf
 
         try:
-            found = self._explain(image_bytes=tf.constant(list(images), tf.string))
+            found = self._explain(**{INPUT: tf.constant(list(images), tf.string)})
         except tf.errors.OpError as error:
             reason = " ".join(error.message.split())[:200]
             raise EngineError(f"{self.version} failed when run: {reason}") from None
@@ -102,6 +123,15 @@ class SavedModelEngine(Engine):
             "vocabulary": self._noted.get("vocabulary", {}).get("size"),
             "confidence": self._noted.get("confidence"),
         }
+
+
+def _version(source: str) -> Path:
+    version = version_folder(source)
+    if version is None:
+        raise EngineError(
+            f"no exported model in {source}: expected saved_model.pb, or numbered folders that hold one"
+        )
+    return version
 
 
 def _refuse_files(version: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,10 @@ class LiteEngine(Engine):
         decoder: LiteDecoder. The graph.
     """
 
+    sources = "a .tflite file"
+    purpose = "For phones and small computers: needs no TensorFlow."
+    chooses_strategy = True
+
     def __init__(self, path: Path, file: LiteFile, threads: int, trust: Sequence[str] = ()):
         from captioner.decoding import STRATEGIES
 
@@ -49,6 +54,23 @@ class LiteEngine(Engine):
         self.decoder.check(file.facts, len(file.tokenizer))
         # A graph has one set of buffers, and the decoder one image that it looks at.
         self._alone = threading.Lock()
+
+    @classmethod
+    def opens(cls, source: str) -> bool:
+        """See `Engine.opens`."""
+        return source.endswith(".tflite") and "://" not in source and not os.path.isdir(source)
+
+    @classmethod
+    def variants(cls, folder: Path) -> list[str]:
+        """See `Engine.variants`. The largest first."""
+        return [str(path) for path in sorted(folder.glob("*.tflite"), key=lambda path: -path.stat().st_size)]
+
+    @classmethod
+    def metadata(cls, source: str) -> dict[str, Any]:
+        """See `Engine.metadata`."""
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            raise MissingDependency("ai_edge_litert", "lite", "running a .tflite file")
+        return read(Path(source)).facts
 
     @classmethod
     def open(cls, source: str, threads: int | None = None, trust: Sequence[str] = ()) -> LiteEngine:

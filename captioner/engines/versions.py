@@ -14,7 +14,7 @@ FACTS = Path("assets.extra") / bundle.MANIFEST
 
 
 def versions(folder: str | os.PathLike[str]) -> dict[int, Path]:
-    """The versions in a folder: children whose names are numbers, whatever they hold.
+    """The versions in a folder: children whose names are numbers (of int64), whatever they hold.
 
     Args:
         folder: str or PathLike.
@@ -25,8 +25,11 @@ def versions(folder: str | os.PathLike[str]) -> dict[int, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         return {}
-    found = {int(p.name): p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit()}
-    return dict(sorted(found.items()))
+    numbered: dict[int, Path] = {}
+    for child in sorted(folder.iterdir()):
+        if child.name.isascii() and child.name.isdigit() and len(child.name) < 19:
+            numbered.setdefault(int(child.name), child)
+    return dict(sorted(numbered.items()))
 
 
 def version_folder(source: str | os.PathLike[str]) -> Path | None:
@@ -42,11 +45,6 @@ def version_folder(source: str | os.PathLike[str]) -> Path | None:
     if (folder / GRAPH).is_file():
         return folder
     return next((p for p in reversed(versions(folder).values()) if (p / GRAPH).is_file()), None)
-
-
-def holds_only_exports(source: str | os.PathLike[str]) -> bool:
-    """Whether a path is an exported model and not a whole model folder, whose own weights come first."""
-    return not bundle.has_weights(source) and version_folder(source) is not None
 
 
 def facts(version: Path) -> dict[str, Any]:

@@ -33,4 +33,7 @@ def lite_path(folder: Path, quantize: str = "none", overwrite: bool = False, **_
     return path
 
 
-__all__ = ["TARGETS", "lite_path"]
+# The targets that make a single file: what gives its path, and raises a `BundleError` if it may not be written.
+FILES = {"tflite": lite_path}
+
+__all__ = ["FILES", "TARGETS", "lite_path"]

@@ -21,10 +21,10 @@ from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import warmup
 from captioner.exporting.options import facts, finite, length
 from captioner.exporting.sentences import Sentences
-from captioner.exporting.signatures import INPUT, SIGNATURES, outputs
 from captioner.exporting.versions import publish, record
 from captioner.image import pillow_preprocess, tf_decode
 from captioner.registry import parse_spec
+from captioner.signature import ALTERNATIVES, INPUT, SIGNATURES, outputs
 from captioner.types import Hypotheses
 
 _LOG = logging.getLogger(__name__)
@@ -50,19 +50,21 @@ class Served:
         self.n_best = self.strategy.n_best
 
     def outputs(self, signature: str, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What a signature gives, see `captioner.exporting.signatures`."""
+        """What a signature gives, see `captioner.signature`."""
         found, errors = self._found(image_bytes)
         finite = tf.math.is_finite(found.logp[:, 0]) & tf.math.is_finite(found.score[:, 0])
         errors = tf.where(tf.equal(errors, "") & ~finite, "the network computed NaN or infinity", errors)
         fine = tf.equal(errors, "")
-        every = {"ok": fine, "error": errors}
         captions = {n: self._hidden(t, fine) for n, t in self._captions(found).items()}
-        if signature == "captions":
-            every |= {name: captions[name] for name in SIGNATURES[signature] if name not in every}
-        else:
-            every |= {name: tensor[:, 0] for name, tensor in captions.items()}
-            every |= {f"alternatives_{name}": tensor[:, 1:] for name, tensor in captions.items()}
-        return {name: tf.identity(every[name], name=name) for name in outputs(signature, self.n_best)}
+
+        def tensor(name: str, axes: Sequence[str]) -> tf.Tensor:
+            if name in ("ok", "error"):
+                return fine if name == "ok" else errors
+            ranked = captions[name.removeprefix(ALTERNATIVES)]  # [B, K, ...]
+            return ranked if "K" in axes else ranked[:, 1:] if "K-1" in axes else ranked[:, 0]
+
+        wanted = outputs(signature, self.n_best)
+        return {name: tf.identity(tensor(name, output.axes), name=name) for name, output in wanted.items()}
 
     def _search(self, image_bytes: tf.Tensor) -> tuple[Hypotheses, tf.Tensor]:
         image_bytes = _listed(image_bytes)

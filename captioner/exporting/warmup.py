@@ -13,13 +13,13 @@ from pathlib import Path
 import tensorflow as tf
 
 from captioner.engines.remote import messages as proto
-from captioner.exporting.signatures import INPUT, SIGNATURES
+from captioner.signature import INPUT, SERVING_DEFAULT, SIGNATURES
 
 FILE = "tf_serving_warmup_requests"
 # The server refuses a version with more.
 MOST = 1000
 # What clients over gRPC ask for in `output_filter`: that of serving/examples/grpc_client.py, and the sentence alone.
-FILTERS = {"serving_default": (("caption", "error"), ("caption",))}
+FILTERS = {SERVING_DEFAULT: (("caption", "error"), ("caption",))}
 # So many batch sizes fit.
 MOST_SIZES = (MOST - sum(map(len, FILTERS.values()))) // len(SIGNATURES)
 

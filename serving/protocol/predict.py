@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from captioner.signature import SERVING_DEFAULT
 from serving.protocol.json_tensors import Spec
 from serving.protocol.status import ServingError, invalid
 
-DEFAULT_SIGNATURE = "serving_default"
 # Whether whoever asked has gone meanwhile, as the interface that took the request knows. Set for its thread.
 caller_gone: ContextVar[Callable[[], bool] | None] = ContextVar("caller_gone", default=None)
 
@@ -143,7 +143,7 @@ def predict(models: Models, call: Call) -> Answer:
 
 def predict_on(version: Version, call: Call) -> Answer:
     """The same with a version that is in use already."""
-    key = call.signature or DEFAULT_SIGNATURE
+    key = call.signature or SERVING_DEFAULT
     if key not in version.signatures:
         raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{key}" not found.')
     signature = version.signatures[key]

@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from captioner import bundle, checks
+from captioner.engines import ENGINES, engine_for
 from captioner.errors import SpecError
-
-# The rows of `metrics.json` as `training/publish.py` names them; a `.tflite` file's is called after the file.
-_KERAS, _SAVED_MODEL = "weights, run by Keras", "SavedModel"
-_PURPOSES = {
-    "saved_model": "For servers: the export that TensorFlow Serving runs.",
-    "tflite": "For phones and small computers: needs no TensorFlow.",
-    "keras": "For development: the trained weights, run by Keras.",
-    "remote": "Runs on another server.",
-}
+from serving.runtime.versions import is_version
 
 
 @dataclass(frozen=True)
@@ -26,7 +19,7 @@ class About:
     """What is known of a model without loading it.
 
     Attributes:
-        engine: str. One of "saved_model", "tflite", "keras" and "remote".
+        engine: str. A row of `captioner.engines.ENGINES`.
         megabytes: float or None. Its size on disk, in 10^6 bytes.
         cider_d: float or None. CIDEr-D x100 on the test split.
         milliseconds: float or None. Median time for an image, as measured with the other variants of its folder.
@@ -52,16 +45,18 @@ def about(source: str | Path, home: Path | None = None) -> About:
 
     Example:
         >>> about("grpc://localhost:8500/captioner").engine
-        'remote'
+        'grpc'
     """
-    if "://" in str(source):
-        return About("remote")
     path = Path(source)
-    if path.suffix == ".tflite":
-        return _measured("tflite", _size(path), path.parent, path.name)
+    # The server also runs graphs in text form, and those of others.
+    engine = "saved_model" if is_version(path) else engine_for(str(source))
+    label = ENGINES[engine].label(path)
     if (path / bundle.MANIFEST).is_file():
-        return _measured("keras", _size(path / bundle.WEIGHTS), path, _KERAS)
-    return _measured("saved_model", _size(path), home, _SAVED_MODEL)
+        # A model folder counts more than its weights.
+        return _measured(About(engine, _size(path / bundle.WEIGHTS)), path, label, any_size=True)
+    if path.is_file():
+        home = path.parent
+    return _measured(About(engine, _size(path)), home, label)
 
 
 def good_for(models: Sequence[About]) -> list[str]:
@@ -74,7 +69,7 @@ def good_for(models: Sequence[About]) -> list[str]:
         list of str, as many.
 
     Example:
-        >>> good_for([About("saved_model", 23.8), About("tflite", 6.74, 58.94, 9.5)])[1]
+        >>> good_for([About("saved_model", 23.8), About("lite", 6.74, 58.94, 9.5)])[1]
         'For phones and small computers: needs no TensorFlow. The smallest here. 6.7 MB; CIDEr-D 58.9 on test images; \
 9.5 ms per image.'
     """
@@ -89,7 +84,7 @@ def good_for(models: Sequence[About]) -> list[str]:
         if model.milliseconds is not None:
             figures.append(f"{model.milliseconds:g} ms per image")
         best = " and ".join(_superlatives(model, others))
-        parts = [_PURPOSES[model.engine], f"The {best} here." if best else "", "; ".join(figures)]
+        parts = [ENGINES[model.engine].purpose, f"The {best} here." if best else "", "; ".join(figures)]
         lines.append(" ".join(part for part in parts if part) + ("." if figures else ""))
     return lines
 
@@ -112,22 +107,24 @@ def _least(values: Sequence[float | None]) -> bool:
     return 1 < len(known) == len(values) and known[0] < min(known[1:])
 
 
-def _measured(engine: str, size: float | None, folder: Path | None, row: str) -> About:
-    figures = _figures(folder, row)
+def _measured(model: About, folder: Path | None, label: str, any_size: bool = False) -> About:
+    """The same with the figures of a folder, if they are those of a file of this size: one exported anew is another."""
+    figures = _figures(folder, label)
     measured = _number(figures, "megabytes")
-    # A file that was exported anew is another; a model folder counts more than its weights.
-    if engine != "keras" and (size is None or measured is None or abs(size - measured) > 0.1):
+    if not any_size and (
+        model.megabytes is None or measured is None or abs(model.megabytes - measured) > 0.1
+    ):
         figures = {}
     cider_d, milliseconds = _number(figures, "CIDEr-D"), _number(figures, "median")
-    return About(engine, size, cider_d, milliseconds, folder if figures else None)
+    return About(model.engine, model.megabytes, cider_d, milliseconds, folder if figures else None)
 
 
-def _figures(folder: Path | None, row: str) -> Mapping[str, Any]:
-    """A row of a model folder's test figures; empty where there is none."""
+def _figures(folder: Path | None, label: str) -> Mapping[str, Any]:
+    """A model folder's test figures under a label; empty where there are none."""
     if folder is None:
         return {}
     try:
-        figures = json.loads((folder / bundle.METRICS).read_text(encoding="utf-8"))["test"][row]
+        figures = json.loads((folder / bundle.METRICS).read_text(encoding="utf-8"))["test"][label]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return figures if isinstance(figures, Mapping) else {}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle
-from captioner.engines.tflite_file import read as read_lite
-from captioner.errors import CaptionerError, SpecError
+from captioner import benchmark, bundle
+from captioner.engines import ENGINES, engine_for
+from captioner.errors import CaptionerError, MissingDependency, SpecError
 from captioner.registry import parse_spec, table_specs_only, unknown
 from captioner.text import words
 from serving.protocol.predict import Models
@@ -55,8 +54,8 @@ class Choices:
         models: callable that gives `Models`.
         find: callable that gives the version folders on disk.
         gate: `Gate`.
-        model: str, default None. Where the served model is; a model folder brings its other strategies and its
-            `.tflite` files.
+        model: str, default None. Where the served model is; a model folder brings its other strategies and the
+            files that were exported into it.
         also: sequence of str, default none. Further models, as `captioner.load` takes them.
 
     Raises:
@@ -75,8 +74,9 @@ class Choices:
         home = _home(model)
         self._models: dict[str, Served | Loaded] = {name: Served(name, models, find, gate, home)}
         self._also = list(also)
-        for path in sorted(home.glob("*.tflite")) if home else []:
-            self._offer_lite(path, gate)
+        for source in sorted(benchmark.variants(home)) if home else []:
+            if os.path.isfile(source):  # the served versions, and the folder behind them, are offered already
+                self._offer_file(source, gate)
         for source in also:
             if source in self._models:
                 raise SpecError(f"--also {source}: expected each model once, and another name than {name}")
@@ -124,15 +124,16 @@ class Choices:
         for each in self:
             each.close()
 
-    def _offer_lite(self, path: Path, gate: Gate) -> None:
-        if importlib.util.find_spec("ai_edge_litert") is None:
-            return
+    def _offer_file(self, source: str, gate: Gate) -> None:
+        engine, name = ENGINES[engine_for(source)], os.path.basename(source)
         try:
-            strategy = str(read_lite(path).facts["strategy"])
-        except CaptionerError as error:
-            log.event("not_offered", "warning", file=path.name, reason=str(error))
+            strategy = engine.metadata(source).get("strategy")
+        except MissingDependency:
             return
-        self._models[path.name] = Loaded(path.name, str(path), gate, strategy)
+        except CaptionerError as error:
+            log.event("not_offered", "warning", file=name, reason=str(error))
+            return
+        self._models[name] = Loaded(name, source, gate, strategy, engine.chooses_strategy)
 
 
 def strategies() -> list[dict[str, Any]]:

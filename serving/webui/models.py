@@ -10,20 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.answers import OUTPUTS, captions_from
 from captioner.engines.versions import facts
 from captioner.errors import EngineError, SpecError
-from captioner.exporting.signatures import INPUT
 from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, table_specs_only
+from captioner.signature import EXPLAIN, INPUT, captions_from, missing
 from captioner.types import Caption
 from serving.protocol.predict import Call, Models, Version, predict_on
 from serving.protocol.status import ServingError
 from serving.runtime.batching import Gate
 from serving.webui.about import About, about
-
-SIGNATURE = "explain"
-_FREE = ("keras", "lite")  # engines that run any strategy
 
 
 class Loaded:
@@ -53,8 +49,7 @@ class Loaded:
         from captioner.api import load
 
         model: Any = load(self.source)
-        said = model.engine.describe()
-        self.strategy, self.free = said["strategy"], said["engine"] in _FREE
+        self.strategy, self.free = model.engine.describe()["strategy"], model.engine.chooses_strategy
         self._model = model
 
     def row(self) -> dict[str, Any]:
@@ -167,8 +162,8 @@ class Served:
                 if problem := _problem(self.name, version):
                     raise EngineError(problem)
                 given = {INPUT: np.array([data], object)}
-                outputs = sorted(version.signatures[SIGNATURE].outputs)
-                call = Call(self.name, given, signature=SIGNATURE, outputs=outputs, timeout=timeout)
+                outputs = sorted(version.signatures[EXPLAIN].outputs)
+                call = Call(self.name, given, signature=EXPLAIN, outputs=outputs, timeout=timeout)
                 caption = captions_from(predict_on(version, call).outputs)[0]
                 self._attends = _attends(caption, self._attends)
                 return caption
@@ -207,11 +202,10 @@ def _row(name: str, attends: bool | None, strategy: str | None, free: bool) -> d
 
 
 def _problem(name: str, version: Version) -> str | None:
-    signature = version.signatures.get(SIGNATURE)
-    lacking = [each for each in OUTPUTS if signature is None or each not in signature.outputs]
-    if signature is None or list(signature.inputs) != [INPUT] or lacking:
+    signature = version.signatures.get(EXPLAIN)
+    if signature is None or missing(signature.inputs, signature.outputs):
         return (
-            f"{name} cannot be captioned with here: it lacks the signature {SIGNATURE!r} of models that "
+            f"{name} cannot be captioned with here: it lacks the signature {EXPLAIN!r} of models that "
             "`captioner export` writes"
         )
     return None

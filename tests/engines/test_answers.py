@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from captioner.engines.answers import captions_from
 from captioner.errors import EngineError
+from captioner.signature import captions_from
 
 SHAPE = (2, 3)
 

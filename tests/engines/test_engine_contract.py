@@ -1,21 +1,25 @@
-"""What every engine promises to those who call it from several threads: the captions that each would get alone."""
+"""What every engine promises: what it says of itself, and to several threads the captions that each would get alone."""
 
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import captioner
-from captioner import Captioner
+from captioner import Captioner, bundle
+from captioner.engines import ENGINES, engine_for
 from captioner.engines.base import captions_of
+from captioner.engines.fake import FakeEngine
 from captioner.engines.keras import KerasEngine
-from captioner.errors import EngineError, ModelError
+from captioner.errors import EngineError, ModelError, SpecError
 from captioner.image import loading
 from captioner.text import Tokenizer
 from captioner.types import Hypotheses
-from tests.support.engine_sources import CHOOSING, ROWS, row_of, source_of
+from tests.support.engine_sources import ROWS, row_of, source_of
 from tests.support.tiny_model import build_tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -39,7 +43,8 @@ def opened(source):
 
 
 def strategies_of(source):
-    return ("greedy(min_length=3)", "beam(width=2, min_length=3)") if source[0] in CHOOSING else (None,)
+    chooses = row_of(source[0]).chooses_strategy
+    return ("greedy(min_length=3)", "beam(width=2, min_length=3)") if chooses else (None,)
 
 
 def together(function, threads=THREADS):
@@ -79,6 +84,44 @@ def alone(source, encoded):
 def engine(source):
     """Opened once, and first used in threads: what is made lazily is made by several at once."""
     return opened(source)
+
+
+def test_the_table_leads_to_the_engine_of_a_source(source):
+    name, place = source
+    assert row_of(name).opens(place)
+    if name in ENGINES:
+        assert engine_for(place) == name
+        with pytest.raises(SpecError, match=f"unknown option of engine '{name}': 'colour'"):
+            captioner.load(place, colour=1)
+
+
+def test_variants_of_a_folder_are_opened_by_the_engine_that_lists_them(tmp_path):
+    for file in (bundle.MANIFEST, bundle.WEIGHTS, "1/saved_model.pb", "2/saved_model.pb", "model.tflite"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(b"{}")
+    variants = {name: ENGINES[name].variants(tmp_path) for name in ENGINES}
+    expected = {"keras": [str(tmp_path)], "saved_model": [str(tmp_path / "2")]}
+    assert variants == dict.fromkeys(ENGINES, []) | expected | {"lite": [str(tmp_path / "model.tflite")]}
+    assert all(engine_for(each) == name for name, sources in variants.items() for each in sources)
+
+
+def test_what_an_engine_says_of_itself(engine, source):
+    name, place = source
+    about = engine.describe()
+    assert about["engine"] == name and about["strategy"] and "source" in about
+    assert engine.sources and engine.purpose.endswith(".") and (engine.label(place) or name == "fake")
+    assert engine.thread_safe, "the tests below hold it to that"
+    assert engine.metadata(place).get("strategy", about["strategy"]) == about["strategy"]
+    assert (engine.model is not None) == (name == "keras")
+
+
+def test_a_strategy_is_chosen_for_each_call_or_refused(engine, source, alone):
+    if not engine.chooses_strategy:
+        with pytest.raises(EngineError, match="export again with"):
+            engine.predict([], "greedy(min_length=7)")
+        return
+    one, other = ([caption.score for caption in captions] for captions in alone.values())
+    assert one != other
 
 
 def test_threads_get_the_captions_that_each_would_get_alone(engine, source, encoded, alone):
@@ -155,6 +198,55 @@ def test_closing_while_others_ask(engine, source, encoded, alone):
         for captions in answers:
             for caption, expected in zip(captions, alone[strategy], strict=False):
                 same(caption, expected)
+
+
+# One more engine: its class and a row of `ENGINES`, its target and a row of `TARGETS`, and no other file.
+
+
+class ToyEngine(FakeEngine):
+    """Runs a file that holds the name of its strategy."""
+
+    sources, purpose = "a .toy file", "For this test."
+
+    @classmethod
+    def opens(cls, source):
+        return source.endswith(".toy")
+
+    @classmethod
+    def variants(cls, folder):
+        return [str(path) for path in folder.glob("*.toy")]
+
+    @classmethod
+    def metadata(cls, source):
+        return {"strategy": Path(source).read_text()}
+
+
+def write_toy(model, folder, strategy=None, max_length=None):
+    (folder / "model.toy").write_text(strategy)
+    return folder / "model.toy"
+
+
+def test_a_target_and_its_engine_are_two_files_and_their_rows(tiny_bundle, tmp_path, monkeypatch):
+    from captioner import benchmark
+    from captioner.exporting import TARGETS
+    from serving.runtime.batching import Gate
+    from serving.webui.about import about, good_for
+    from serving.webui.choices import Choices
+
+    monkeypatch.setitem(ENGINES._rows, "toy", ToyEngine)
+    monkeypatch.setitem(TARGETS._rows, "toy", write_toy)
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bundle, folder)
+    file = captioner.export(folder, ["toy"], strategy="greedy")["toy"]
+    assert isinstance(captioner.load(file).engine, ToyEngine)
+    assert benchmark.variants(folder) == [str(folder), str(file)]
+    choices = Choices("tiny", dict, dict, Gate(1, 1), str(folder))
+    assert [(model.name, model.strategy) for model in choices if model.name != "tiny"] == [
+        ("model.toy", "greedy")
+    ]
+    assert good_for([about(file)])[0].startswith("For this test.")
+    with pytest.raises(EngineError, match="a .toy file"):
+        captioner.load("ftp://host/model")
 
 
 # Numbers that are none.

@@ -2,8 +2,17 @@
 
 import pytest
 
-from captioner.engines.remote.address import VARIABLE, Options, address
+import captioner
+from captioner.engines import ENGINES
+from captioner.engines.remote import address as remote_address
+from captioner.engines.remote.address import VARIABLE, Options
 from captioner.errors import CaptionerError, EngineError, SpecError
+
+SCHEMES = {**ENGINES["grpc"].schemes, **ENGINES["http"].schemes}
+
+
+def address(source, **given):
+    return remote_address.address(source, SCHEMES, **given)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +108,7 @@ def test_wrong_options_are_told_in_one_line(query, message):
 
 def test_wrong_options_that_are_given():
     with pytest.raises(SpecError, match="'timout' .did you mean 'timeout'"):
-        address("grpc://host/dogs", timout=3)
+        captioner.load("grpc://host/dogs", timout=3)
     with pytest.raises(SpecError, match="batch_size"):
         address("grpc://host/dogs", batch_size="8")
 

@@ -12,15 +12,14 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import captioner
-from captioner.api import engine_for
-from captioner.engines import answers
-from captioner.engines.versions import facts, holds_only_exports, version_folder, versions
+from captioner.engines import engine_for
+from captioner.engines.versions import facts, version_folder, versions
 from captioner.errors import BundleError, EngineError, ModelError, SpecError
 from captioner.exporting import TARGETS, saved_model, warmup
 from captioner.exporting import versions as publish
 from captioner.exporting.sentences import Sentences
-from captioner.exporting.signatures import SIGNATURES, outputs
 from captioner.image import pillow_preprocess
+from captioner.signature import SIGNATURES, captions_from, missing, outputs
 from captioner.text import Tokenizer, words
 from captioner.types import END, PAD
 from tests.support.tiny_model import build_tiny_model
@@ -40,14 +39,24 @@ def test_the_signatures_are_these():
     assert not any(name.endswith("_bytes") for name in names), "REST would answer with base64"
 
 
-def test_engines_read_what_explain_gives():
-    read = {**answers._BEST, **answers._OTHERS, **answers._VERDICT}
-    assert {name: row[2] for name, row in read.items()} == {
-        name: output.axes for name, output in outputs("explain", 2).items()
-    }
-    for name, row in read.items():
-        kind = outputs("explain", 2)[name].dtype.replace("str", "O")
-        assert np.dtype(kind).kind in row[0]
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_engines_read_what_explain_gives(n_best):
+    sizes = {"B": 2, "K-1": n_best - 1, "T": 4, "H": 3, "W": 5}
+    arrays = {
+        name: np.full([sizes[axis] for axis in output.axes], b"" if output.dtype == "str" else 0)
+        .astype(output.dtype.replace("str", "S"))
+        for name, output in outputs("explain", n_best).items()
+    }  # fmt: skip
+    arrays["ok"][0] = True
+    good, bad = captions_from(arrays)
+    assert (good.ok, good.text, len(good.alternatives), bad.ok) == (True, "", n_best - 1, False)
+    assert missing(["image_bytes"], arrays) == []
+    for name in arrays:
+        others = {n: array for n, array in arrays.items() if n != name}
+        with pytest.raises(EngineError, match=f"expected the output '{name}'"):
+            captions_from(others)
+        assert missing(["image_bytes"], others) == ([] if name.startswith("alternatives_") else [name])
+    assert missing(["images"], arrays) == missing(["image_bytes", "size"], arrays) == ["image_bytes"]
 
 
 # Publishing
@@ -115,16 +124,16 @@ def test_a_file_in_the_way_is_one_line(tmp_path):
 
 
 def test_the_newest_version_with_a_graph_counts(tmp_path):
-    assert version_folder(tmp_path) is None and not holds_only_exports(tmp_path / "nowhere")
+    assert version_folder(tmp_path) is None and engine_for(str(tmp_path / "nowhere")) == "keras"
     for name in ("2", "10", "11", "next"):
         (tmp_path / name).mkdir()
     for name in ("2", "10", "next"):
         filled(tmp_path / name)
     assert version_folder(tmp_path) == tmp_path / "10"
     assert version_folder(tmp_path / "2") == tmp_path / "2"
-    assert holds_only_exports(tmp_path) and engine_for(str(tmp_path)) == "saved_model"
+    assert engine_for(str(tmp_path)) == "saved_model"
     (tmp_path / "model.weights.h5").write_bytes(b"")
-    assert not holds_only_exports(tmp_path) and engine_for(str(tmp_path)) == "keras"
+    assert engine_for(str(tmp_path)) == "keras"
     assert engine_for(str(tmp_path / "2")) == "saved_model"
 
 

@@ -13,14 +13,13 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 import captioner
 from captioner.cli import main
-from captioner.engines.answers import captions_from
 from captioner.engines.keras import KerasEngine
 from captioner.engines.saved_model import SavedModelEngine
 from captioner.engines.versions import facts
 from captioner.errors import EngineError
 from captioner.exporting import saved_model
-from captioner.exporting.signatures import SIGNATURES, outputs
 from captioner.models import CELLS, DECODERS
+from captioner.signature import SIGNATURES, captions_from, outputs
 from tests.support import odd_images, small_models
 from tests.support.v1_session import ops_of, session_of
 
@@ -129,7 +128,7 @@ def engines(exported, tiny_model):
 
 def test_the_signatures_are_those_listed(served, exported, capsys):
     run, meta = served
-    sizes = {"N": 2, "K": 3, "A": 2, "T": 7, "H": 4, "W": 4}
+    sizes = {"B": 2, "K": 3, "K-1": 2, "T": 7, "H": 4, "W": 4}
     assert set(meta.signature_def) - {"__saved_model_init_op"} == set(SIGNATURES)
     for name in SIGNATURES:
         (given,) = meta.signature_def[name].inputs.values()

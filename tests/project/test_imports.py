@@ -18,6 +18,7 @@ GROUND |= {
     "captioner.folders",
     "captioner.signals",
     "captioner.programs",
+    "captioner.signature",
     "captioner.image",  # itself, its docstring alone
     "captioner.outputs",  # the same
 }
@@ -49,6 +50,7 @@ ALLOWED = {
     "captioner.programs": GROUND,
     "captioner.outputs.confidence": GROUND,
     "captioner.metadata": GROUND,
+    "captioner.signature": GROUND,
     "captioner.folders": GROUND,
     "captioner.caption_files.image_ids": GROUND,
     "captioner.text": WORDS,

@@ -16,6 +16,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("grpc")
 
 import captioner
+from captioner.engines.fake import FakeEngine
 from captioner.errors import EngineError
 from serving import bench
 from serving.http.app import HttpServer, Limits, RestApp
@@ -153,6 +154,17 @@ def test_failures_are_counted_apart_and_the_first_is_told():
 def test_a_client_that_dies_hangs_nobody():
     found = bench.measure("x", lambda image: 1 / 0, IMAGES, clients=2, seconds=0.05)
     assert found.failed > 0 and found.reason.startswith("ZeroDivisionError")
+
+
+def test_clients_do_not_share_an_engine_that_threads_may_not():
+    engine = FakeEngine()
+    engine.thread_safe = False
+    with pytest.raises(
+        EngineError, match="threads may not share an engine 'fake': measure it with --clients 1"
+    ):
+        bench.asker(captioner.Captioner(engine), 4)
+    bench.asker(captioner.Captioner(engine), 1)(np.zeros((8, 8, 3), np.uint8))
+    assert engine.calls == [1]
 
 
 def test_json_has_no_nan(capsys):

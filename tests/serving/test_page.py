@@ -386,12 +386,12 @@ def test_what_a_model_is_good_for_comes_from_its_folder(server, tmp_path):
     ]
     assert good_for(both[:1]) == [f"{lead} 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms per image."]
     # Times of another machine, or none at all, decide nothing.
-    assert "fastest" not in " ".join(good_for([*both, About("remote")]))
+    assert "fastest" not in " ".join(good_for([*both, About("grpc")]))
     (tmp_path / "a.tflite").write_bytes(bytes(2_500_000))  # exported anew: the figures are another file's
     assert good_for([about(tmp_path / "a.tflite")]) == [f"{lead} 2.5 MB."]
     for text in ("{", "[]", '{"test": 5}', '{"test": {"b.tflite": {"megabytes": "x", "median": NaN}}}'):
         (tmp_path / "metrics.json").write_text(text)
-        assert about(tmp_path / "b.tflite") == About("tflite", 1.0)
+        assert about(tmp_path / "b.tflite") == About("lite", 1.0)
 
 
 def test_whatever_a_library_raises_at_an_image_is_that_images_error(server, monkeypatch):

@@ -8,7 +8,6 @@ from captioner.engines.fake import FakeEngine
 from tests.support.fake_tf_serving import SERVERS, World
 
 ROWS = [*ENGINES, "fake"]
-CHOOSING = ("keras", "lite", "fake")  # the others run the strategy that was exported
 
 
 def row_of(name):

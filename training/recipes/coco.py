@@ -16,5 +16,5 @@ def lstm() -> Run:
             max_length=20,
         ),
         xe=CrossEntropy(epochs=20, batch_images=64, learning_rate=1e-3, label_smoothing=0.1, ema=0.999),
-        evaluation=Evaluation(strategy="beam(width=3)", limit=5000, official=True),
+        evaluation=Evaluation(limit=5000, official=True),
     )

@@ -21,5 +21,5 @@ def tiny() -> Run:
         xe=CrossEntropy(
             epochs=9, batch_images=64, learning_rate=3e-3, label_smoothing=0.0, ema=0.0, warmup=0.1, clip=1.0
         ),
-        evaluation=Evaluation(strategy="beam(width=3)", every=3, limit=300, tests=("test", "test_unseen")),
+        evaluation=Evaluation(every=3, limit=300, tests=("test", "test_unseen")),
     )

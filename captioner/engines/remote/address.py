@@ -6,21 +6,15 @@ import dataclasses
 import os
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from captioner import checks
 from captioner.errors import EngineError, SpecError
 from captioner.registry import unknown
 
-# Scheme to (engine, whether encrypted, port that is meant when none is given).
-SCHEMES = {
-    "grpc": ("grpc", False, 8500),
-    "grpcs": ("grpc", True, 443),
-    "http": ("http", False, 80),
-    "https": ("http", True, 443),
-}
 VARIABLE = "CAPTIONER_AUTHORIZATION"
 # What the options that are whole numbers may be.
 _RANGES = {
@@ -30,6 +24,13 @@ _RANGES = {
     "max_bytes": (1024, (1 << 31) - 1),  # gRPC counts in int32
 }
 _HERE = ("localhost", "127.0.0.1", "::1")
+
+
+class Scheme(NamedTuple):
+    """What the scheme of an address says: whether the connection is encrypted, and the port if none is given."""
+
+    secure: bool
+    port: int
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,17 @@ class Address:
     """A served model.
 
     Attributes:
-        scheme: str, a key of `SCHEMES`.
+        scheme: str.
         host: str.
         port: int.
         model: str. Its name there.
         version: int or None.
         label: str or None. A name that the server gives to a version.
         base: str. What comes before /v1/models in the path, for REST behind a gateway; mostly empty.
+        secure: bool. Whether the connection is encrypted.
 
     Example:
-        >>> found, options = address("grpc://host/dogs/labels/stable?timeout=5")
+        >>> found, options = address("grpc://host/dogs/labels/stable?timeout=5", {"grpc": Scheme(False, 8500)})
         >>> found.port, found.model, found.label, options.timeout
         (8500, 'dogs', 'stable', 5.0)
         >>> str(found)
@@ -100,11 +102,7 @@ class Address:
     version: int | None = None
     label: str | None = None
     base: str = ""
-
-    @property
-    def secure(self) -> bool:
-        """Whether the connection is encrypted."""
-        return SCHEMES[self.scheme][1]
+    secure: bool = False
 
     @property
     def server(self) -> str:
@@ -123,13 +121,14 @@ class Address:
         return f"{self.scheme}://{self.server}{self.base}/{self.path}"
 
 
-def address(source: str, **given: Any) -> tuple[Address, Options]:
+def address(source: str, schemes: Mapping[str, Scheme], **given: Any) -> tuple[Address, Options]:
     """Takes a source apart.
 
     Args:
         source: str. `grpc://host:port/name`, or the same with grpcs, http or https, then optionally
             `/versions/N` or `/labels/L`, then optionally `?option=value&...`. What TensorFlow Serving documents,
             `http://host:8501/v1/models/name`, does too.
+        schemes: mapping of str to `Scheme`. Those that the engine opens.
         **given: values for fields of `Options`; they come before those in the address.
 
     Returns:
@@ -148,7 +147,7 @@ def address(source: str, **given: Any) -> tuple[Address, Options]:
         host, port, has_user = parts.hostname, parts.port, "@" in parts.netloc
     except ValueError:
         raise EngineError(f"{form}, got {shown}") from None
-    if scheme not in SCHEMES or not host or port == 0:
+    if scheme not in schemes or not host or port == 0:
         raise EngineError(f"{form}, got {shown}")
     if has_user:
         raise EngineError(f"{form} without a user: say who you are with authorization= or {VARIABLE}")
@@ -165,11 +164,12 @@ def address(source: str, **given: Any) -> tuple[Address, Options]:
     place = Address(
         scheme,
         host,
-        SCHEMES[scheme][2] if port is None else port,
+        schemes[scheme].port if port is None else port,
         unquote(name),
         int(version) if version else None,
         unquote(label) if label else None,
         base,
+        schemes[scheme].secure,
     )
     return place, _options(place, parts.query, given)
 
@@ -221,9 +221,6 @@ def _options(place: Address, query: str, given: dict[str, Any]) -> Options:
         if name in values:
             raise SpecError(f"expected the option {name} once in the address, got it twice")
         values[name] = _read(name, text)
-    for name in given:
-        if name not in known:
-            raise SpecError(unknown("option of a server", name, known))
     values.update({name: value for name, value in given.items() if value is not None})
     if "authorization" not in values and (ambient := os.environ.get(VARIABLE)):
         if not (place.secure or place.host in _HERE):

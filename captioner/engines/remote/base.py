@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import itertools
 import random
 import threading
@@ -14,15 +15,14 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from captioner.engines.answers import OUTPUTS, captions_from
 from captioner.engines.base import Engine
-from captioner.engines.remote.address import Address, Options, address
+from captioner.engines.remote.address import Address, Options, Scheme, address
 from captioner.engines.remote.failures import REPEATED, SAYINGS, Failure, one_line
 from captioner.errors import EngineError
 from captioner.registry import parse_spec
+from captioner.signature import EXPLAIN, captions_from, missing
 from captioner.types import Caption
 
-SIGNATURE, INPUT = "explain", "image_bytes"
 # Seconds that a look at the server may take, so that `load` does not hang, and the share of `timeout`.
 _CHECK, _SHARE = 10.0, 1 / 6
 # Seconds before the first repeat, and at most: each pause is twice as long as the one before.
@@ -64,9 +64,8 @@ class Transport(abc.ABC):
 class RemoteEngine(Engine):
     """Asks a server for captions.
 
-    Images are sent as they are, in requests of bounded number and size, several at a time; captions come in
-    order. What fails because the server is away for a moment or busy is repeated after a pause. Threads may share one
-    engine. `close` lets calls that run finish and refuses later ones.
+    Images are sent as they are, in requests of bounded number and size, several at a time. What fails because the
+    server is away for a moment or busy is repeated after a pause. `close` lets calls finish and refuses later ones.
 
     Args:
         transport: Transport.
@@ -74,7 +73,9 @@ class RemoteEngine(Engine):
         options: Options, default None, which is the defaults.
     """
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str] = ""  # its row in `ENGINES`
+    purpose = "Runs on another server."
+    schemes: ClassVar[Mapping[str, Scheme]]  # of the addresses that it opens
 
     def __init__(self, transport: Transport, place: Address, options: Options | None = None):
         self._transport, self._place, self._options = transport, place, options or Options()
@@ -86,6 +87,16 @@ class RemoteEngine(Engine):
     @abc.abstractmethod
     def connect(cls, place: Address, options: Options) -> Transport:
         """What speaks the protocol. Nothing is sent yet."""
+
+    @classmethod
+    def opens(cls, source: str) -> bool:
+        """See `Engine.opens`."""
+        return "://" in source and source.partition("://")[0] in cls.schemes
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """See `Engine.options`."""
+        return tuple(option.name for option in dataclasses.fields(Options))
 
     @classmethod
     def open(cls, source: str, **given: Any) -> RemoteEngine:
@@ -103,7 +114,7 @@ class RemoteEngine(Engine):
             SpecError: if an option is unknown or wrong.
             MissingDependency: if the packages of the extra `serve` are not installed.
         """
-        place, options = address(source, **given)
+        place, options = address(source, cls.schemes, **given)
         engine = cls(cls.connect(place, options), place, options)
         try:
             engine.check()
@@ -128,12 +139,11 @@ class RemoteEngine(Engine):
             raise self._error(failure) from None
         # TensorFlow lists what initialises the model, too.
         self._signatures = {name: sides for name, sides in found.items() if not name.startswith("__")}
-        explain = self._signatures.get(SIGNATURE, {"inputs": {}, "outputs": {}})
-        lacking = [name for name in OUTPUTS if name not in explain["outputs"]]
-        if list(explain["inputs"]) != [INPUT] or lacking:
-            what = f"its signature {SIGNATURE!r} lacks {', '.join(lacking) or INPUT}"
-            if SIGNATURE not in self._signatures:
-                what = f"no signature {SIGNATURE!r} (it has {', '.join(self._signatures) or 'none'})"
+        explain = self._signatures.get(EXPLAIN, {"inputs": (), "outputs": ()})
+        if lacking := missing(explain["inputs"], explain["outputs"]):
+            what = f"its signature {EXPLAIN!r} lacks {', '.join(lacking)}"
+            if EXPLAIN not in self._signatures:
+                what = f"no signature {EXPLAIN!r} (it has {', '.join(self._signatures) or 'none'})"
             raise self._error(Failure("foreign", f"this is no captioning model of ours: {what}"))
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
@@ -151,9 +161,7 @@ class RemoteEngine(Engine):
         """Keeps the connection open meanwhile: one that is closed under a request may read somebody else's answer."""
         with self._lock:
             if new and self._closed:
-                raise EngineError(
-                    f"{self._place}: expected an open connection, but it was closed: load it again"
-                )
+                raise EngineError(f"{self._place}: it was closed: load it again")
             self._users += 1
         try:
             yield

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from captioner.engines.remote import messages as proto
-from captioner.engines.remote.address import Address, Options, root_certificate
-from captioner.engines.remote.base import INPUT, SIGNATURE, RemoteEngine, Transport
+from captioner.engines.remote.address import Address, Options, Scheme, root_certificate
+from captioner.engines.remote.base import RemoteEngine, Transport
 from captioner.engines.remote.failures import LABEL, TOO_LARGE, Failure, unavailable
 from captioner.errors import EngineError, MissingDependency
+from captioner.signature import EXPLAIN, INPUT
 
 _UNSAFE = re.compile(r"certificate|host ?name verification|\bSSL|\bTLS", re.I)
 # Words of gRPC itself, when no server said anything.
@@ -32,7 +33,8 @@ class GrpcEngine(RemoteEngine):
         captioner.errors.EngineError: expected grpc://host:port/name[/versions/N or /labels/L], got grpc://localhost
     """
 
-    name = "grpc"
+    name, sources = "grpc", "grpc://host:port/name"
+    schemes = {"grpc": Scheme(secure=False, port=8500), "grpcs": Scheme(secure=True, port=443)}
 
     @classmethod
     def connect(cls, place: Address, options: Options) -> Transport:
@@ -100,7 +102,7 @@ class GrpcTransport(Transport):
 
     def explain(self, images: Sequence[bytes], left: float) -> tuple[Mapping[str, np.ndarray], int | None]:
         """See `Transport.explain`."""
-        request = self._messages.PredictRequest(model_spec=self._spec(SIGNATURE))
+        request = self._messages.PredictRequest(model_spec=self._spec(EXPLAIN))
         request.inputs[INPUT].CopyFrom(proto.strings(images))
         answer = self._call(proto.PREDICT, request, self._messages.PredictResponse, left)
         try:

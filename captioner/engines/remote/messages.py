@@ -62,6 +62,8 @@ _TYPES: list[tuple[int, str, np.dtype, str]] = [
     (10, "DT_BOOL", np.dtype("?"), "bool_val"),
 ]
 TYPE_NAMES = {number: name for number, name, _, _ in _TYPES}
+# The number and the field of a type, by numpy's name of it.
+FIELDS = {dtype.name: (number, field) for number, _, dtype, field in _TYPES}
 # A shape may claim any size and a single value then fills it, so there is a limit: 2^27 numbers, 512 MB.
 _MOST = 1 << 27
 
@@ -142,7 +144,7 @@ def strings(values: Sequence[bytes]) -> Any:
         `Tensor` message.
     """
     shape = messages().TensorShape(dim=[messages().Dim(size=len(values))])
-    return messages().Tensor(dtype=7, tensor_shape=shape, string_val=values)
+    return messages().Tensor(dtype=FIELDS["object"][0], tensor_shape=shape, string_val=values)
 
 
 def array(tensor: Any) -> np.ndarray:

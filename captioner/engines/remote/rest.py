@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from captioner.engines.remote.address import Address, Options, root_certificate
-from captioner.engines.remote.base import SIGNATURE, RemoteEngine, Transport
+from captioner.engines.remote.address import Address, Options, Scheme, root_certificate
+from captioner.engines.remote.base import RemoteEngine, Transport
 from captioner.engines.remote.failures import LABEL, TOO_LARGE, Failure, unavailable
 from captioner.errors import MissingDependency
+from captioner.signature import EXPLAIN
 
 _CONNECT = 10.0  # seconds that a connection may take to come about
 _KINDS = {401: "denied", 403: "denied", 404: "missing", 407: "denied", 413: "large", 429: "busy"}
@@ -38,7 +39,8 @@ class RestEngine(RemoteEngine):
         captioner.errors.EngineError: expected http://host:port/name[/versions/N or /labels/L], got http://localhost:8501
     """
 
-    name = "http"
+    name, sources = "http", "http://host:port/name"
+    schemes = {"http": Scheme(secure=False, port=80), "https": Scheme(secure=True, port=443)}
 
     @classmethod
     def connect(cls, place: Address, options: Options) -> Transport:
@@ -91,7 +93,7 @@ class RestTransport(Transport):
     def explain(self, images: Sequence[bytes], left: float) -> tuple[Mapping[str, np.ndarray], int | None]:
         """See `Transport.explain`. The answer does not tell the version."""
         rows = ",".join(f'{{"b64":"{base64.b64encode(image).decode()}"}}' for image in images)
-        body = f'{{"signature_name":"{SIGNATURE}","instances":[{rows}]}}'
+        body = f'{{"signature_name":"{EXPLAIN}","instances":[{rows}]}}'
         answer = self._ask("POST", ":predict", body.encode(), left)
         return _read("predictions", _columns, answer), None
 
