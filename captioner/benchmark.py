@@ -19,6 +19,7 @@ from typing import Any
 
 from captioner import bundle, checks
 from captioner.engines import versions
+from captioner.engines.tflite_file import lite_files
 from captioner.errors import CaptionerError, EngineError
 
 _PATIENCE = 1800.0  # seconds for one process
@@ -69,7 +70,7 @@ def variants(source: str | os.PathLike[str]) -> list[str]:
     if not (folder / bundle.MANIFEST).is_file():
         return [os.fspath(source)]
     exported = versions.version_folder(folder)
-    lite = sorted(folder.glob("*.tflite"), key=lambda path: -path.stat().st_size)
+    lite = sorted(lite_files(folder), key=lambda path: -path.stat().st_size)
     return [str(folder), *([str(exported)] if exported else []), *(str(path) for path in lite)]
 
 

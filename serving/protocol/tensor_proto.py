@@ -8,19 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.remote.messages import TYPE_NAMES, array, messages
+from captioner.engines.remote.messages import TYPE_NAMES, TYPES, array, messages
 from captioner.errors import EngineError
 from serving.protocol.status import invalid
 
 # Types that have a field of their own in a tensor message, by numpy's name.
-_FIELDS = {
-    "float32": (1, "float_val"),
-    "float64": (2, "double_val"),
-    "int32": (3, "int_val"),
-    "object": (7, "string_val"),
-    "int64": (9, "int64_val"),
-    "bool": (10, "bool_val"),
-}
+_FIELDS = {dtype.name: (number, field) for number, _, dtype, field in TYPES}
 _WIDEST = 16  # bytes of one number
 
 

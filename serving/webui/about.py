@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle, checks
-from captioner.errors import SpecError
+from captioner import bundle, checks, metadata
+from captioner.errors import BundleError, SpecError
 
 # The rows of `metrics.json` as `training/publish.py` names them; a `.tflite` file's is called after the file.
 _KERAS, _SAVED_MODEL = "weights, run by Keras", "SavedModel"
@@ -127,8 +126,8 @@ def _figures(folder: Path | None, row: str) -> Mapping[str, Any]:
     if folder is None:
         return {}
     try:
-        figures = json.loads((folder / bundle.METRICS).read_text(encoding="utf-8"))["test"][row]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        figures = metadata.load(folder / bundle.METRICS)["test"][row]
+    except (BundleError, KeyError, TypeError):
         return {}
     return figures if isinstance(figures, Mapping) else {}
 

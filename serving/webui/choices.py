@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import bundle
+from captioner.engines.tflite_file import lite_files
 from captioner.engines.tflite_file import read as read_lite
 from captioner.errors import CaptionerError, SpecError
 from captioner.registry import parse_spec, table_specs_only, unknown
@@ -75,7 +76,7 @@ class Choices:
         home = _home(model)
         self._models: dict[str, Served | Loaded] = {name: Served(name, models, find, gate, home)}
         self._also = list(also)
-        for path in sorted(home.glob("*.tflite")) if home else []:
+        for path in lite_files(home) if home else []:
             self._offer_lite(path, gate)
         for source in also:
             if source in self._models:
