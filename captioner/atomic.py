@@ -79,6 +79,21 @@ def write_json(
     write_text(path, json.dumps(dict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", error)
 
 
+def put_folder(source: Path, target: Path) -> None:
+    """Gives a folder its final name: what is in it is forced to disk before, and the name afterwards.
+
+    Args:
+        source: Path of a folder.
+        target: Path beside it, free or an empty folder.
+
+    Raises:
+        OSError: if the disk refuses, or something else has that name.
+    """
+    flush_tree(source)
+    os.rename(source, target)
+    flush(target.parent)
+
+
 def flush(path: str | os.PathLike[str]) -> None:
     """Forces a file, or the names in a folder, to disk, before a rename makes others rely on it.
 

@@ -32,6 +32,7 @@ from captioner.text import Tokenizer
 FORMAT = 1
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
 CARD, METRICS, CONFIDENCE, EXPECTATION = "card.md", "metrics.json", "confidence.json", "expectation.npz"
+CALIBRATION = "calibration"  # a folder beside a bundle: images to learn the ranges of 8-bit values from
 FILES = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, EXPECTATION)
 _TRIES = 5  # at reading a bundle that is written meanwhile
 _Result = TypeVar("_Result")
@@ -338,14 +339,7 @@ def _manifest(folder: Path, newer: bool = False) -> dict[str, Any]:
             f"has no {MANIFEST}"
         )
     manifest = metadata.load(path)
-    form = metadata.version_of(manifest, FORMAT)
-    if form is None:
-        raise BundleError(f"{path} was not written by captioner: it has no format version")
-    if form > FORMAT and not newer:
-        raise BundleError(
-            f"{folder} was written by a newer captioner ({metadata.writer(manifest)}); this one reads "
-            f"up to format {FORMAT}: upgrade captioner"
-        )
+    metadata.check_format(manifest, path, None if newer else FORMAT)
     return manifest
 
 

@@ -196,16 +196,11 @@ def _settle(folder: Path, manifest: str, names: Sequence[str]) -> None:
 
 def _link(source: Path, target: Path) -> None:
     """Gives a file a second name, which an older file may have; a copy where there are no links."""
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
+    with atomic.replacing(target, BundleError) as aside:
         try:
             os.link(source, aside)
         except OSError:
             shutil.copyfile(source, aside)
-            atomic.flush(aside)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _in_use(folder: Path, manifest: str) -> Path | None:

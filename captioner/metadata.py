@@ -220,15 +220,27 @@ def confidence(noted: Any, where: str, error: type[CaptionerError] = BundleError
     return noted
 
 
-def writer(facts: Mapping[str, Any]) -> str:
-    """Who wrote something and in which format, for one line of a message, whatever the file says there."""
-    name, form = str(facts.get("captioner"))[:40], str(facts.get("format"))[:20]
-    return " ".join(f"{name}, format {form}".split())
+def check_format(
+    facts: Mapping[str, Any], source: Path, newest: int | None, error: type[CaptionerError] = BundleError
+) -> None:
+    """Refuses what captioner has not written, or a newer captioner has.
 
+    Args:
+        facts: mapping, with "format" and "captioner".
+        source: Path. What to call it in messages.
+        newest: int. The newest format that is known here; None to take any.
+        error: see `parse`.
 
-def version_of(facts: Mapping[str, Any], newest: int) -> int | None:
-    """The format that something was written in; None if it says none that can be. `newest` is the one known here."""
+    Raises:
+        CaptionerError: of the class `error`.
+    """
     form = facts.get("format")
     if not isinstance(form, int) or isinstance(form, bool) or form < 1:
-        return None
-    return min(form, newest + 1)
+        raise error(f"{source} was not written by captioner, or is damaged: it has no format version")
+    if newest is not None and form > newest:
+        # The file may say anything there.
+        name = " ".join(f"{str(facts.get('captioner'))[:40]}, format {str(form)[:20]}".split())
+        raise error(
+            f"{source} was written by a newer captioner ({name}); this one reads up to format {newest}: "
+            f"upgrade captioner"
+        )

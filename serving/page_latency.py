@@ -17,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
+from captioner import checks
 from captioner.cli.parser import Parser
 from captioner.engines.versions import version_folder
 from captioner.errors import CaptionerError, EngineError, ImageError, MissingDependency
@@ -126,9 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--rounds", type=int, default=10, help="times that each photo is captioned (default 10)"
     )
     given = build.parse_args(arguments)
-    if given.rounds < 1:
-        build.error(f"--rounds expects 1 or more, got {given.rounds}")
     try:
+        checks.integer(given.rounds, "--rounds", 1)
         photos = [_read(path) for path in given.photos]
         own, page = map(statistics.median, measure(given.model, photos, given.rounds))
     except CaptionerError as error:

@@ -26,11 +26,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from tqdm import tqdm
 
 from captioner import atomic, bundle
 from captioner.api import Captioner, load
 from captioner.cli.parser import Parser, add_trust
+from captioner.cli.progress import progress_bar
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import BundleError, DataError
 from captioner.metrics import METRICS
@@ -115,7 +115,7 @@ def said(model: Captioner, examples: Sequence[Any], strategy: str) -> list[Capti
     """
     found = model.caption_many((example.read() for example in examples), strategy, _BATCH)
     captions = []
-    for example in tqdm(examples, desc="captioning", unit="pic", leave=False, mininterval=0.5):
+    for example in progress_bar(examples, desc="captioning"):
         caption = next(found)
         if not caption.ok:
             raise DataError(f"image {example.id}: {caption.error}")

@@ -26,7 +26,7 @@ from captioner.programs import run_program
 from training.analysis.image_grid import sheet
 from training.config import Run, with_changes
 from training.data.datasets import drawing, scenes
-from training.loop.run_folder import read_config, read_metrics, settings
+from training.loop.run_folder import CONFIG, METRICS, MODEL, read_config, read_metrics, settings
 from training.recipes import RECIPES
 from training.train import train_into
 
@@ -49,13 +49,13 @@ def trained(run: Run, out: Path, retrain: bool = False) -> dict[str, dict[str, f
     Raises:
         BundleError: if the folder holds something else.
     """
-    config, figures = out / "run.json", out / "metrics.json"
+    config, figures = out / CONFIG, out / METRICS
     if config.is_file() and not retrain:
         if read_config(out) != settings(run):
             raise BundleError(
                 f"{out} was trained with another recipe or another version of it: say --retrain"
             )
-        if figures.is_file() and (out / "model").is_dir():
+        if figures.is_file() and (out / MODEL).is_dir():
             print(f"{out} is trained already (--retrain starts over)")
             return read_metrics(out)
     return train_into(run, out, overwrite=retrain)
@@ -142,9 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = with_changes(RECIPES.build("tiny"), given.changes)
         show(trained(run, given.out, given.retrain), run.evaluation.tests)
         print(f"\nnew images (--seed {seed} draws them again):")
-        with captioner.load(given.out / "model") as model:
+        with captioner.load(given.out / MODEL) as model:
             place = caption_new(model, given.to, given.images, seed)
-        print(f"\nlook at {place}; the model is {given.out / 'model'}")
+        print(f"\nlook at {place}; the model is {given.out / MODEL}")
 
     return run_program("demo.py", work, "stopped; run the same command again to go on from here")
 

@@ -24,12 +24,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from tqdm import tqdm
 
 from captioner.api import Captioner, load
 from captioner.atomic import write_text
 from captioner.checks import integer
 from captioner.cli.parser import Parser
+from captioner.cli.progress import progress_bar
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, ImageError, SpecError
@@ -155,7 +155,7 @@ def _through_engine(model: Captioner, examples: Sequence[Any], strategy: str | N
     """Captions of encoded images; one that cannot be read is an error, as scores would leave it out."""
     found = model.caption_many((_encoded(example) for example in examples), strategy, _BATCH)
     captions = []
-    bar = tqdm(found, total=len(examples), desc=strategy, unit="image", leave=False, mininterval=0.5)
+    bar = progress_bar(found, len(examples), desc=strategy)
     for example, caption in zip(examples, bar, strict=True):
         if not caption.ok:
             raise DataError(f"image {example.id}: {caption.error}")

@@ -19,10 +19,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from tqdm import tqdm
 
 from captioner import atomic, bundle, checks
 from captioner.cli.parser import Parser, add_trust
+from captioner.cli.progress import progress_bar
 from captioner.decoding.backend import numpy_arrays
 from captioner.decoding.expectation import Expectation, keyed, unit
 from captioner.decoding.ngrams import ngrams
@@ -135,7 +135,7 @@ def _targets(
 
 def pooled(features: Any, batch: int = 256) -> np.ndarray:
     """Mean features float32 [N, C] of kept ones [N, L, C]."""
-    starts = tqdm(range(0, len(features), batch), desc="pool features", leave=False, mininterval=1.0)
+    starts = progress_bar(range(0, len(features), batch), desc="pool features", unit="batch")
     every = np.arange(len(features))
     return np.concatenate([features[every[s : s + batch]].astype(np.float32).mean(axis=1) for s in starts])
 

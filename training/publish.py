@@ -12,7 +12,6 @@ all, with what the model confuses (`training/analysis/biases.py`), and ends with
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 import shutil
 import sys
@@ -35,7 +34,7 @@ from captioner.errors import BundleError, ModelError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.programs import run_program
 from captioner.registry import parse_spec, table_specs_only
-from training.loop.run_folder import finite, read_config
+from training.loop.run_folder import CONFIG, MODEL, finite, read_config
 
 _FIGURES = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 _THREADS = 2
@@ -55,11 +54,11 @@ def make(run: Path, folder: Path, trust: Sequence[str] = ()) -> str | None:
     Raises:
         BundleError: if it is no finished run.
     """
-    if not (run / "calibration").is_dir() or not (run / "run.json").is_file():
+    if not (run / bundle.CALIBRATION).is_dir() or not (run / CONFIG).is_file():
         raise BundleError(
-            f"expected {run} to be a finished run with run.json, model and calibration, it is not"
+            f"expected {run} to be a finished run with {CONFIG}, {MODEL} and {bundle.CALIBRATION}, it is not"
         )
-    with captioner.load(run / "model", trust=trust) as found:
+    with captioner.load(run / MODEL, trust=trust) as found:
         model = found.engine.model
         said = moved(run, model.encoder, trust)
         fold_statistics(model.encoder.network)
@@ -90,7 +89,7 @@ def moved(run: Path, encoder: Any, trust: Sequence[str] = ()) -> str | None:
     pairs = zip(began.network.weights, encoder.network.weights, strict=True)
     same = [np.array_equal(then, now) for then, now in pairs if id(then) in own]
     read = tf_decode.reader(encoder.image_size)
-    pixels = np.stack([read(path.read_bytes()) for path in sorted((run / "calibration").iterdir())[:64]])
+    pixels = np.stack([read(path.read_bytes()) for path in sorted((run / bundle.CALIBRATION).iterdir())[:64]])
     then, now = (np.asarray(each(pixels)) for each in (began, encoder))
     away = 100 * np.linalg.norm(now - then) / np.linalg.norm(then)
     return (
@@ -263,9 +262,7 @@ def publish(given: argparse.Namespace) -> None:
     try:
         _publish(given, aside)
         try:
-            atomic.flush_tree(aside)
-            os.rename(aside, folder)
-            atomic.flush(folder.parent)
+            atomic.put_folder(aside, folder)
         except OSError as error:
             raise BundleError(f"cannot write {folder}: {error.strerror or error}") from None
     finally:

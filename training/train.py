@@ -20,7 +20,7 @@ from captioner.programs import run_program
 from captioner.registry import parse_spec
 from training.config import Run, keys, with_changes
 from training.loop import lock
-from training.loop.run_folder import CONFIG, read_config, settings
+from training.loop.run_folder import CONFIG, MODEL, read_config, settings
 from training.recipes import RECIPES
 
 
@@ -60,10 +60,10 @@ def open_run(out: Path, run: Run, overwrite: bool) -> bool:
         return False
     if found != settings(run):
         raise BundleError(
-            f"{out} holds a run with other settings (see {out / 'run.json'}); give another --out, or --overwrite "
+            f"{out} holds a run with other settings (see {out / CONFIG}); give another --out, or --overwrite "
             "to delete it"
         )
-    if (out / "model").exists():
+    if (out / MODEL).exists():
         raise BundleError(
             f"{out} already holds the finished model of this run; give another --out or --overwrite"
         )

@@ -20,11 +20,10 @@ import argparse
 import json
 import math
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from captioner.cli.heatmap_files import heatmap_files
 from captioner.cli.image_files import image_files
 from captioner.cli.messages import note, one_line, tell
 from captioner.cli.parser import add_trust
+from captioner.cli.progress import progress_bar
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.outputs.alt_text import LONGEST, SHORTEST, AltText, alt_text
 from captioner.outputs.heatmap import heatmap
@@ -109,18 +109,21 @@ def run(options: argparse.Namespace) -> int:
     )
     with load(options.model, **({"trust": options.trust} if options.trust else {})) as model:
         outcome = _Outcome(len(files.paths) + len(files.errors), failed=len(files.errors))
-        progress = Progress(0 if options.quiet else len(files.paths), sys.stderr)
         captions = model.caption_many(files.paths, options.strategy, options.batch_size)
+        terminal = sys.stderr.isatty()
         try:
-            for path, caption in zip(files.paths, captions, strict=True):
-                progress.clear()
-                outcome.count(_one(model, path, caption, options, alone, targets))
-                progress.step()
+            with progress_bar(
+                total=len(files.paths), disable=options.quiet or len(files.paths) < _MANY
+            ) as bar:
+                for path, caption in zip(files.paths, captions, strict=True):
+                    if terminal:
+                        bar.clear()
+                    outcome.count(_one(model, path, caption, options, alone, targets))
+                    if not bar.update() and terminal:
+                        bar.refresh()  # it stands below the captions while the next batch is computed
         except (KeyboardInterrupt, CaptionerError):
             outcome.close(stopped=True)
             raise
-        finally:
-            progress.clear()
     outcome.close()
     if alone and outcome.failed:
         return CaptionerError.exit_code
@@ -182,41 +185,6 @@ class _Outcome:
         """The last line, where there is something to say."""
         if self.total > 1 and (self.failed or stopped):
             tell(f"{self.done - self.failed} of {self.total} images captioned, {self.failed} failed")
-
-
-class Progress:
-    """Progress of a long job: a line that is updated on a terminal, else a line every ten seconds.
-
-    Args:
-        total: int. How many things there are.
-        stream: text stream.
-    """
-
-    def __init__(self, total: int, stream: TextIO):
-        self.total, self.stream = total, stream
-        self.terminal = stream.isatty()
-        self.done, self.start = 0, time.monotonic()
-        self._shown, self._visible = self.start, False
-
-    def step(self) -> None:
-        """Counts one more image."""
-        self.done += 1
-        now = time.monotonic()
-        if self.total < _MANY or now - self._shown < (0.1 if self.terminal else 10.0):
-            return
-        rate = self.done / max(now - self.start, 1e-6)
-        left = (self.total - self.done) / rate
-        text = f"{self.done}/{self.total} images, {rate:.1f} a second, {left:.0f} s left"
-        self.stream.write(text if self.terminal else text + "\n")
-        self.stream.flush()
-        self._shown, self._visible = now, self.terminal
-
-    def clear(self) -> None:
-        """Clears the line on the terminal for other output."""
-        if self._visible:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
-            self._visible = False
 
 
 def _print(

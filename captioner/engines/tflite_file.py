@@ -24,7 +24,6 @@ from captioner.errors import CaptionerError, EngineError
 from captioner.text import Tokenizer
 from captioner.types import SPECIALS
 
-FACTS, VOCABULARY = "captioner.json", "vocab.txt"
 ENCODE, STEP, CAPTION = "encode", "step", "caption"
 
 
@@ -55,8 +54,10 @@ def pack(graph: bytes, facts: Mapping[str, Any], tokenizer: Tokenizer) -> bytes:
     whole = io.BytesIO(graph)
     whole.seek(0, os.SEEK_END)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(FACTS, json.dumps(noted, indent=2, allow_nan=False) + "\n")
-        archive.writestr(VOCABULARY, "".join(f"{word}\n" for word in tokenizer.vocabulary[len(SPECIALS) :]))
+        archive.writestr(bundle.MANIFEST, json.dumps(noted, indent=2, allow_nan=False) + "\n")
+        archive.writestr(
+            bundle.VOCABULARY, "".join(f"{word}\n" for word in tokenizer.vocabulary[len(SPECIALS) :])
+        )
     return whole.getvalue()
 
 
@@ -91,14 +92,7 @@ def read(path: Path) -> LiteFile:
             "make one with `captioner export --to tflite`"
         )
     facts, words = _appended(path)
-    form = metadata.version_of(facts, bundle.FORMAT)
-    if form is None:
-        raise EngineError(f"damaged {path}: what captioner put at its end says no format; export it again")
-    if form > bundle.FORMAT:
-        raise EngineError(
-            f"{path} was exported by a newer captioner ({metadata.writer(facts)}); this one "
-            f"reads up to format {bundle.FORMAT}: upgrade captioner"
-        )
+    metadata.check_format(facts, path, bundle.FORMAT, EngineError)
     metadata.export_facts(facts, str(path), EngineError)
     fields = metadata.Fields(facts, str(path), EngineError)
     for name in ("signatures", "memory", "state"):
@@ -120,7 +114,10 @@ def _appended(path: Path) -> tuple[dict[str, Any], bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             parts = []
-            for name, most in ((FACTS, metadata.MOST_BYTES), (VOCABULARY, metadata.MOST_WORDS_BYTES)):
+            for name, most in (
+                (bundle.MANIFEST, metadata.MOST_BYTES),
+                (bundle.VOCABULARY, metadata.MOST_WORDS_BYTES),
+            ):
                 with archive.open(name) as member:
                     parts.append(member.read(most + 1))
                 if len(parts[-1]) > most:

@@ -65,12 +65,5 @@ def facts(version: Path) -> dict[str, Any]:
             f"{version} was not exported by captioner: it has no {FACTS}; make one with `captioner export`"
         )
     found = metadata.load(path, EngineError)
-    form = metadata.version_of(found, bundle.FORMAT)
-    if form is None:
-        raise EngineError(f"damaged {path}: expected what captioner wrote there; export the model again")
-    if form > bundle.FORMAT:
-        raise EngineError(
-            f"{version} was exported by a newer captioner ({metadata.writer(found)}); this one "
-            f"reads up to format {bundle.FORMAT}: upgrade captioner"
-        )
+    metadata.check_format(found, path, bundle.FORMAT, EngineError)
     return metadata.export_facts(found, str(path), EngineError)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from captioner import atomic, checks
+from captioner import atomic, bundle, checks
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.strategies.sample import Sample
 from captioner.engines.base import DEFAULT_STRATEGY
@@ -91,7 +91,7 @@ def write(
         raise SpecError(
             f"a .tflite file cannot hold what {strategy} needs to know: choose another strategy for it"
         )
-    beside = Path(folder).absolute().parent / "calibration"
+    beside = Path(folder).absolute().parent / bundle.CALIBRATION
     if quantize == "int8" and calibration is None and beside.is_dir():
         calibration = str(beside)
     images = _images(calibration, model.image_size, quantize)

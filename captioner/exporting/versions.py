@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -33,16 +32,14 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> Path:
     try:
         aside.mkdir(parents=True)
         fill(aside)
-        atomic.flush_tree(aside)
         while True:
             version = folder / str(max(versions(folder), default=0) + 1)
             try:
-                os.rename(aside, version)
+                atomic.put_folder(aside, version)
             except OSError:
                 if version.exists():  # somebody else was faster
                     continue
                 raise
-            atomic.flush(folder)
             return version
     except OSError as error:
         raise BundleError(f"cannot write the export to {folder}: {error.strerror or error}") from None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner import atomic
+from captioner import atomic, checks
 from captioner.errors import DataError, ModelError
 from captioner.text.normalize import unspaced
 from captioner.text.normalize import words as normalize
@@ -64,8 +64,9 @@ class Tokenizer:
         """
         if isinstance(captions, str):
             raise DataError(f"expected an iterable of captions, got one string {captions[:40]!r}")
-        if min_count < 1 or (max_size is not None and max_size < 1):
-            raise DataError(f"expected min_count and max_size of 1 or more, got {min_count} and {max_size}")
+        checks.integer(min_count, "min_count", 1, error=DataError)
+        if max_size is not None:
+            checks.integer(max_size, "max_size", 1, error=DataError)
         counts: Counter[str] = Counter()
         for i, caption in enumerate(captions):
             try:
@@ -93,8 +94,8 @@ class Tokenizer:
         Raises:
             DataError: if the caption holds no word.
         """
-        if max_length is not None and max_length < 1:
-            raise DataError(f"expected a max_length of 1 or more, got {max_length}")
+        if max_length is not None:
+            checks.integer(max_length, "max_length", 1, error=DataError)
         ids = [self.id(word) for word in _caption_words(text)]
         return [*ids, END][:max_length]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle, checks
+from captioner import bundle, checks, metadata
 from captioner.engines import ENGINES, engine_for
-from captioner.errors import SpecError
+from captioner.errors import BundleError, SpecError
 from serving.runtime.versions import is_version
 
 
@@ -124,8 +123,8 @@ def _figures(folder: Path | None, label: str) -> Mapping[str, Any]:
     if folder is None:
         return {}
     try:
-        figures = json.loads((folder / bundle.METRICS).read_text(encoding="utf-8"))["test"][label]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        figures = metadata.load(folder / bundle.METRICS)["test"][label]
+    except (BundleError, KeyError, TypeError):
         return {}
     return figures if isinstance(figures, Mapping) else {}
 

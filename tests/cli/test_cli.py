@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from captioner import api
 from captioner.cli import caption as caption_command
 from captioner.cli import main
 from captioner.cli import models as models_command
-from captioner.cli.caption import Progress
+from captioner.cli.progress import progress_bar
 from captioner.engines.fake import FakeEngine
 from captioner.errors import EngineError
 
@@ -163,33 +164,39 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_counts_on_a_terminal_and_cleans_up(monkeypatch):
-    now = iter(range(0, 1000, 1))
-    monkeypatch.setattr("captioner.cli.caption.time.monotonic", lambda: next(now))
-    stream = Terminal()
-    progress = Progress(20, stream)
-    for _ in range(20):
-        progress.clear()
-        progress.step()
-    progress.clear()
+@pytest.fixture
+def stderr(monkeypatch):
+    """Standard error in memory, with every display of a bar; called with whether it is a terminal."""
+    monkeypatch.setattr("captioner.cli.progress.TERMINAL_SECONDS", 0)
+    monkeypatch.setattr("captioner.cli.progress.LOG_SECONDS", 0)
+
+    def replace(terminal):
+        stream = Terminal() if terminal else io.StringIO()
+        monkeypatch.setattr("sys.stderr", stream)
+        return stream
+
+    return replace
+
+
+def test_progress_is_one_line_of_a_terminal_that_is_gone_at_the_end(stderr):
+    stream = stderr(terminal=True)
+    with progress_bar(total=20) as bar:
+        for _ in range(20):
+            bar.update()
     said = stream.getvalue()
-    assert "10/20 images, 1.0 a second, 10 s left" in said
-    assert said.endswith("\r\x1b[K")
-    few = Terminal()
-    Progress(3, few).step()
-    assert few.getvalue() == ""
+    assert re.search(r"10/20 \[00:00<00:\d\d, .+image/s\]", said) and "\n" not in said
+    assert said.endswith("\r") and said.split("\r")[-2].strip() == ""
 
 
-def test_progress_is_sparing_in_a_log(monkeypatch):
-    now = iter(range(0, 1000, 1))
-    monkeypatch.setattr("captioner.cli.caption.time.monotonic", lambda: next(now))
-    stream = io.StringIO()
-    progress = Progress(35, stream)
-    for _ in range(35):
-        progress.step()
-        progress.clear()
-    assert stream.getvalue().splitlines()[0] == "10/35 images, 1.0 a second, 25 s left"
-    assert stream.getvalue().count("\n") == 3
+def test_progress_is_whole_lines_in_a_log_and_none_of_short_work(stderr, monkeypatch):
+    stream = stderr(terminal=False)
+    assert len(list(progress_bar(range(3)))) == 3
+    lines = stream.getvalue().rstrip("\r").splitlines()
+    assert lines and all("/3 [" in line for line in lines)
+    monkeypatch.setattr("captioner.cli.progress.LOG_SECONDS", 60)
+    stream = stderr(terminal=False)
+    assert len(list(progress_bar(range(3)))) == 3
+    assert stream.getvalue() == ""
 
 
 # evaluate

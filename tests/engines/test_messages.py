@@ -167,7 +167,7 @@ ARRAYS = [
 def test_tensors_of_tensorflow_become_the_same_arrays(values, official):
     """`tensor_content` by hand, the value fields by TensorFlow's own rules."""
     fields = {"f4": "float_val", "f8": "double_val", "i4": "int_val", "i8": "int64_val", "b1": "bool_val"}
-    tensor = official.TensorProto(dtype=[n for n, _, d, _ in proto._TYPES if d == values.dtype][0])
+    tensor = official.TensorProto(dtype=[n for n, _, d, _ in proto.TYPES if d == values.dtype][0])
     for size in values.shape:
         tensor.tensor_shape.dim.add().size = size
     by_value = official.TensorProto.FromString(tensor.SerializeToString())

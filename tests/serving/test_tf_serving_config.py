@@ -209,12 +209,6 @@ def test_the_readmes_commands_are_understood():
     assert used == set(parsers)
 
 
-def test_from_a_model_to_an_answer_takes_five_lines_at_most():
-    lines = shell_lines()
-    assert lines[0].startswith("captioner export ") and lines[3].startswith("curl ") and len(lines[:4]) <= 5
-    assert "-f serving/tf_serving/compose.yaml up" in lines[1]
-
-
 def test_every_option_of_the_development_server_is_told():
     pytest.importorskip("prometheus_client")
     from serving.devserver import parser
@@ -229,11 +223,11 @@ def test_every_option_of_the_development_server_is_told():
 def test_the_default_models_export_warms_up_what_our_clients_ask_for():
     pytest.importorskip("google.protobuf")
     from captioner.engines.remote.messages import messages
-    from serving.runtime.session import WARM_UP, _records
+    from captioner.tfrecord import read_records
+    from serving.runtime.session import WARM_UP
 
-    logs = [
-        messages().PredictionLog.FromString(r) for r in _records(ROOT / "saved_models/default/1" / WARM_UP)
-    ]
+    records = read_records(ROOT / "saved_models/default/1" / WARM_UP)
+    logs = [messages().PredictionLog.FromString(record.content) for record in records]
     specs = [(log.predict_log.request.model_spec, log.predict_log.request.output_filter) for log in logs]
     asked = {(spec.signature_name, tuple(outputs)) for spec, outputs in specs}
     whole = {(name, ()) for name in ("serving_default", "captions", "explain")}

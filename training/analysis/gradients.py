@@ -14,8 +14,6 @@ or, with no run at hand, builds the cells alike, small, and teaches them to reme
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +29,7 @@ from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, MissingDependency
 from captioner.programs import run_program
 from captioner.types import START
-from training.loop.run_folder import read_metrics
+from training.loop.run_folder import GRADIENTS, METRICS, read_epochs, read_metrics, write_table
 
 # epoch -> norms [T].
 Curves = dict[int, np.ndarray]
@@ -87,25 +85,10 @@ def _leaves(state: Any) -> list[Any]:
 
 def record(model: Any, inputs: Any, captions: Sequence[Sequence[int]], path: Path, epoch: int) -> None:
     """Adds one epoch's norms to a CSV with the columns epoch, step, norm (an epoch done again replaces its rows)."""
-    try:
-        rows = [row for row in _rows(path) if int(row[0]) < epoch] if path.is_file() else []
-    except (ValueError, IndexError, csv.Error):
-        raise DataError(f"expected the columns epoch, step, norm in {path}, got something else") from None
-    rows += [[str(epoch), str(t), f"{value:.6e}"] for t, value in enumerate(norms(model, inputs, captions))]
-    _write(path, ["epoch", "step", "norm"], rows)
-
-
-def _write(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows(rows)
-    atomic.write_text(path, text.getvalue())
-
-
-def _rows(path: Path) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.reader(handle))[1:]
+    before = read_epochs(path, "step", "norm") if path.is_file() else []
+    now = enumerate(norms(model, inputs, captions))
+    rows = [{"epoch": epoch, "step": step, "norm": f"{norm:.6e}"} for step, norm in now]
+    write_table(path, [*(row for row in before if row["epoch"] < epoch), *rows])
 
 
 def curves_of(run: Path) -> Curves:
@@ -114,22 +97,22 @@ def curves_of(run: Path) -> Curves:
     Raises:
         DataError: if the folder has no readable `gradients.csv`.
     """
-    path = run / "gradients.csv"
+    path = run / GRADIENTS
     if not path.is_file():
         raise DataError(
             f"expected a run with a gradients.csv, got {run}: train it, or try --compare without runs"
         )
     try:
-        rows = [(int(epoch), float(norm)) for epoch, _, norm in _rows(path)]
+        rows = [(row["epoch"], float(row["norm"])) for row in read_epochs(path, "step", "norm")]
         best = max(epoch for epoch, _ in rows)
-        if (run / "metrics.json").is_file():
+        if (run / METRICS).is_file():
             best = read_metrics(run).get("epoch", best)
         wanted = [min(epoch for epoch, _ in rows), best]
         found = {each: np.array([norm for epoch, norm in rows if epoch == each]) for each in wanted}
         if not all(len(norms) for norms in found.values()):
             raise ValueError(f"no epoch {best}")
         return found
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise DataError(
             f"expected the columns epoch, step, norm in {path}, got something else ({error})"
         ) from None
@@ -217,12 +200,12 @@ def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, 
             said += f", after {steps} steps {after:.2g} times; loss {loss:.2f} (chance {np.log(copy_task.SYMBOLS):.2f})"
         print(said, flush=True)
     rows = [
-        [text, str(e), str(t), f"{v:.6e}"]
+        {"cell": text, "epoch": epoch, "step": step, "norm": f"{norm:.6e}"}
         for text, curves in runs.items()
-        for e, norm in curves.items()
-        for t, v in enumerate(norm)
+        for epoch, values in curves.items()
+        for step, norm in enumerate(values)
     ]
-    _write(out / "gradients.csv", ["cell", "epoch", "step", "norm"], rows)
+    write_table(out / GRADIENTS, rows)
     titles = ["before training"] + ([f"after {steps} steps of training"] if steps else [])
     note = (
         f"{units} units each, the same random words; the task: say the first of {length} words again at the end. "
@@ -266,7 +249,7 @@ def _run(given: argparse.Namespace) -> None:
         for name, least in {"length": 2, "units": 1, "steps": 0}.items():
             checks.integer(getattr(given, name), f"--{name}", least)
         out = given.out / "gradients.png"
-        _free([out, given.out / "gradients.csv"], given.overwrite)
+        _free([out, given.out / GRADIENTS], given.overwrite)
         import_tensorflow("measuring gradients")
         compare(given.compare or DEFAULT, given.out, given.length, given.units, given.steps)
     print(f"image: {out}")

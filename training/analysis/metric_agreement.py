@@ -22,9 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tqdm import tqdm
-
 from captioner.cli.parser import Parser
+from captioner.cli.progress import progress_bar
 from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.metrics.base import Candidates, References
@@ -136,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ours = [[words(caption) for caption in captions] for captions in texts]
         written = ptb_images([[" ".join(caption) for caption in captions] for captions in ours])
         tables = []
-        with tqdm(total=5, desc="score", unit="table", leave=False) as bar:
+        with progress_bar(total=5, desc="score", unit="table") as bar:
             for images in (ours, by_ptb):
                 candidates, references = leave_one_out(images)
                 for figures in (our_figures, official_figures):

@@ -9,7 +9,6 @@ it. Training itself writes `report.html` into the run's folder after every scori
 
 from __future__ import annotations
 
-import csv
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,15 @@ from captioner.reports import charts, page
 from captioner.reports.images import Images, Shown
 from training.analysis.gradients import curves_of
 from training.data.datasets import DATASETS
-from training.loop.run_folder import CONFIG, METRICS, read_config, read_metrics
+from training.loop.run_folder import (
+    CONFIG,
+    GRADIENTS,
+    HISTORY,
+    METRICS,
+    read_config,
+    read_epochs,
+    read_metrics,
+)
 
 KIND = "captioner training"
 # What tells runs apart at first sight; the other settings are folded away.
@@ -136,13 +143,13 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _run(run: Path) -> dict[str, Any]:
-    epochs = _history(run / "history.csv")
+    epochs = _history(run / HISTORY)
     scored = [row for row in epochs if row.get("CIDEr-D") is not None]
     metrics = _metrics(run)
     best = max(scored, key=lambda row: row["CIDEr-D"])["epoch"] if scored else None
     best = metrics.get("epoch", best)
     at_best = next((row["CIDEr-D"] for row in scored if row["epoch"] == best), None)
-    gradients = curves_of(run) if (run / "gradients.csv").is_file() else {}
+    gradients = curves_of(run) if (run / GRADIENTS).is_file() else {}
     return {
         "finished": bool(metrics),
         "epochs": len(epochs),
@@ -177,16 +184,10 @@ def _tests(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            rows = [
-                {name: _number(text) for name, text in row.items()} | {"epoch": int(row["epoch"])}
-                for row in csv.DictReader(handle)
-            ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        raise DataError(
-            f"expected the figures of a run's epochs in {path}, found none that can be read"
-        ) from None
+    rows = [
+        {**{name: _number(text) for name, text in row.items() if name != "epoch"}, "epoch": row["epoch"]}
+        for row in read_epochs(path)
+    ]
     if not rows:
         raise DataError(f"expected an epoch or more in {path}, found none")
     for row in rows:

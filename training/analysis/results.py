@@ -25,7 +25,7 @@ from captioner.errors import DataError
 from captioner.programs import run_program
 from captioner.registry import parse_spec
 from training.config import as_dict
-from training.loop.run_folder import read_config, read_metrics
+from training.loop.run_folder import CONFIG, HISTORY, METRICS, read_config, read_metrics
 from training.recipes import RECIPES
 
 _COLUMNS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
@@ -42,7 +42,7 @@ def read(run: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     Raises:
         DataError: if the folder holds no finished run.
     """
-    wrong = f"expected {run} to hold a finished run (run.json, metrics.json), it does not"
+    wrong = f"expected {run} to hold a finished run ({CONFIG}, {METRICS}), it does not"
     try:
         config, metrics = read_config(run, "name", "model.decoder", "evaluation.tests"), read_metrics(run)
     except DataError as error:
@@ -173,15 +173,15 @@ def keep(run: Path, folder: Path) -> None:
             if f"{section}.{key}" in _ASIDE or _compared(key, config[section][key]) == _compared(key, usual):
                 config[section][key] = usual
     try:
-        history = (run / "history.csv").read_text(encoding="utf-8")
+        history = (run / HISTORY).read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot read {error.filename}: {error.strerror}") from None
     except ValueError:
-        raise DataError(f"expected {run / 'history.csv'} to be UTF-8 text") from None
+        raise DataError(f"expected {run / HISTORY} to be UTF-8 text") from None
     texts = {
-        "run.json": json.dumps(config, indent=2) + "\n",
-        "metrics.json": json.dumps(metrics, indent=2) + "\n",
-        "history.csv": history,
+        CONFIG: json.dumps(config, indent=2) + "\n",
+        METRICS: json.dumps(metrics, indent=2) + "\n",
+        HISTORY: history,
     }
     place = folder / run.name
     for name, text in texts.items():

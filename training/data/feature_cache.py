@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from captioner.cli.progress import progress_bar
 from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models.encoders import Encoder
@@ -196,7 +196,7 @@ def _encode(encoder: Encoder, examples: Sequence[Example], store: Store, split: 
     if not todo:
         return
     encode = tf.function(lambda pixels: encoder(pixels, training=False), autograph=False)
-    bar = tqdm(total=len(examples), initial=todo.start, desc=f"encode {split}", unit="pic", mininterval=1.0)
+    bar = progress_bar(total=len(examples), initial=todo.start, desc=f"encode {split}")
     try:
         with bar, ThreadPoolExecutor(4) as pool:
             batches = _batches(examples, todo, encoder.image_size, batch_size, pool)

@@ -213,8 +213,7 @@ def _take_space(file: Path, kind: str, shape: tuple[int, ...]) -> None:
         else:
             for start in range(0, need, 1 << 24):
                 handle.write(bytes(min(1 << 24, need - start)))
-        handle.flush()
-        os.fsync(handle.fileno())
+    atomic.flush(file)
 
 
 def make(place: Path) -> None:

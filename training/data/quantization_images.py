@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from captioner import bundle
 from captioner.errors import ImageError
 from captioner.image import tf_decode
 from training.data.datasets import Example
 
-FOLDER, MOST = "calibration", 128
+MOST = 128
 
 
 def set_aside(examples: Sequence[Example], size: tuple[int, int], out: Path) -> Path:
@@ -29,7 +30,7 @@ def set_aside(examples: Sequence[Example], size: tuple[int, int], out: Path) -> 
     Returns:
         Path of the folder, with at most 128 images; those that cannot be read are passed over.
     """
-    folder = out / FOLDER
+    folder = out / bundle.CALIBRATION
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     read = tf_decode.reader(size)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from captioner.cli.progress import progress_bar
 from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models import CaptionModel
@@ -58,9 +58,7 @@ class Pixels:
             return None
 
         reasons = self._pool.map(reason, self.examples)
-        bar = tqdm(
-            reasons, total=len(self.examples), desc=f"read {split}", unit="pic", mininterval=1.0, leave=False
-        )
+        bar = progress_bar(reasons, len(self.examples), desc=f"read {split}")
         good = []
         for example, why in zip(self.examples, bar, strict=True):
             if why is None:

@@ -1,19 +1,23 @@
-"""What the folder of a run holds, read strictly: files that anybody may have written, or half written."""
+"""The files of a run's folder: their names, and how they are read, strictly, as anybody may have written them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner import metadata
+from captioner import atomic, metadata
 from captioner.errors import DataError
 from training.config import Run, as_dict
 
-CONFIG, METRICS = "run.json", "metrics.json"
+CONFIG, METRICS, MODEL = "run.json", "metrics.json", "model"
+HISTORY, GRADIENTS = "history.csv", "gradients.csv"  # tables, a row an epoch or more
 
 
 def read_config(run: Path, *needed: str) -> dict[str, Any]:
@@ -89,6 +93,46 @@ def read_metrics(run: Path) -> dict[str, Any]:
         if not all(each is None or type(each) in (int, float) for each in numbers):
             raise DataError(f"expected figures in {run / METRICS}, {name} is {_short(value)}")
     return metrics
+
+
+def read_epochs(path: Path, *columns: str) -> list[dict[str, Any]]:
+    """The rows of a table with the column epoch, such as `history.csv`.
+
+    Args:
+        path: Path.
+        *columns: names, default none. Further columns that every row must have.
+
+    Returns:
+        list of dict of column to str, and of "epoch" to int.
+
+    Raises:
+        DataError: if the file is missing or holds anything else.
+    """
+    columns = ("epoch", *columns)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{**row, "epoch": int(row["epoch"])} for row in csv.DictReader(file)]
+        if any(None in row or any(row[name] is None for name in columns) for row in rows):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise DataError(
+            f"expected the figures of a run's epochs in {path} (the columns {', '.join(columns)}), found none that can "
+            f"be read; move it away"
+        ) from None
+    return rows
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a CSV file that is always whole; its columns are all names in the rows, in the order they come up.
+
+    Raises:
+        DataError: if the disk refuses.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic.write_text(path, text.getvalue())
 
 
 def settings(run: Run) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from captioner.atomic import write_text
-from captioner.errors import DataError
 from training.analysis import report
 from training.data.datasets import Example
+from training.loop.run_folder import HISTORY, read_epochs, write_table
 
 
 class Journal:
@@ -41,23 +39,9 @@ class Journal:
             f"epoch {row['epoch']}: {', '.join(shown)}; {row['seconds'] / 60:.1f} minutes of training",
             flush=True,
         )
-        path = self.out / "history.csv"
-        rows: list[dict[str, Any]] = []
-        if path.is_file():
-            try:
-                with path.open(newline="", encoding="utf-8") as handle:
-                    rows = [old for old in csv.DictReader(handle) if int(old["epoch"]) < row["epoch"]]
-            except (OSError, ValueError, KeyError, TypeError, csv.Error):
-                raise DataError(
-                    f"expected the figures of this run's epochs in {path}, found something else; move it away"
-                ) from None
-        rows.append(row)
-        names = list(dict.fromkeys(name for each in rows for name in each))
-        table = io.StringIO()
-        writer = csv.DictWriter(table, names)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(path, table.getvalue())
+        path = self.out / HISTORY
+        before = read_epochs(path) if path.is_file() else []
+        write_table(path, [*(old for old in before if old["epoch"] < row["epoch"]), row])
         with self._writer().as_default(step=row["epoch"]):
             for name, value in row.items():
                 if name != "epoch":

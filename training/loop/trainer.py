@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from tqdm import tqdm
 
 from captioner import api, atomic
 from captioner.benchmark import peak_memory
+from captioner.cli.progress import progress_bar
 from captioner.errors import DataError
 from captioner.models import CaptionModel
 from captioner.signals import defer_signals
@@ -26,7 +26,7 @@ from training.data.quantization_images import set_aside
 from training.data.source import Source
 from training.loop import checkpoint
 from training.loop.model_card import card
-from training.loop.run_folder import finite
+from training.loop.run_folder import CONFIG, GRADIENTS, METRICS, MODEL, finite
 from training.loop.run_logger import Journal
 from training.loop.stages import phases
 from training.loop.validation import Captioning, score
@@ -163,9 +163,9 @@ class Trainer:
         seconds, first = state["seconds"], state["step"]
         # Rates are of the last steps: the first one is mostly tracing.
         recent: deque[tuple[float, int]] = deque([(began, 0)], maxlen=20)
-        bar = tqdm(
-            total=steps, initial=first, desc=f"epoch {epoch + 1}/{phase.last}", unit="step", leave=False,
-            mininterval=0.5, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
+        bar = progress_bar(
+            total=steps, initial=first, desc=f"epoch {epoch + 1}/{phase.last}", unit="step",
+            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
         )  # fmt: skip
         with bar:
             batches = phase.batches.epoch(epoch, self.source.training, self.source.key, skip=first)
@@ -233,7 +233,7 @@ class Trainer:
                 else:
                     change["waited"] = state["waited"] + 1
             self.journal.samples(epoch + 1, captions, self.source.examples("validation"))
-        record(self.model, *self.source.probe(), self.out / "gradients.csv", epoch + 1)
+        record(self.model, *self.source.probe(), self.out / GRADIENTS, epoch + 1)
         self.journal.row(row)
         if "CIDEr-D" in row:
             self.journal.report()
@@ -283,11 +283,11 @@ class Trainer:
             metrics[split] = figures | ({} if extra is None else {"exact match": extra})
             self.journal.predictions(split, captions, self.source.examples(split))
         text = card(self.run, self.model, metrics)
-        atomic.write_json(self.out / "metrics.json", finite(metrics))
+        atomic.write_json(self.out / METRICS, finite(metrics))
         self.journal.report()
         set_aside(self.source.examples("train"), self.model.image_size, self.out)
         # Last, as its being there says that the run is finished.
-        api.save(self.model, self.out / "model", card=text, metrics=finite(metrics), overwrite=True)
+        api.save(self.model, self.out / MODEL, card=text, metrics=finite(metrics), overwrite=True)
         return metrics
 
 
@@ -299,4 +299,4 @@ def _clock(seconds: float) -> str:
 
 def write_run(out: Path, run: Run) -> None:
     """Writes the configuration beside what it makes."""
-    atomic.write_json(out / "run.json", as_dict(run))
+    atomic.write_json(out / CONFIG, as_dict(run))

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from captioner.cli.progress import progress_bar
 from captioner.decoding import generate
 from captioner.metrics import evaluate
 from captioner.models import CaptionModel
@@ -38,7 +38,7 @@ class Captioning:
     def __call__(self, read: Callable[[np.ndarray], Any], count: int, progress: str = "") -> list[str]:
         """One sentence for each of the first `count` images that `read` knows."""
         captions: list[str] = []
-        bar = tqdm(total=count, desc=progress, unit="pic", disable=not progress, leave=False, mininterval=0.5)
+        bar = progress_bar(total=count, desc=progress, disable=not progress)
         with bar:
             for start in range(0, count, self.batch):
                 # The last batch is filled up, so that there is one shape and one trace.

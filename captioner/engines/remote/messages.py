@@ -53,7 +53,7 @@ _MESSAGES = {
 STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 # TensorFlow's number of a type, its name there, the numpy type and the field that holds such values.
-_TYPES: list[tuple[int, str, np.dtype, str]] = [
+TYPES: list[tuple[int, str, np.dtype, str]] = [
     (1, "DT_FLOAT", np.dtype("<f4"), "float_val"),
     (2, "DT_DOUBLE", np.dtype("<f8"), "double_val"),
     (3, "DT_INT32", np.dtype("<i4"), "int_val"),
@@ -61,9 +61,9 @@ _TYPES: list[tuple[int, str, np.dtype, str]] = [
     (9, "DT_INT64", np.dtype("<i8"), "int64_val"),
     (10, "DT_BOOL", np.dtype("?"), "bool_val"),
 ]
-TYPE_NAMES = {number: name for number, name, _, _ in _TYPES}
+TYPE_NAMES = {number: name for number, name, _, _ in TYPES}
 # The number and the field of a type, by numpy's name of it.
-FIELDS = {dtype.name: (number, field) for number, _, dtype, field in _TYPES}
+FIELDS = {dtype.name: (number, field) for number, _, dtype, field in TYPES}
 # A shape may claim any size and a single value then fills it, so there is a limit: 2^27 numbers, 512 MB.
 _MOST = 1 << 27
 
@@ -166,7 +166,7 @@ def array(tensor: Any) -> np.ndarray:
         >>> array(strings([b"a", b"b"]))
         array([b'a', b'b'], dtype=object)
     """
-    row = next((row for row in _TYPES if row[0] == tensor.dtype), None)
+    row = next((row for row in TYPES if row[0] == tensor.dtype), None)
     if row is None:
         raise EngineError(f"expected a tensor of {', '.join(TYPE_NAMES.values())}, got type {tensor.dtype}")
     _, name, dtype, field = row

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,11 +155,13 @@ class TfdsDataset:
     def _read(self, split: str) -> list[Example]:
         import tensorflow as tf
 
+        from captioner.tfrecord import read_records
+
         image_key, captions_key, id_key = self._keys
         good: dict[str, Example] = {}
         place = -1
         for path in self._files(split):
-            for number, (offset, record) in enumerate(_records(path)):
+            for number, (offset, record) in enumerate(read_records(path)):
                 place += 1
                 fields = tf.train.Example.FromString(record).features.feature
                 name = _first(fields[id_key]) if id_key else f"{split}-{place:08d}"
@@ -239,20 +240,6 @@ def _flat(features: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}/{key}" if prefix else key)
     else:
         yield prefix, inner
-
-
-def _records(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Offset and content of each record: length (8 bytes), its checksum (4), content, its checksum (4)."""
-    with path.open("rb") as file:
-        while header := file.read(12):
-            offset = file.tell()
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
-            record = file.read(length)
-            if len(header) < 12 or len(record) < length or len(file.read(4)) < 4:
-                raise DataError(
-                    f"{path}: expected whole TFRecords, but the file ends within one; prepare it again"
-                )
-            yield offset, record
 
 
 def _read_image(path: Path, offset: int, length: int, image_key: str) -> bytes:
