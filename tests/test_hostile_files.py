@@ -92,7 +92,7 @@ def nothing_ran(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The folder of a model from specs, as small as can be, with all its optional files but the expectation."""
+    """The folder of a model from specs, as small as can be, with all its optional files but those of rerankers."""
     keras.utils.set_random_seed(1)
     model = CaptionModel(
         "small_cnn(width=2, stages=2)",
@@ -531,7 +531,7 @@ def test_groups_nested_deeply_in_weights(small, tmp_path):
         captioner.load(folder)
 
 
-def test_an_expectation_is_never_unpickled(small, tmp_path):
+def test_parameters_of_rerankers_are_never_unpickled(small, tmp_path):
     fine = {
         "keys": np.arange(2, dtype=np.int32), "idf": np.ones(2, np.float32), "mean": np.ones(2, np.float32),
         "vectors": np.ones((2, 3), np.float16), "centre": np.ones(4, np.float32),

@@ -99,7 +99,7 @@ def read(path: Path) -> LiteFile:
             f"{path} was exported by a newer captioner ({metadata.writer(facts)}); this one "
             f"reads up to format {bundle.FORMAT}: upgrade captioner"
         )
-    metadata.export_facts(facts, str(path), EngineError)
+    facts = metadata.export_facts(facts, str(path), EngineError)
     fields = metadata.Fields(facts, str(path), EngineError)
     for name in ("signatures", "memory", "state"):
         fields.names(name)

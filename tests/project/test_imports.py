@@ -13,6 +13,7 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
 GROUND |= {"captioner.outputs.confidence", "captioner.metadata", "captioner.folders", "captioner.signals"}
+GROUND |= {"captioner.format1"}
 IMAGE = {
     "captioner.image.file_headers",
     "captioner.image.icc_profiles",
@@ -23,7 +24,12 @@ WORDS = GROUND | IMAGE | {"captioner.text", "captioner.caption_files.image_ids"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.caption_files"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.tensorflow_import"}
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
-LITE = ENGINE | {"captioner.image.pillow_preprocess", "captioner.decoding", "captioner.engines.tflite"}
+LITE = ENGINE | {
+    "captioner.image.pillow_preprocess",
+    "captioner.decoding",
+    "captioner.rerank",
+    "captioner.engines.tflite",
+}
 HEAVY = {"captioner.image.tf_headers", "captioner.image.tf_decode", "captioner.models"}
 TEXTS = {"captioner.outputs.alt_text"}
 RUNNERS = (
@@ -38,6 +44,7 @@ ALLOWED = {
     "captioner.signals": GROUND,
     "captioner.outputs.confidence": GROUND,
     "captioner.metadata": GROUND,
+    "captioner.format1": GROUND,
     "captioner.folders": GROUND,
     "captioner.caption_files.image_ids": GROUND,
     "captioner.text": WORDS,
@@ -58,7 +65,8 @@ ALLOWED = {
     "captioner.image.tf_headers": WORDS,
     "captioner.image.tf_decode": WORDS | {"captioner.image.tf_headers"},
     "captioner.models": WORDS | {"captioner.models"},
-    "captioner.decoding": GROUND | {"captioner.decoding"},
+    "captioner.decoding": GROUND | {"captioner.decoding", "captioner.rerank"},
+    "captioner.rerank": GROUND | {"captioner.decoding", "captioner.rerank"},
     "captioner.engines.keras": RUNNERS,
     "captioner.engines.saved_model": RUNNERS,
     "captioner.exporting": RUNNERS,
