@@ -264,7 +264,7 @@ def save(
         metrics=metrics,
         overwrite=overwrite,
         confidence=model.calibration,
-        save_expectation=model.expectation.save if model.expectation is not None else None,
+        save_reranker_parameters={name: fitted.save for name, fitted in model.reranker_parameters.items()},
         parameters={"encoder": encoder, "decoder": every - encoder},
     )
 

@@ -6,7 +6,7 @@
     card.md             optional, for people: what the model is, and was trained on
     metrics.json        optional, what it scored
     confidence.json     optional, how sure it may be of its captions
-    expectation.npz     optional, what people say of images (`captioner.decoding.expectation`)
+    expectation.npz     optional, the fitted parameters of the reranker "cider_regression" (`captioner.rerank`)
 
 Only the weights and the vocabulary carry checksums: people may edit the card. Anything else in the folder
 (exports, notes) belongs to others and is never touched. A bundle changes at one moment, when its manifest does (see
@@ -31,9 +31,12 @@ from captioner.text import Tokenizer
 
 FORMAT = 1
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
-CARD, METRICS, CONFIDENCE, EXPECTATION = "card.md", "metrics.json", "confidence.json", "expectation.npz"
+CARD, METRICS, CONFIDENCE = "card.md", "metrics.json", "confidence.json"
+# Fitted parameters of rerankers, by their name. The first file keeps the name that format 1 gave it: with another, a
+# reader would have to look for both, and a writer to remove the one that it replaces.
+RERANKER_FILES = {"cider_regression": "expectation.npz"}
 CALIBRATION = "calibration"  # a folder beside a bundle: images to learn the ranges of 8-bit values from
-FILES = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, EXPECTATION)
+FILES = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, *RERANKER_FILES.values())
 _TRIES = 5  # at reading a bundle that is written meanwhile
 _Result = TypeVar("_Result")
 
@@ -52,7 +55,7 @@ class Bundle:
         card: str. Empty if there is none.
         captioner: str. The version that wrote it.
         confidence: dict. What `captioner.outputs.confidence.Confidence` takes; empty if it was never calibrated.
-        expectation: Path of what the model expects people to say; None if it never learnt that.
+        reranker_parameters: dict of a name of `RERANKER_FILES` to the Path of its file, for those that were fitted.
     """
 
     folder: Path
@@ -64,7 +67,7 @@ class Bundle:
     card: str = ""
     captioner: str = ""
     confidence: dict[str, Any] = field(default_factory=dict)
-    expectation: Path | None = None
+    reranker_parameters: dict[str, Path] = field(default_factory=dict)
 
 
 def version() -> str:
@@ -91,7 +94,7 @@ def write(
     overwrite: bool = False,
     parameters: Mapping[str, int] | None = None,
     confidence: Mapping[str, Any] | None = None,
-    save_expectation: Callable[[str], Any] | None = None,
+    save_reranker_parameters: Mapping[str, Callable[[str], Any]] | None = None,
 ) -> Path:
     """Writes a bundle, which replaces the one that is there at one moment.
 
@@ -105,7 +108,8 @@ def write(
         overwrite: bool, default False. Whether a model that is there already may be replaced, with its card
             and metrics. Nothing else in the folder is touched.
         parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
-        save_expectation: callable that is given the path of a file to write, default None.
+        save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that are given the path of a file
+            to write, default None.
 
     Returns:
         Path of the folder.
@@ -132,8 +136,8 @@ def write(
         with folders.staged(folder, MANIFEST, FILES) as stage:
             save_weights(str(stage / WEIGHTS))
             tokenizer.save(stage / VOCABULARY)
-            if save_expectation is not None:
-                save_expectation(str(stage / EXPECTATION))
+            for name, save in (save_reranker_parameters or {}).items():
+                save(str(stage / RERANKER_FILES[name]))
             if card is not None:
                 (stage / CARD).write_text(card, encoding="utf-8")
             for name, text in contents.items():
@@ -273,7 +277,9 @@ def _read(folder: Path) -> Bundle:
         card=card,
         captioner=str(manifest.get("captioner", ""))[:100],
         confidence=noted,
-        expectation=files / EXPECTATION if (files / EXPECTATION).is_file() else None,
+        reranker_parameters={
+            name: files / file for name, file in RERANKER_FILES.items() if (files / file).is_file()
+        },
     )
 
 

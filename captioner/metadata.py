@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from captioner import checks
+from captioner import checks, format1
 from captioner.errors import BundleError, CaptionerError, SpecError
 from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, unknown
@@ -188,13 +188,16 @@ def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError])
         where, error: see `parse`.
 
     Returns:
-        dict: the same.
+        dict: the same, its strategy as this version writes it.
 
     Raises:
         CaptionerError: of the class `error`.
     """
     entries = Fields(facts, where, error)
-    entries.spec("strategy")
+    try:
+        strategy = format1.strategy(entries.spec("strategy"))
+    except SpecError as reason:
+        raise error(f"damaged {where}: strategy: {reason}") from None
     entries.integer("max_length", 2, LONGEST)
     height, width = entries.pair("image_size", 1, LARGEST_SIDE)
     rows, columns = entries.pair("grid", 1, LARGEST_SIDE)
@@ -208,7 +211,7 @@ def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError])
         vocabulary.integer("size", 1, 10**8)
     if facts.get("confidence") is not None:
         confidence(facts["confidence"], where, error)
-    return facts
+    return {**facts, "strategy": strategy}
 
 
 def confidence(noted: Any, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def write(folder, name, size=3):
         with open(path, "w") as file:
             file.write(name * size)
 
-    optional = {"card": f"# {name}"} if name != "new" else {"confidence": NOTED, "save_expectation": save}
+    optional = {"card": f"# {name}"}
+    if name == "new":
+        optional = {"confidence": NOTED, "save_reranker_parameters": {"cider_regression": save}}
     return bundle.write(
         folder, CONFIG, Tokenizer([name]), save, metrics={"name": name}, overwrite=True, **optional
     )
@@ -82,9 +84,9 @@ def told(folder, size=3):
         name = found.tokenizer.word(4)
         assert found.weights.read_text() == name * size and found.metrics == {"name": name}
         assert found.card == ("" if name == "new" else f"# {name}")
-        assert bool(found.confidence) == (name == "new") == (found.expectation is not None)
-        if found.expectation:
-            assert found.expectation.read_text() == name * size
+        assert bool(found.confidence) == (name == "new") == bool(found.reranker_parameters)
+        for path in found.reranker_parameters.values():
+            assert path.read_text() == name * size
         return name
 
     return bundle.opened(folder, name_of)

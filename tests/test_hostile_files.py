@@ -92,7 +92,7 @@ def nothing_ran(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The folder of a model from specs, as small as can be, with all its optional files but the expectation."""
+    """The folder of a model from specs, as small as can be, with all its optional files but those of rerankers."""
     keras.utils.set_random_seed(1)
     model = CaptionModel(
         "small_cnn(width=2, stages=2)",
@@ -532,11 +532,11 @@ def test_groups_nested_deeply_in_weights(small, tmp_path):
         captioner.load(folder)
 
 
-def test_an_expectation_is_never_unpickled(small, tmp_path):
+def test_parameters_of_rerankers_are_never_unpickled(small, tmp_path):
     fine = {
         "keys": np.arange(2, dtype=np.int32), "idf": np.ones(2, np.float32), "mean": np.ones(2, np.float32),
         "vectors": np.ones((2, 3), np.float16), "centre": np.ones(4, np.float32),
-        "project": np.ones((4, 3), np.float32), "images": np.array(9, np.int32),
+        "project": np.ones((4, 3), np.float32), "pictures": np.array(9, np.int32),
         "vocabulary": np.array(bundle.read(small).tokenizer.fingerprint),
     }  # fmt: skip
     folder = folder_with(small, tmp_path, "card.md", b"")
@@ -552,8 +552,8 @@ def test_an_expectation_is_never_unpickled(small, tmp_path):
             "nan": {"idf": np.array([np.nan, 1], np.float32)},
             "text": {"mean": np.array(["a", "b"])},
             "shape": {"project": np.ones((4, 2), np.float32)},
-            "size": {"images": np.array([1, 2])},
-            "zero": {"images": np.array(0)},
+            "size": {"pictures": np.array([1, 2])},
+            "zero": {"pictures": np.array(0)},
         }
     for arrays in wrong.values():
         with pytest.raises(BundleError, match="damaged .*expectation.npz"):

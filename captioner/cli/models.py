@@ -51,6 +51,7 @@ def _tables() -> dict[str, Table]:
     from captioner.decoding import RULES, STRATEGIES
     from captioner.exporting import TARGETS
     from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
+    from captioner.rerank import RERANKERS
 
     return {
         "encoders": ENCODERS,
@@ -59,6 +60,7 @@ def _tables() -> dict[str, Table]:
         "attentions (option attention of decoders)": ATTENTIONS,
         "strategies": STRATEGIES,
         "rules (options of every strategy)": RULES,
+        "rerankers (option rerank of strategies)": RERANKERS,
         "metrics": METRICS,
         "engines": ENGINES,
         "export targets": TARGETS,

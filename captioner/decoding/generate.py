@@ -1,4 +1,4 @@
-"""The door to decoding: features in, captions out."""
+"""Entry point for decoding: features in, captions out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def generate(
     If there are fewer captions than `n_best`, the rest are empty: length 0, `logp` and `score` -1e9.
 
     Args:
-        model: anything with `start(features)`, `step(ids, memory, state)` and `head(output)`.
+        model: anything with `start(features)`, `step(ids, memory, state)` and `head(output)`; for a reranker with
+            fitted parameters also `reranker_parameters`, a dict that holds them by name.
         features: float [B, L, C].
         strategy: str or Strategy. A row of `STRATEGIES` with its options. Defaults to `"greedy"`.
         max_length: int. T. Defaults to `20`.
@@ -45,7 +46,8 @@ def generate(
         `Hypotheses` of tensors, K = `n_best`, best first.
 
     Raises:
-        SpecError: for an unknown strategy or an option that is unknown or out of range.
+        SpecError: for an unknown strategy or an option that is unknown or out of range, and for a reranker whose
+            parameters the model lacks.
 
     Example:
         >>> import numpy as np
@@ -67,7 +69,12 @@ def generate(
         got = type(strategy).__name__
         raise SpecError(f"expected a Strategy of captioner.decoding, got {got}: derive it from Strategy")
     task = Task(checks.integer(max_length, "max_length", 1), tokenizer, _seed(seed))
-    return search(model, tf.convert_to_tensor(features), strategy, task)
+    features = tf.convert_to_tensor(features)
+    if strategy.reranker is None:
+        return search(model, features, strategy, task)
+    parameters = strategy.reranker.find_parameters(getattr(model, "reranker_parameters", {}))
+    hypotheses = search(model, features, strategy, task)
+    return strategy.reranker.rerank(hypotheses, strategy.n_best, features, parameters)
 
 
 def _seed(seed: Any) -> tf.Tensor | None:

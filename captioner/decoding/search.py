@@ -41,11 +41,10 @@ def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> H
         task: Task.
 
     Returns:
-        `Hypotheses` with `strategy.n_best` captions an image.
+        `Hypotheses` with `strategy.list_size` captions an image.
     """
     strategy = strategy.bind(task)
     rules = Rules(strategy.rules, task)
-    looked = strategy.look(model, features)
     beams, memory = _begin(model, features, strategy, rules, task)
 
     def unsettled(beams: _Beams) -> tf.Tensor:
@@ -55,7 +54,7 @@ def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> H
         return (_advance(model, memory, beams, strategy, rules, task),)
 
     (beams,) = tf.while_loop(unsettled, advance, (beams,))
-    return strategy.finish(_read_back(beams, strategy, task), looked)
+    return _read_back(beams, strategy, task)
 
 
 def _begin(
@@ -117,7 +116,7 @@ def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: 
     logp = logp + choice.word_logp
     lengths = lengths + tf.cast(choice.ids != PAD, tf.int32)
     ended = (choice.ids == END) | (choice.ids == PAD)
-    settled = strategy.ranker.settled(logp, lengths, ended, strategy.candidates, task.max_length)
+    settled = strategy.ranker.settled(logp, lengths, ended, strategy.list_size, task.max_length)
     attention = tf.reshape(tf.cast(attention, tf.float32), [images, k, -1])
     values = (choice.ids, parents, choice.word_logp, attention)
     return _Beams(
@@ -142,7 +141,9 @@ def _read_back(beams: _Beams, strategy: Strategy, task: Task) -> Hypotheses:
     parents = tf.where(times < beams.t, parents, np.arange(strategy.rows, dtype=np.int32))
     alive = possible(beams.logp)
     score = tf.where(alive, strategy.ranker.score(beams.logp, beams.lengths), FORBIDDEN)
-    slot = tf.math.top_k(strategy.order(score, beams.own), strategy.candidates).indices
+    order = strategy.order(score, beams.own)
+    score = tf.where(possible(order), score, FORBIDDEN)
+    slot = tf.math.top_k(order, strategy.list_size).indices
     best = slot
     slots, rows = [], []
     for pointers in reversed(tf.unstack(parents)):
@@ -151,9 +152,9 @@ def _read_back(beams: _Beams, strategy: Strategy, task: Task) -> Hypotheses:
         rows.append(slot)
     slots, rows = tf.stack(slots[::-1]), tf.stack(rows[::-1])
     score = tf.gather(score, best, batch_dims=1)
-    logp = tf.maximum(tf.gather(beams.logp, best, batch_dims=1), FORBIDDEN)
-    # A caption that no road led to comes back empty.
     real = possible(score)
+    # Unreachable hypotheses are returned empty.
+    logp = tf.where(real, tf.gather(beams.logp, best, batch_dims=1), FORBIDDEN)
     ids = tf.where(real, tf.gather(ids, slots, batch_dims=2), PAD)
     said = ids != PAD
     word_logp = tf.where(said, tf.gather(word_logp, slots, batch_dims=2), 0.0)

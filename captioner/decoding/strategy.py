@@ -11,8 +11,9 @@ from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Rule, Task
 from captioner.decoding.tables import RULES
 from captioner.errors import SpecError
-from captioner.registry import unknown
-from captioner.types import PAD, Hypotheses
+from captioner.registry import Spec, unknown
+from captioner.rerank import RERANKERS
+from captioner.types import PAD
 
 
 class Step(NamedTuple):
@@ -53,39 +54,54 @@ class Choice(NamedTuple):
 class Strategy:
     """Base of all strategies. A strategy holds options only, so one object serves any number of searches.
 
-    Every strategy takes the options of its `__init__` and one option for each row of `RULES`.
+    Every strategy takes the options of its `__init__`, one option for each row of `RULES`, and, unless it finds a
+    single caption (`n_best_list = False`), the option `rerank`.
 
     Args:
         ranker: LengthPenalty. Scores captions of different lengths.
         rows: int. K, the beams an image has.
         n_best: int. The captions returned an image.
+        rerank: spec of `RERANKERS`, or None. What chooses the `n_best` among the captions of all K beams when search is
+            over, and gives them their `score`. Defaults to `None`: the `ranker` does.
         **rules: values for options named in `RULES`.
 
     Attributes:
-        candidates: int, `n_best` unless a strategy says otherwise. The captions that `finish` is given.
-        looks: bool, False unless a strategy says otherwise. Whether `look` asks the model about the images.
+        reranker: Reranker or None.
+        list_size: int. The captions that search itself returns: `rows` if they are reranked, else `n_best`.
 
     Raises:
         SpecError: for an option that is not known or out of range.
     """
 
     __signature__: inspect.Signature
+    n_best_list = True
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        # The registry reads signatures, for its messages and help: spell the rules' options out there.
+        # The registry reads signatures, for its messages and help: spell the shared options out there.
         own = list(inspect.signature(cls.__init__).parameters.values())[1:]
         own = [p for p in own if p.kind is not p.VAR_KEYWORD]
         kind = inspect.Parameter.KEYWORD_ONLY
         shared = [inspect.Parameter(name, kind, default=RULES[name].default) for name in RULES]
+        if cls.n_best_list:
+            shared.insert(0, inspect.Parameter("rerank", kind, default=None))
         cls.__signature__ = inspect.Signature(own + shared)
 
-    def __init__(self, ranker: LengthPenalty, rows: int = 1, n_best: int = 1, **rules: Any):
+    def __init__(
+        self,
+        ranker: LengthPenalty,
+        rows: int = 1,
+        n_best: int = 1,
+        rerank: str | Spec | None = None,
+        **rules: Any,
+    ):
         self.ranker, self.rows, self.n_best = ranker, rows, n_best
-        self.candidates, self.looks = n_best, False
-        for name in rules:
-            if name not in RULES.names():
+        shared = {"rerank": rerank, **rules} if rerank is not None else rules
+        for name in shared:
+            if name not in RULES.names() and not (name == "rerank" and self.n_best_list):
                 raise SpecError(unknown("option", name, type(self).__signature__.parameters))
+        self.reranker = None if rerank is None else _build_reranker(rerank)
+        self.list_size = n_best if rerank is None else rows
         self.rules: tuple[Rule, ...] = tuple(
             RULES[name](rules.get(name, RULES[name].default)) for name in RULES
         )
@@ -133,20 +149,18 @@ class Strategy:
         raise NotImplementedError
 
     def order(self, score: tf.Tensor, own: Any) -> tf.Tensor:
-        """What the n best are chosen by, [B, K]; the score itself unless something matters more."""
+        """What the n best are chosen by, [B, K]: the score unless something matters more; `FORBIDDEN` to leave out."""
         return score
 
-    def look(self, model: Any, features: tf.Tensor) -> Any:
-        """What `finish` is to know of the images [B, L, C]; nothing, unless a strategy judges whole captions by them.
 
-        Raises:
-            SpecError: if the model cannot tell.
-        """
-        return None
+def _build_reranker(spec: str | Spec) -> Any:
+    from captioner.rerank.base import Reranker  # which is itself written in this package's arrays
 
-    def finish(self, found: Hypotheses, looked: Any) -> Hypotheses:
-        """The n best of the candidates; these themselves unless a strategy judges whole captions."""
-        return found
+    reranker = RERANKERS.build(spec)
+    if not isinstance(reranker, Reranker):
+        got = type(reranker).__name__
+        raise SpecError(f"expected a Reranker of captioner.rerank, got {got}: derive it from Reranker")
+    return reranker
 
 
 def frozen(ended: tf.Tensor, ids: tf.Tensor, word_logp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

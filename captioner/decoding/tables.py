@@ -10,7 +10,6 @@ STRATEGIES = Table(
         "sample": "captioner.decoding.strategies.sample:Sample",
         "diverse": "captioner.decoding.strategies.diverse:Diverse",
         "constrained": "captioner.decoding.strategies.constrained:Constrained",
-        "consensus": "captioner.decoding.consensus:Consensus",
     },
 )
 

@@ -118,11 +118,13 @@ class KerasEngine(Engine):
         from captioner.decoding import STRATEGIES, generate
 
         spec = parse_spec(strategy)
-        STRATEGIES[spec.name]  # whoever may not name it may not use what somebody else has named
+        chosen = STRATEGIES.build(
+            spec
+        )  # each time: whoever may not name a part may not use what others named
         key = str(spec)
         with self._tracing:
             if key not in self._searches:
-                chosen, model = STRATEGIES.build(spec), self.model
+                model = self.model
 
                 def run(pixels: Any) -> Any:
                     features = model.encode(pixels)
@@ -179,13 +181,13 @@ def network(found: bundle.Bundle, trust: Sequence[str] = ()) -> Any:
 def _whole(found: bundle.Bundle, trust: Sequence[str]) -> Any:
     """The network, and what was learnt about it."""
     import_tensorflow("running a model")
-    from captioner.decoding.expectation import Expectation
+    from captioner.rerank import RERANKERS
 
     model = network(found, trust)
     model.calibration = found.confidence or None
-    if found.expectation is not None:
-        model.expectation = Expectation.load(
-            found.expectation, found.tokenizer.fingerprint, model.encoder.channels
+    for name, path in found.reranker_parameters.items():
+        model.reranker_parameters[name] = RERANKERS[name].load(
+            path, found.tokenizer.fingerprint, model.encoder.channels
         )
     return model
 

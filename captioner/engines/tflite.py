@@ -102,6 +102,8 @@ class LiteEngine(Engine):
         from captioner.decoding.backend import numpy_arrays
 
         built = self._strategy if strategy is None else STRATEGIES.build(strategy)
+        if built.reranker is not None:
+            built.reranker.find_parameters({})  # a file holds none
         height, width = self._facts["grid"]
         places = np.zeros((1, height * width, 0), np.float32)
         size, most = tuple(self._facts["image_size"]), self._facts.get("max_pixels", loading.MAX_PIXELS)

@@ -87,9 +87,10 @@ def write(
     runtime()
     finite(model)
     lite = _Lite(model, strategy, length(model, max_length))
-    if lite.strategy.looks:
+    if lite.strategy.reranker is not None and lite.strategy.reranker.parameters:
         raise SpecError(
-            f"a .tflite file cannot hold what {strategy} needs to know: choose another strategy for it"
+            f"a .tflite file cannot hold the fitted parameters that {strategy} needs: choose another reranker for it, "
+            "such as rerank='mbr'"
         )
     beside = Path(folder).absolute().parent / bundle.CALIBRATION
     if quantize == "int8" and calibration is None and beside.is_dir():

@@ -24,7 +24,7 @@ import numpy as np
 from captioner.checks import integer, number
 from captioner.errors import DataError
 from captioner.metrics.base import Candidates, References, Scores, check
-from captioner.metrics.ngrams import NgramIndex, extend, look_up, row_numbers
+from captioner.metrics.ngrams import extend, index_orders, look_up, row_numbers
 from captioner.types import END, PAD, START, UNK
 
 # Inner ids: the end of a caption, and what `<unk>` stands for, which no reference holds.
@@ -164,17 +164,8 @@ class CiderReward:
             self._lookup[UNK] = _UNKNOWN_TOKEN
         self._lengths = lengths[: len(captions)]
         self._log_number = np.log(number)
-        self._orders: list[NgramIndex] = []
-        rows, grams = row_numbers(lengths), tokens
-        known = len(self._tokens) + 2
-        for order in range(1, n + 1):
-            table = np.arange(known)
-            if order > 1:
-                rows, keys, tokens = extend(rows, grams, tokens)
-                table, grams = np.unique(keys, return_inverse=True)
-            self._orders.append(
-                NgramIndex.build(table, rows, grams, documents, images, self._log_number, corpus is not None)
-            )
+        size, apart = len(self._tokens) + 2, corpus is not None
+        self._orders = index_orders(tokens, lengths, size, n, documents, images, number, apart)
 
     @property
     def defined(self) -> bool:

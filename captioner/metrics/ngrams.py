@@ -1,4 +1,4 @@
-"""Vectorised n-gram counting for CIDEr-D: n-grams of many captions as sorted arrays.
+"""Vectorised n-gram counting for CIDEr-D: n-grams of many captions as sorted arrays, and their tf-idf.
 
 Captions lie end to end in one array of tokens (whole numbers); `rows` names the caption of each item. An
 n-gram's id is its place in a sorted table of keys, and a key packs the id of the (n-1)-gram before it with
@@ -18,7 +18,8 @@ class NgramIndex:
 
     Attributes:
         table: int64 [G], sorted. The key of every known n-gram; its place is the n-gram's id.
-        idf: float64 [G].
+        documents: int64 [G]. In the captions of how many images the n-gram occurs.
+        idf: float64 [G]. log(images / documents), that of a single image where there is none.
         norm: float64 [R]. Length of each reference's vector.
         keys: int64 [E], sorted. `image * G + n-gram` of each n-gram of each reference.
         reference: int32 [E]. The reference of each entry.
@@ -26,6 +27,7 @@ class NgramIndex:
     """
 
     table: np.ndarray
+    documents: np.ndarray
     idf: np.ndarray
     norm: np.ndarray
     keys: np.ndarray
@@ -42,17 +44,23 @@ class NgramIndex:
         size, references = len(table), len(images)
         row, gram, count = count_ngrams(rows, grams, size)
         of = documents[row]
-        seen = np.unique(of[of >= 0] * size + gram[of >= 0])
-        idf = log_number - np.log(np.maximum(1.0, np.bincount(seen % size, minlength=size)))
+        frequency = np.bincount(np.unique(of[of >= 0] * size + gram[of >= 0]) % size, minlength=size)
+        idf = log_number - np.log(np.maximum(1.0, frequency))
         if apart:
             inside = row < references
             row, gram, count = row[inside], gram[inside], count[inside]
-        norm = np.sqrt(np.bincount(row, (count * idf[gram]) ** 2, references))
+        _, norm = tf_idf(count, idf[gram], row, references)
         keys = images[row] * size + gram
         by_key = np.argsort(keys, kind="stable")
-        return cls(
-            table, idf, norm, keys[by_key], row[by_key].astype(np.int32), count[by_key].astype(np.float32)
-        )
+        row, count = row[by_key].astype(np.int32), count[by_key].astype(np.float32)
+        return cls(table, frequency, idf, norm, keys[by_key], row, count)
+
+    def unit_vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The references' tf-idf vectors at unit length, entry by entry [E]: image, n-gram and value."""
+        images, grams = self.keys // len(self.table), self.keys % len(self.table)
+        values, norm = tf_idf(self.count, self.idf[grams], self.reference, len(self.norm))
+        norm = norm[self.reference]
+        return images, grams, np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
 
     def similarity(self, rows, grams, images, pair_row, pair_reference, shift, log_number) -> np.ndarray:
         """The clipped cosine of every pair [P], from the candidates' n-grams `grams` in captions `rows`.
@@ -63,9 +71,9 @@ class NgramIndex:
         beyond = max(size, int(grams.max(initial=0)) + 1)
         row, gram, count = count_ngrams(rows, grams, beyond)
         known = gram < size
-        value = count * log_number
-        value[known] = count[known] * self.idf[gram[known]]
-        norm = np.sqrt(np.bincount(row, value**2, len(images)))
+        idf = np.full(len(gram), log_number)
+        idf[known] = self.idf[gram[known]]
+        value, norm = tf_idf(count, idf, row, len(images))
         row, gram, value = row[known], gram[known], value[known]
         wanted = images[row] * size + gram
         left = np.searchsorted(self.keys, wanted, "left")
@@ -78,6 +86,58 @@ class NgramIndex:
         dot = dot.astype(np.float64)  # bincount of nothing gives whole numbers
         lengths = norm[pair_row] * self.norm[pair_reference]
         return np.divide(dot, lengths, out=np.zeros_like(dot), where=lengths > 0)
+
+
+def index_orders(
+    tokens: np.ndarray,
+    lengths: np.ndarray,
+    size: int,
+    n: int,
+    documents: np.ndarray,
+    images: np.ndarray,
+    number: int,
+    apart: bool = False,
+) -> list[NgramIndex]:
+    """Indexes the n-grams of captions that lie end to end.
+
+    Args:
+        tokens: int [sum of lengths], from 0 to `size` - 1.
+        lengths: int [N]. Words of each caption.
+        size: int. Different tokens.
+        n: int. The longest n-gram.
+        documents: int [N]. The image that a caption counts for in the document frequencies, -1 for none.
+        images: int [R]. The images of the first captions, which are the references.
+        number: int. Images that the document frequencies come from.
+        apart: bool, default False. Whether there are captions besides the references.
+
+    Returns:
+        list of `NgramIndex`, order by order.
+    """
+    orders: list[NgramIndex] = []
+    rows, grams = row_numbers(lengths), tokens
+    table = np.arange(size)
+    for order in range(1, n + 1):
+        if order > 1:
+            rows, keys, tokens = extend(rows, grams, tokens)
+            table, grams = np.unique(keys, return_inverse=True)
+        orders.append(NgramIndex.build(table, rows, grams, documents, images, np.log(number), apart))
+    return orders
+
+
+def tf_idf(count: np.ndarray, idf: np.ndarray, row: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of n-grams weighted by tf-idf (Vedantam et al. 2015, eq. 1), and their lengths.
+
+    Args:
+        count: float [E]. How often an n-gram occurs in a caption.
+        idf: float64 [E]. Of that n-gram.
+        row: int [E]. The caption.
+        rows: int. Number of captions.
+
+    Returns:
+        float64 [E] and [rows].
+    """
+    value = count * idf
+    return value, np.sqrt(np.bincount(row, value**2, rows))
 
 
 def row_numbers(lengths: np.ndarray) -> np.ndarray:

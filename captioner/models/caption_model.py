@@ -91,8 +91,8 @@ class CaptionModel(keras.Model):
         self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
         # What `captioner.outputs.confidence.Confidence` takes, where the model was calibrated.
         self.calibration: dict[str, Any] | None = None
-        # And a `captioner.decoding.expectation.Expectation`, where it learnt one.
-        self.expectation: Any = None
+        # And the fitted parameters of rerankers by name, see `captioner.rerank.base.Reranker`.
+        self.reranker_parameters: dict[str, Any] = {}
         self.built = True
 
     def encode(self, images: Any, training: bool = False) -> Any:

@@ -139,8 +139,9 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
     }
     found = CaptionModel.from_config(config, first.tokenizer)
     found.encoder.network.set_weights(first.encoder.network.get_weights())
-    # It depends on what all of them share.
-    found.expectation = next((m.expectation for m in models if m.expectation is not None), None)
+    # They depend on what all members share, the encoder and the vocabulary; the first member that has some gives them.
+    for model in reversed(models):
+        found.reranker_parameters |= model.reranker_parameters
     for member, model in zip(found.decoder.members, models, strict=True):
         for mine, theirs in zip(member.weights, model.decoder.weights, strict=True):
             mine.assign(theirs)

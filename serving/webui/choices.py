@@ -22,7 +22,7 @@ from serving.webui.models import Loaded, Served
 
 # What a visitor's strategy may cost: each beam takes memory and time, and so does each word of a rule.
 _MOST_ROWS, _MOST_BANNED, _LONGEST_SPEC = 64, 64, 2000
-_FIELDS = ("width", "n_best", "n", "must_include")  # options that the page has fields for
+_FIELDS = ("width", "n_best", "n", "must_include", "rerank")  # options that the page has fields for
 # What the page calls the rows of `STRATEGIES`, and says of them.
 _WORDS = {
     "greedy": ("Greedy", "Takes the most likely word at every step: the fastest."),
@@ -42,8 +42,9 @@ _WORDS = {
         "Required words",
         "Beam search for a caption that contains the words or phrases that you name.",
     ),
-    "consensus": ("Consensus", "Finds several captions and takes the one that most resembles the others."),
 }
+# And those of `RERANKERS`.
+_RERANKERS = {"mbr": "Consensus: the caption that most resembles the others"}
 
 
 class Choices:
@@ -160,6 +161,21 @@ def strategies() -> list[dict[str, Any]]:
             },
         }
         for name in STRATEGIES
+    ]
+
+
+def rerankers() -> list[dict[str, str]]:
+    """The rerankers that run with every model: none that needs parameters fitted for it.
+
+    Returns:
+        list of dict with name and label (for people).
+    """
+    from captioner.rerank import RERANKERS
+
+    return [
+        {"name": name, "label": _RERANKERS.get(name, name)}
+        for name in RERANKERS
+        if not RERANKERS[name].parameters
     ]
 
 

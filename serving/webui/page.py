@@ -30,7 +30,7 @@ from serving.http.rest import Reply, error_body
 from serving.protocol.status import ServingError, invalid
 from serving.runtime import log
 from serving.runtime.batching import Gate
-from serving.webui.choices import Choices, checked, strategies
+from serving.webui.choices import Choices, checked, rerankers, strategies
 from serving.webui.models import Loaded, Served
 
 FILES = Path(__file__).parent / "static"
@@ -108,7 +108,12 @@ class Page:
             return Reply(405, error_body(f"expected {wanted} {path}, got {method}"), {"Allow": wanted}, about)
         if path == "/page/models":
             return _json(
-                {"models": self._choices.rows(), "strategies": strategies(), "max_bytes": self._most}
+                {
+                    "models": self._choices.rows(),
+                    "strategies": strategies(),
+                    "rerankers": rerankers(),
+                    "max_bytes": self._most,
+                }
             )
         if path == "/page/caption":
             if _of_another_site(headers):

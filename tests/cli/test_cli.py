@@ -368,12 +368,13 @@ def test_models_looks_where_the_default_model_is(tmp_path, capsys, monkeypatch):
 def test_models_lists_folders_and_every_row_of_every_table(tiny_bundle, capsys):
     from captioner.decoding import RULES, STRATEGIES
     from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
+    from captioner.rerank import RERANKERS
 
     assert main(["models", "--folder", str(tiny_bundle.parent)]) == 0
     said = capsys.readouterr().out
     assert f"{tiny_bundle}  " in said and "CIDEr-D 1.5" in said
     rows = {line.split()[0] for line in said.splitlines() if line.startswith("  ")}
-    for table in (ENCODERS, DECODERS, CELLS, ATTENTIONS, STRATEGIES, RULES):
+    for table in (ENCODERS, DECODERS, CELLS, ATTENTIONS, STRATEGIES, RULES, RERANKERS):
         assert set(table.names()) <= rows
 
 

@@ -34,7 +34,6 @@ OPTIONS = {
     "sample": {"n": 3, "seed": 7},
     "diverse": {"width": 4, "groups": 2},
     "constrained": {"must_include": ["bee", "cat dog"], "width": 2, "n_best": 2},
-    "consensus": {"width": 4, "n_best": 3},
 }
 # Every rule: its option, and what a caption's ids, without `<end>`, must then be like.
 HOLDS = {

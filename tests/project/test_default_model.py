@@ -41,7 +41,7 @@ def test_it_is_whole_and_small_enough_for_git():
         bundle.CARD,
         bundle.METRICS,
         bundle.CONFIDENCE,
-        bundle.EXPECTATION,
+        *bundle.RERANKER_FILES.values(),
         "reliability.png",
     } <= names
     assert {"1/saved_model.pb", "model_float16.tflite", "model_int8.tflite", "reliability.png"} <= names
@@ -71,9 +71,9 @@ def test_every_form_says_a_sentence_and_how_sure_it_is(said):
     assert said["."][0].text == said["1"][0].text == said["model_float16.tflite"][0].text
 
 
-def test_it_can_choose_by_the_image(photo, said):
+def test_it_can_rerank_by_the_image(photo, said):
     with captioner.load(DEFAULT) as model:
-        caption = model.caption(photo, "consensus(width=20, evidence='image', n_best=20)")
+        caption = model.caption(photo, "beam(width=20, n_best=20, rerank='cider_regression')")
         every = {alternative.text for alternative in caption.alternatives} | {caption.text}
         assert said["."][0].text in every
         assert caption.score >= max(alternative.score for alternative in caption.alternatives)

@@ -24,10 +24,11 @@ from captioner.decoding import RULES, STRATEGIES
 from captioner.metrics import METRICS
 from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
 from captioner.registry import parse_spec
+from captioner.rerank import RERANKERS
 from captioner.types import END
 from tests.support.tiny_model import build_tiny_model
 from tests.training.test_recipes import check_specs
-from training import expect
+from training import fit_cider_regression
 from training.config import keys, with_changes
 from training.data.datasets import DATASETS
 from training.recipes import RECIPES
@@ -121,10 +122,10 @@ def world(tmp_path_factory, images):
     bias = model.decoder.logits.bias
     # Random weights may well say nothing at all.
     bias.assign(bias - 3.0 * np.eye(bias.shape[0])[END])
-    # The real default model has learnt what to expect of images, too.
-    seen = np.random.default_rng(0).normal(size=(1, 9, 12)).astype(np.float32)
-    model.expectation = expect.fit(
-        seen, [["a dog runs"], ["the cat sits"], ["a red cat"]] * 3, model.tokenizer
+    # The real default model can rerank by the image, too.
+    features = np.random.default_rng(0).normal(size=(1, 9, 12)).astype(np.float32)
+    model.reranker_parameters["cider_regression"] = fit_cider_regression.fit(
+        features, [["a dog runs"], ["the cat sits"], ["a red cat"]] * 3, model.tokenizer
     )
     for place in ("saved_models/default", "runs/photos/model"):
         captioner.save(model, folder / place)
@@ -278,6 +279,7 @@ TABLES = {
     "attentions": ATTENTIONS,
     "strategies": STRATEGIES,
     "rules": RULES,
+    "rerankers": RERANKERS,
     "metrics": METRICS,
     "datasets": DATASETS,
     "recipes": RECIPES,

@@ -19,6 +19,7 @@ GROUND |= {
     "captioner.signals",
     "captioner.programs",
     "captioner.signature",
+    "captioner.format1",
     "captioner.image",  # itself, its docstring alone
     "captioner.outputs",  # the same
 }
@@ -32,7 +33,12 @@ WORDS = GROUND | IMAGE | {"captioner.text", "captioner.caption_files.image_ids"}
 DATA = WORDS | {"captioner.bundle", "captioner.metrics", "captioner.caption_files"}
 ENGINE = DATA | {"captioner.engines", "captioner.engines.base", "captioner.engines.tensorflow_import"}
 # Search takes its arrays from TensorFlow or NumPy, whichever is there: free, and not to be imported lightly.
-LITE = ENGINE | {"captioner.image.pillow_preprocess", "captioner.decoding", "captioner.engines.tflite"}
+LITE = ENGINE | {
+    "captioner.image.pillow_preprocess",
+    "captioner.decoding",
+    "captioner.rerank",
+    "captioner.engines.tflite",
+}
 HEAVY = {"captioner.image.tf_headers", "captioner.image.tf_decode", "captioner.models", "captioner.tfrecord"}
 TEXTS = {"captioner.outputs.alt_text"}
 RUNNERS = (
@@ -51,6 +57,7 @@ ALLOWED = {
     "captioner.outputs.confidence": GROUND,
     "captioner.metadata": GROUND,
     "captioner.signature": GROUND,
+    "captioner.format1": GROUND,
     "captioner.folders": GROUND,
     "captioner.caption_files.image_ids": GROUND,
     "captioner.text": WORDS,
@@ -72,7 +79,8 @@ ALLOWED = {
     "captioner.tfrecord": GROUND,
     "captioner.image.tf_decode": WORDS | {"captioner.image.tf_headers"},
     "captioner.models": WORDS | {"captioner.models"},
-    "captioner.decoding": GROUND | {"captioner.decoding"},
+    "captioner.decoding": GROUND | {"captioner.decoding", "captioner.rerank"},
+    "captioner.rerank": GROUND | {"captioner.decoding", "captioner.rerank"},
     "captioner.engines.keras": RUNNERS,
     "captioner.engines.saved_model": RUNNERS,
     "captioner.exporting": RUNNERS,

@@ -1,4 +1,4 @@
-"""What people would say of an image, in expectation: against the metric itself, and wherever a model may run."""
+"""The CIDEr regression: against the metric itself, and wherever a model may run."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,26 +8,27 @@ import pytest
 import tensorflow as tf
 
 import captioner
-from captioner.decoding import STRATEGIES, generate
+from captioner.decoding import generate
 from captioner.decoding.backend import numpy_arrays
-from captioner.decoding.expectation import Expectation
 from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.cider import CiderD
 from captioner.models.ensemble import joined
+from captioner.rerank import RERANKERS
+from captioner.rerank.cider_regression import CiderRegression
 from captioner.text import Tokenizer
 from tests.support.tiny_model import TINY_WORDS, build_tiny_model
-from training import expect
+from training import fit_cider_regression
 
 pytestmark = pytest.mark.usefixtures("quick")
-IMAGE = "consensus(width=4, n_best=4, evidence='image', fluency=0.2)"
+SPEC = "beam(width=4, n_best=4, rerank='cider_regression(logp_weight=0.2)')"
 TOKENIZER = Tokenizer(TINY_WORDS)
 
 
 def images_and_captions(count=30, channels=40, seed=0):
     """Mean features that tell all images apart, and three captions of five different words for each."""
     random = np.random.default_rng(seed)
-    said = [[" ".join(random.permutation(TINY_WORDS)[:5]) for _ in range(3)] for _ in range(count)]
-    return random.normal(size=(1, count, channels)).astype(np.float32), said
+    captions = [[" ".join(random.permutation(TINY_WORDS)[:5]) for _ in range(3)] for _ in range(count)]
+    return random.normal(size=(1, count, channels)).astype(np.float32), captions
 
 
 def ids_of(captions, tokenizer=TOKENIZER, length=7):
@@ -38,20 +39,22 @@ def ids_of(captions, tokenizer=TOKENIZER, length=7):
     return ids
 
 
-def test_of_known_images_it_is_cider_d():
-    # Captions of one length that repeat no word: what the expectation leaves out of CIDEr-D then changes nothing.
-    _, said = images_and_captions()
+def test_on_images_it_was_fitted_on_it_is_cider_d():
+    # Captions of one length that repeat no word: what the regression leaves out of CIDEr-D then changes nothing.
+    _, captions = images_and_captions()
     # Images that are equally far from one another, so that a linear map can say anything of each.
     features = np.eye(30, dtype=np.float32)[None]
-    found = expect.fit(features, said, TOKENIZER, rank=30, least=1, ridge=1e-9)
-    references = [[caption.split() for caption in each] for each in said]
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, least=1, ridge=1e-9)
+    references = [[caption.split() for caption in each] for each in captions]
     metric = CiderD(corpus=references).prepare(references)
-    candidates = [each[0] for each in said[:6]] + [" ".join(TINY_WORDS[i : i + 5]) for i in range(6)]
-    ids = np.repeat(ids_of(candidates), len(said), axis=0)
-    gain = found.gain(found.seen(features[0][:, None]), tf.constant(ids)).numpy()
-    wanted = [metric.words([c.split() for c in candidates], [i] * len(candidates)) for i in range(len(said))]
+    candidates = [each[0] for each in captions[:6]] + [" ".join(TINY_WORDS[i : i + 5]) for i in range(6)]
+    ids = np.repeat(ids_of(candidates), len(captions), axis=0)
+    predicted = regression.predict(regression.project(features[0][:, None]), tf.constant(ids)).numpy()
+    wanted = [
+        metric.words([c.split() for c in candidates], [i] * len(candidates)) for i in range(len(captions))
+    ]
     # Vectors are kept as float16.
-    np.testing.assert_allclose(gain, wanted, rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(predicted, wanted, rtol=0.01, atol=0.01)
     assert np.ptp(wanted) > 1
 
 
@@ -71,77 +74,82 @@ def cosine(one, two, images, n):
 
 
 def test_a_word_said_again_counts_as_often():
-    _, said = images_and_captions()
+    _, captions = images_and_captions()
     features = np.eye(30, dtype=np.float32)[None]
-    found = expect.fit(features, said, TOKENIZER, rank=30, least=1, ridge=1e-9)
-    images = [[caption.split() for caption in each] for each in said]
-    candidates = ["dog dog dog cat", "a dog a dog a", "grass", said[3][0]]
-    gain = found.gain(found.seen(features[:, 3:4]), tf.constant(ids_of(candidates)))[0].numpy()
-    for caption, value in zip(candidates, gain, strict=True):
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, least=1, ridge=1e-9)
+    images = [[caption.split() for caption in each] for each in captions]
+    candidates = ["dog dog dog cat", "a dog a dog a", "grass", captions[3][0]]
+    predicted = regression.predict(regression.project(features[:, 3:4]), tf.constant(ids_of(candidates)))[
+        0
+    ].numpy()
+    for caption, value in zip(candidates, predicted, strict=True):
         each = [cosine(caption.split(), ref, images, n) for n in range(1, 5) for ref in images[3]]
         assert value == pytest.approx(10 * np.mean(each), rel=0.01, abs=0.01)
 
 
 def test_the_same_in_numpy():
-    features, said = images_and_captions()
-    found = expect.fit(features, said, TOKENIZER, rank=8, least=2)
+    features, captions = images_and_captions()
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8, least=2)
     grids = np.stack([features[0, :4], features[0, 4:8]], axis=1)
-    ids = np.concatenate([ids_of(each) for each in said[:4]])
-    wanted = found.gain(found.seen(grids), tf.constant(ids)).numpy()
+    ids = np.concatenate([ids_of(each) for each in captions[:4]])
+    wanted = regression.predict(regression.project(grids), tf.constant(ids)).numpy()
     with numpy_arrays():
-        np.testing.assert_allclose(found.gain(found.seen(grids), ids), wanted, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            regression.predict(regression.project(grids), ids), wanted, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_n_grams_that_no_caption_of_the_model_can_hold_are_left_out():
-    features, said = images_and_captions(count=20)
-    said = [[f"{caption} zebra" for caption in each] for each in said]
-    found = expect.fit(features, said, TOKENIZER, least=1)
-    plain = expect.fit(
-        features, [[c.removesuffix(" zebra") for c in each] for each in said], TOKENIZER, least=1
+    features, captions = images_and_captions(count=20)
+    captions = [[f"{caption} zebra" for caption in each] for each in captions]
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, least=1)
+    plain = fit_cider_regression.fit(
+        features, [[c.removesuffix(" zebra") for c in each] for each in captions], TOKENIZER, least=1
     )
-    assert np.array_equal(found.keys, plain.keys)
-    assert (np.diff(found.keys.astype(np.int64)) > 0).all()
+    assert np.array_equal(regression.keys, plain.keys)
+    assert (np.diff(regression.keys.astype(np.int64)) > 0).all()
 
 
-def test_images_told_apart_by_nothing_are_all_the_mean():
-    _, said = images_and_captions()
-    found = expect.fit(np.ones((1, 30, 4), np.float32), said, TOKENIZER, least=1)
-    assert np.isfinite(found.project).all()
-    assert (
-        np.abs(found.vectors.astype(np.float32) @ found.seen(np.ones((1, 2, 4), np.float32)).numpy()[0]).max()
-        < 1e-3
-    )
+def test_images_without_variance_are_all_the_mean():
+    _, captions = images_and_captions()
+    regression = fit_cider_regression.fit(np.ones((1, 30, 4), np.float32), captions, TOKENIZER, least=1)
+    assert np.isfinite(regression.projection).all()
+    projected = regression.project(np.ones((1, 2, 4), np.float32)).numpy()[0]
+    assert np.abs(regression.vectors.astype(np.float32) @ projected).max() < 1e-3
 
 
 def test_more_views_of_the_same_images_are_one_set_of_images():
-    features, said = images_and_captions()
-    one = expect.fit(features, said, TOKENIZER, rank=8)
-    two = expect.fit(np.concatenate([features, features]), said, TOKENIZER, rank=8)
-    ids, seen = tf.constant(ids_of(said[0])), features[:, :1]
+    features, captions = images_and_captions()
+    one = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8)
+    two = fit_cider_regression.fit(np.concatenate([features, features]), captions, TOKENIZER, rank=8)
+    ids, seen = tf.constant(ids_of(captions[0])), features[:, :1]
     np.testing.assert_allclose(
-        one.gain(one.seen(seen), ids), two.gain(two.seen(seen), ids), rtol=1e-2, atol=2e-3
+        one.predict(one.project(seen), ids), two.predict(two.project(seen), ids), rtol=1e-2, atol=2e-3
     )
 
 
-def test_captions_without_a_common_n_gram_are_told():
+def test_captions_without_a_common_n_gram_are_an_error():
     with pytest.raises(DataError, match="occur with 3 images or more, found none in the captions of 2"):
-        expect.fit(np.zeros((1, 2, 3), np.float32), [["a dog"], ["the cat"]], TOKENIZER)
+        fit_cider_regression.fit(np.zeros((1, 2, 3), np.float32), [["a dog"], ["the cat"]], TOKENIZER)
 
 
 @pytest.fixture(scope="module")
-def knowing():
-    """A tiny model that expects something, and features of images."""
+def fitted():
+    """A tiny model with a fitted regression, and features of images."""
     model = build_tiny_model()
-    features, said = images_and_captions(channels=12)
-    model.expectation = expect.fit(features, said, model.tokenizer, rank=6, least=1)
+    features, captions = images_and_captions(channels=12)
+    model.reranker_parameters["cider_regression"] = fit_cider_regression.fit(
+        features, captions, model.tokenizer, rank=6, least=1
+    )
     return model, np.random.default_rng(5).normal(size=(3, 16, 12)).astype(np.float32) * 4
 
 
-def test_captions_are_ranked_by_what_is_expected(knowing):
-    model, features = knowing
-    found = generate(model, features, IMAGE, 7, model.tokenizer)
+def test_captions_are_ranked_by_what_is_predicted(fitted):
+    model, features = fitted
+    found = generate(model, features, SPEC, 7, model.tokenizer)
     beam = generate(model, features, "beam(width=4, n_best=4, length_penalty=0)", 7, model.tokenizer)
-    expected = model.expectation.gain(model.expectation.seen(features), found.ids).numpy()
+    regression = model.reranker_parameters["cider_regression"]
+    expected = regression.predict(regression.project(features), found.ids).numpy()
     wanted = expected + 0.2 * found.logp.numpy() / found.lengths.numpy()
     np.testing.assert_allclose(found.score, wanted, rtol=1e-4, atol=1e-5)
     assert (np.diff(found.score, axis=1) <= 1e-6).all()
@@ -150,41 +158,43 @@ def test_captions_are_ranked_by_what_is_expected(knowing):
     assert not np.array_equal(found.ids, beam.ids)
 
 
-def test_a_model_that_expects_nothing_says_what_to_do(tiny_model):
+def test_a_model_without_it_says_what_to_do(tiny_model):
     features = np.zeros((1, 16, 12), np.float32)
-    with pytest.raises(SpecError, match=r"run training/expect\.py on the model folder, or choose"):
-        generate(tiny_model, features, IMAGE, 7, tiny_model.tokenizer)
+    with pytest.raises(
+        SpecError, match=r"run training/fit_cider_regression\.py on the model folder, or choose"
+    ):
+        generate(tiny_model, features, SPEC, 7, tiny_model.tokenizer)
 
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("evidence", "images", "did you mean 'image'"),
-        ("fluency", -1, "fluency expects a number from 0 to 1000"),
+        ("logp_weigth", 1, "did you mean 'logp_weight'"),
+        ("logp_weight", -1, "logp_weight expects a number from 0 to 1000"),
     ],
 )
 def test_wrong_options_are_one_line(option, value, message):
     with pytest.raises(SpecError, match=message) as error:
-        STRATEGIES["consensus"](**{option: value})
+        RERANKERS.build(f"cider_regression({option}={value})")
     assert "\n" not in str(error.value)
 
 
 @pytest.fixture(scope="module")
-def folder(knowing, tmp_path_factory):
-    return captioner.save(knowing[0], tmp_path_factory.mktemp("models") / "knowing")
+def folder(fitted, tmp_path_factory):
+    return captioner.save(fitted[0], tmp_path_factory.mktemp("models") / "fitted")
 
 
-def test_it_travels_with_the_model(knowing, folder, images):
+def test_it_travels_with_the_model(fitted, folder, images):
     with captioner.load(folder) as model:
-        again = model.engine.model.expectation
+        again = model.engine.model.reranker_parameters["cider_regression"]
         assert all(
             np.array_equal(value, getattr(again, name))
-            for name, value in vars(knowing[0].expectation).items()
+            for name, value in vars(fitted[0].reranker_parameters["cider_regression"]).items()
         )
-        keras = [model.caption(image, IMAGE) for image in images[:3]]
+        keras = [model.caption(image, SPEC) for image in images[:3]]
         plain = [model.caption(image, "beam(width=4)") for image in images[:3]]
     assert [c.text for c in keras] != [c.text for c in plain]
-    version = captioner.export(folder, strategy=IMAGE)["saved_model"]
+    version = captioner.export(folder, strategy=SPEC)["saved_model"]
     with captioner.load(version) as exported:
         for image, caption in zip(images, keras, strict=False):
             found = exported.caption(image)
@@ -194,35 +204,38 @@ def test_it_travels_with_the_model(knowing, folder, images):
 
 def test_a_tflite_file_cannot_hold_it(folder):
     with pytest.raises(
-        SpecError, match=r"a \.tflite file cannot hold what consensus\(.*choose another strategy"
+        SpecError,
+        match=r"a \.tflite file cannot hold the fitted parameters that beam\(.*choose another reranker",
     ):
-        captioner.export(folder, to=["tflite"], strategy=IMAGE)
+        captioner.export(folder, to=["tflite"], strategy=SPEC)
     assert not list(Path(folder).glob("*.tflite"))
 
 
-def test_an_ensemble_keeps_it(knowing):
+def test_an_ensemble_keeps_it(fitted):
     other = build_tiny_model(seed=4)
-    other.encoder.network.set_weights(knowing[0].encoder.network.get_weights())
-    assert joined([other, knowing[0]]).expectation is knowing[0].expectation
+    other.encoder.network.set_weights(fitted[0].encoder.network.get_weights())
+    assert joined([other, fitted[0]]).reranker_parameters == fitted[0].reranker_parameters != {}
 
 
-def test_what_was_learnt_for_another_model_is_refused(knowing, folder, tmp_path):
+def test_what_was_fitted_for_another_model_is_refused(fitted, folder, tmp_path):
     path = tmp_path / "expectation.npz"
-    knowing[0].expectation.save(path)
-    fingerprint = knowing[0].tokenizer.fingerprint
-    assert Expectation.load(path, fingerprint, 12).project.shape == (12, 6)
+    fitted[0].reranker_parameters["cider_regression"].save(path)
+    fingerprint = fitted[0].tokenizer.fingerprint
+    assert CiderRegression.load(path, fingerprint, 12).projection.shape == (12, 6)
     for wrong in ((fingerprint, 13), ("0" * 64, 12)):
         with pytest.raises(
-            BundleError, match=r"to be learnt for this model .* run training/expect\.py again"
+            BundleError, match=r"to be fitted for this model .* run training/fit_cider_regression\.py again"
         ):
-            Expectation.load(path, *wrong)
+            CiderRegression.load(path, *wrong)
     for damaged in (path.read_bytes()[:500], b"", b"PK\x03\x04"):
         path.write_bytes(damaged)
-        with pytest.raises(BundleError, match=r"damaged .*: run training/expect\.py again, or delete it"):
-            Expectation.load(path, fingerprint, 12)
+        with pytest.raises(
+            BundleError, match=r"damaged .*: run training/fit_cider_regression\.py again, or delete it"
+        ):
+            CiderRegression.load(path, fingerprint, 12)
 
 
-def test_the_program_learns_for_a_folder(tiny_model, tmp_path, capsys):
+def test_the_program_fits_a_folder(tiny_model, tmp_path, capsys):
     folder = captioner.save(tiny_model, tmp_path / "model")
     program = [
         str(folder),
@@ -232,14 +245,14 @@ def test_the_program_learns_for_a_folder(tiny_model, tmp_path, capsys):
         "--views",
         "1",
     ]
-    assert expect.main(program) == 0
+    assert fit_cider_regression.main(program) == 0
     assert "n-grams of 40 images, rank 12" in capsys.readouterr().out
     with captioner.load(folder) as model:
-        assert model.engine.model.expectation.centre.shape == (12,)
-    assert expect.main(program) == 2
+        assert model.engine.model.reranker_parameters["cider_regression"].centre.shape == (12,)
+    assert fit_cider_regression.main(program) == 2
     assert "pass --overwrite" in capsys.readouterr().err
     (folder / "expectation.npz").write_bytes(b"damaged")
-    assert expect.main([*program, "--overwrite"]) == 0
-    assert expect.main([*program, "--rank", "0"]) != 0
+    assert fit_cider_regression.main([*program, "--overwrite"]) == 0
+    assert fit_cider_regression.main([*program, "--rank", "0"]) != 0
     assert "--rank expects a whole number of at least 1, got 0" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir())[-2:] == ["model.weights.h5", "vocab.txt"]

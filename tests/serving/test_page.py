@@ -30,6 +30,7 @@ import captioner
 from captioner.decoding import RULES, STRATEGIES, generate
 from captioner.errors import SpecError
 from captioner.outputs.alt_text import alt_text
+from captioner.rerank import RERANKERS
 from captioner.text import Tokenizer, words
 from serving import devserver
 from serving.http.app import HttpServer, Limits, RestApp
@@ -159,12 +160,19 @@ def test_what_can_be_chosen(server, served):
     assert blind["name"] == str(served[1]) and blind["any_strategy"] and found["max_bytes"] == 4 << 20
     strategies = {each["name"]: each["options"] for each in found["strategies"]}
     assert list(strategies) == STRATEGIES.names()
-    assert strategies["beam"] == {"width": 3, "n_best": 1} and strategies["greedy"] == {}
-    assert strategies["sample"] == {"n": 1} and "must_include" in strategies["constrained"]
+    assert strategies["beam"] == {"width": 3, "n_best": 1, "rerank": None} and strategies["greedy"] == {}
+    assert strategies["sample"] == {"n": 1, "rerank": None} and "must_include" in strategies["constrained"]
     assert (
         own["default"] == "beam search, width 3, n best 3, min length 4"
         and blind["default"] == ""  # not loaded yet
     )
+    # Those that need nothing fitted for a model; each runs with every model, as the page writes it.
+    assert [row["name"] for row in found["rerankers"]] == [
+        n for n in RERANKERS if not RERANKERS[n].parameters
+    ]
+    assert all(row["label"] not in ("", row["name"]) for row in found["rerankers"])
+    for row in found["rerankers"]:
+        assert checked(f'beam(width=5, rerank="{row["name"]}")')
     # Every row of the table has words for people, none of them from its docstring.
     described = STRATEGIES.describe()
     assert all(row["label"] != row["name"] for row in found["strategies"] if row["name"] != "greedy")
@@ -302,7 +310,8 @@ def test_wrong_requests_are_told_in_a_sentence(server):
         "beam(width=5, n_best=2)",
         "sample(n=7, seed=1)",
         "diverse(width=6, groups=3)",
-        "consensus(width=5)",
+        "beam(width=5, rerank='mbr')",
+        "constrained(must_include=['dog', 'cat'], width=2, rerank='mbr')",
         "constrained(width=3)",
         "constrained(must_include=['dog'], width=2)",
         "constrained(must_include=['Cat dog', 'bee', 'cat, dog!', 'dog'], width=3)",
@@ -339,9 +348,10 @@ def test_no_strategy_of_the_table_is_beyond_the_limit_unnoticed():
 def test_whatever_a_visitor_asks_for_is_a_strategy_or_a_sentence():
     pick = random.Random(3)
     values = ["None", "True", "-1", "0", "1", "64", "10**9", "1e308", "-0.5", "'dog'", "''", "[]", "['']", "[['dog']]",
-              "[1]", "{'a': 1}", "b'x'", "'beam'", "[None]", "9" * 400, "('dog', 'cat')", "lambda: 0"]  # fmt: skip
+              "[1]", "{'a': 1}", "b'x'", "'beam'", "[None]", "9" * 400, "('dog', 'cat')", "lambda: 0",
+              "'mbr'", "'mbr(temperature=0)'", "'os:system'"]  # fmt: skip
     options = [*RULES, "width", "n", "n_best", "must_include", "groups", "penalty", "temperature", "top_k", "top_p",
-               "seed", "evidence", "sharpness", "fluency", "length_penalty", "unknown", "self"]  # fmt: skip
+               "seed", "rerank", "length_penalty", "unknown", "self"]  # fmt: skip
     good = 0
     for _ in range(3000):
         chosen = pick.sample(options, pick.randint(0, 2))

@@ -536,6 +536,11 @@ def test_models_and_strategies_are_named_for_people(opened, served):
     page.select_option("#strategy", label="Required words")
     expect(page.locator("#must")).to_be_visible()
     expect(page.locator("#strategy-about")).to_contain_text("contains the words or phrases")
+    page.select_option("#strategy", label="Beam search")
+    expect(page.locator("#rerank")).to_be_visible()
+    assert page.locator("#rerank option").evaluate_all("rows => rows.map(row => row.value)") == ["", "mbr"]
+    page.select_option("#strategy", label="Greedy")
+    expect(page.locator("#rerank")).to_be_hidden()
 
 
 def test_a_folder_leaves_out_what_is_no_image(opened, tmp_path):

@@ -26,7 +26,7 @@ class Beam(Strategy):
         length_penalty: float. Alpha of `LengthPenalty` (Wu et al. 2016, equation 14); 0 ranks by
             log-probability. Defaults to `0.6`.
         n_best: int. Captions returned, best first, all different. Defaults to `1`.
-        **rules: options of every strategy, see `RULES`.
+        **rules: `rerank` and the options of every strategy, see `Strategy` and `RULES`.
 
     Raises:
         SpecError: for an option out of range.

@@ -31,7 +31,7 @@ class Constrained(Strategy):
         width: int. Beams a bank. Defaults to `3`.
         length_penalty: float. As in `beam`. Defaults to `0.6`.
         n_best: int. Captions returned, best first. Defaults to `1`.
-        **rules: options of every strategy, see `RULES`; among them `banned`.
+        **rules: `rerank` and the options of every strategy, see `Strategy` and `RULES`; among them `banned`.
 
     Raises:
         SpecError: for an option out of range; when decoding, for words that the vocabulary lacks, that are
@@ -80,5 +80,6 @@ class Constrained(Strategy):
                 f"require fewer or raise max_length"
             )
         if not phrases:
-            return Beam(self.width, self.ranker.alpha, self.n_best).under(self.rules)
-        return Grid(list(phrases), self.width, self.ranker, self.n_best).under(self.rules)
+            return Beam(self.width, self.ranker.alpha, self.list_size).under(self.rules)
+        complete = self.reranker is not None
+        return Grid(list(phrases), self.width, self.ranker, self.list_size, complete).under(self.rules)

@@ -29,7 +29,7 @@ class Diverse(Strategy):
         penalty: float, 0 or more, in nats. Defaults to `0.5`.
         length_penalty: float. As in `beam`. Defaults to `0.6`.
         n_best: int or None. Captions returned, best first; None for all of them. Defaults to `None`.
-        **rules: options of every strategy, see `RULES`.
+        **rules: `rerank` and the options of every strategy, see `Strategy` and `RULES`.
 
     Raises:
         SpecError: for an option out of range.

@@ -24,6 +24,8 @@ class Greedy(Strategy):
         1
     """
 
+    n_best_list = False
+
     def __init__(self, **rules: Any):
         super().__init__(LengthPenalty(0.0), **rules)
 

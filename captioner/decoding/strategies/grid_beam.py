@@ -85,10 +85,19 @@ class Grid(Strategy):
         width: int. Beams a bank.
         ranker: LengthPenalty.
         n_best: int.
+        complete: bool, default False. Leave out captions that hold fewer of the required words than another one does: a
+            reranker would not know.
     """
 
-    def __init__(self, phrases: Sequence[tuple[int, ...]], width: int, ranker: LengthPenalty, n_best: int):
-        self.phrases, self.width = Phrases(phrases), width
+    def __init__(
+        self,
+        phrases: Sequence[tuple[int, ...]],
+        width: int,
+        ranker: LengthPenalty,
+        n_best: int,
+        complete: bool = False,
+    ):
+        self.phrases, self.width, self.complete = Phrases(phrases), width, complete
         super().__init__(ranker, width * (self.phrases.total + 1), n_best)
 
     def fit(self, size: int) -> None:
@@ -102,6 +111,9 @@ class Grid(Strategy):
     def order(self, score: tf.Tensor, own: Any) -> tf.Tensor:
         """More required words first, then by score."""
         behind = tf.cast(self.phrases.total - self.phrases.said(own), tf.float32)
+        if self.complete:
+            least = tf.reduce_min(tf.where(possible(score), behind, 1e4), axis=1, keepdims=True)
+            return tf.where(behind > least, FORBIDDEN, score)
         return score - 1e5 * behind
 
     def choose(self, step: Step, own: Any, task: Task) -> Choice:

@@ -30,7 +30,7 @@ class Sample(Strategy):
         top_p: float in (0, 1]. Defaults to `1.0`: all words.
         n: int, at most 10,000. Captions an image. Defaults to `1`.
         seed: int or None. Without one, here or in `generate`, each run draws anew. Defaults to `None`.
-        **rules: options of every strategy, see `RULES`.
+        **rules: `rerank` and the options of every strategy, see `Strategy` and `RULES`.
 
     Raises:
         SpecError: for an option out of range.

@@ -2,12 +2,14 @@
 
 import { element, part } from "./page.js";
 
-const known = { models: [], strategies: [], max_bytes: Infinity };
+const known = { models: [], strategies: [], rerankers: [], max_bytes: Infinity };
 
 /** Fills the form with what the server offers, and calls `changed` when somebody chooses something else. */
 export function offer(found, changed) {
   Object.assign(known, found);
   part("model").replaceChildren(...known.models.map(({ name }) => element("option", { value: name, textContent: shortName(name) })));
+  const rerankers = known.rerankers.map(({ name, label }) => element("option", { value: name, textContent: label }));
+  part("rerank").replaceChildren(element("option", { value: "", textContent: "None" }), ...rerankers);
   showStrategies();
   part("settings").onsubmit = (event) => event.preventDefault();
   part("settings").onchange = ({ target }) => {
@@ -58,6 +60,7 @@ function showFields() {
   field("width", "width" in options, options.width);
   field("count", "n_best" in options || "n" in options, options.n_best ?? options.n);
   field("must", "must_include" in options, "");
+  field("rerank", "rerank" in options, "");
 }
 
 const strategy = () => known.strategies.find(({ name }) => name === part("strategy").value) ?? {};
@@ -77,5 +80,6 @@ function spec(name) {
     const words = part("must").value.split(",").map((word) => word.trim()).filter(Boolean);
     given.push(`must_include=${JSON.stringify(words)}`);
   }
+  if ("rerank" in options && part("rerank").value) given.push(`rerank=${JSON.stringify(part("rerank").value)}`);
   return given.length ? `${name}(${given.join(", ")})` : name;
 }

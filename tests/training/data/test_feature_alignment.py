@@ -10,7 +10,7 @@ import pytest
 from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models.encoders import Encoder
-from training import expect
+from training import fit_cider_regression
 from training.config import with_changes
 from training.data.datasets import Example
 from training.data.feature_cache import Joined, align, cached_split, encode_split
@@ -208,7 +208,9 @@ def test_what_is_learnt_of_captions_is_learnt_from_the_right_images(encoder, tmp
     """Both views lack one image, but not the same one: their lengths agree."""
     given = []
     monkeypatch.setattr(
-        expect, "fit", lambda features, captions, tokenizer, **o: given.append((features, captions))
+        fit_cider_regression,
+        "fit",
+        lambda features, captions, tokenizer, **o: given.append((features, captions)),
     )
 
     class Model:
@@ -222,7 +224,7 @@ def test_what_is_learnt_of_captions_is_learnt_from_the_right_images(encoder, tmp
         "training.data.feature_cache.encode_split", lambda e, d, s, f: cached_split(e, d, s, f)
     )
     monkeypatch.setattr("training.data.datasets.bad_rows.BadRows.check", lambda self, total: None)
-    expect.learn(Model, dataset, str(tmp_path), 1)
+    fit_cider_regression.fit_model(Model, dataset, str(tmp_path), 1)
     features, captions = given[0]
     for i, said in enumerate(captions):
         number = said[0].count("x")

@@ -1,11 +1,11 @@
-"""Learns what people say of images, so that a model can choose among its captions: `consensus(evidence='image')`.
+"""Fits image-conditioned reranking, `beam(width=20, rerank='cider_regression')`, for a model.
 
-    python training/expect.py runs/flickr8k_lstm/model "flickr(folder='...', captions='...')"
+    python training/fit_cider_regression.py runs/flickr8k_lstm/model "flickr(folder='...', captions='...')"
 
-writes `expectation.npz` into the model folder. The training images are encoded by the model's own encoder (kept in
-the feature cache), and the mean tf-idf vector of an image's captions is predicted from its mean feature by ridge
-regression of low rank, see `captioner.decoding.expectation`. There is nothing to iterate: on Flickr8k it takes a minute
-once the features are there. Exports carry it on where their strategy needs it.
+writes the fitted parameters, `expectation.npz`, into the model folder. The training images are encoded by the model's
+own encoder (kept in the feature cache), and the mean tf-idf vector of an image's captions is predicted from its mean
+feature by ridge regression of low rank, see `captioner.rerank.cider_regression`. There is nothing to iterate: on
+Flickr8k it takes a minute once the features are there. A SavedModel whose strategy reranks so holds them as well.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from captioner import atomic, bundle, checks
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
 from captioner.decoding.backend import numpy_arrays
-from captioner.decoding.expectation import Expectation, keyed, unit
-from captioner.decoding.ngrams import ngrams
 from captioner.errors import BundleError, DataError
+from captioner.metrics.ngrams import index_orders
 from captioner.programs import run_program
+from captioner.rerank.cider_regression import CiderRegression, unit
+from captioner.rerank.ngrams import ORDERS, extended, keyed
 from captioner.text import Tokenizer, words
 
 RANK, LEAST, RIDGE = 256, 3, 1e-4
@@ -40,11 +41,11 @@ def fit(
     rank: int = RANK,
     least: int = LEAST,
     ridge: float = RIDGE,
-) -> Expectation:
+) -> CiderRegression:
     """Reduced-rank ridge regression (Izenman 1975) from mean features to mean tf-idf vectors of captions.
 
     Args:
-        features: float32 [V, N, C]. Mean features of N images in V views, the images' own among them.
+        features: float32 [V, N, C]. Mean features of N images in V views, the images' own first.
         captions: N sequences of str.
         tokenizer: Tokenizer.
         rank: int, default 256. R; at most C.
@@ -52,16 +53,16 @@ def fit(
         ridge: float, default 1e-4. Weight of the squared weights, for a mean over images and features of unit length.
 
     Returns:
-        `Expectation`.
+        `CiderRegression`.
 
     Raises:
         DataError: if no n-gram occurs with `least` images.
 
     Example:
         >>> views = np.random.default_rng(0).normal(size=(1, 40, 6)).astype(np.float32)
-        >>> said = [["a dog runs"] if x > 0 else ["two cats sleep"] for x in views[0, :, 0]]
-        >>> found = fit(views, said, Tokenizer(["a", "dog", "runs", "two", "cats", "sleep"]))
-        >>> found.vectors.shape  # 2 x (3 + 2 + 1) n-grams
+        >>> captions = [["a dog runs"] if x > 0 else ["two cats sleep"] for x in views[0, :, 0]]
+        >>> regression = fit(views, captions, Tokenizer(["a", "dog", "runs", "two", "cats", "sleep"]))
+        >>> regression.vectors.shape  # 2 x (3 + 2 + 1) n-grams
         (12, 6)
     """
     keys, idf, targets = _targets(captions, tokenizer, least)
@@ -80,13 +81,13 @@ def fit(
     fitted = weights @ (axes * scale)
     _, turn = np.linalg.eigh(fitted.T @ fitted)
     turn = turn[:, ::-1][:, : min(rank, channels)]
-    return Expectation(
+    return CiderRegression(
         keys=keys,
         idf=idf,
         mean=mean.astype(np.float32),
         vectors=(fitted @ turn).astype(np.float16),
         centre=centre.astype(np.float32),
-        project=((axes / scale) @ turn).astype(np.float32),
+        projection=((axes / scale) @ turn).astype(np.float32),
         images=np.array(count, np.int32),
         vocabulary=np.array(tokenizer.fingerprint),
     )
@@ -96,58 +97,59 @@ def _targets(
     captions: Sequence[Sequence[str]], tokenizer: Tokenizer, least: int
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """Keys and idf of the n-grams that count, and each image's mean tf-idf vector, unit length an order: [N, G]."""
-    from scipy.sparse import csr_matrix, diags, hstack
+    from scipy.sparse import csr_matrix, hstack
 
-    known = {word: number for number, word in enumerate(tokenizer.vocabulary)}
-    size = len(known)
-    owners = np.repeat(np.arange(len(captions)), [len(each) for each in captions])
-    # Words that the vocabulary lacks are told apart: their n-grams lengthen vectors, but no caption will say them.
-    said = [[known.setdefault(w, len(known)) for w in words(text)] for each in captions for text in each]
-    ids = np.zeros((len(said), 1, max(map(len, said), default=0) or 1), np.int32)
-    for row, caption in zip(ids[:, 0], said, strict=True):
-        row[: len(caption)] = caption
-    mean = diags(1.0 / np.maximum(np.bincount(owners, minlength=len(captions)), 1)) @ csr_matrix(
-        (np.ones(len(owners)), (owners, np.arange(len(owners)))), (len(captions), len(owners))
-    )
-    parts, found, rarities, sayable = [], [], [], np.ones(ids.shape, bool)
-    with numpy_arrays():
-        for n, grams, real in ngrams(ids):
-            sayable = sayable[:, :, : grams.shape[2]] & (ids[:, :, n - 1 :] < size)
-            table, column = np.unique(keyed(grams, n)[real], return_inverse=True)
-            row = np.nonzero(real)[0]
-            counts = csr_matrix((np.ones(len(row)), (row, column)), (len(ids), len(table)))
-            images = np.asarray(((mean @ counts) > 0).sum(axis=0)).ravel()
-            weighed = counts @ diags(np.log(len(captions) / images))
-            length = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
-            kept = (images >= least) & (np.bincount(column, sayable[real], len(table)) > 0)
-            parts.append((mean @ (diags(1.0 / np.maximum(length, 1e-9)) @ weighed))[:, kept])
-            found.append(table[kept])
-            rarities.append(np.log(len(captions) / images)[kept])
-    keys = np.concatenate(found)
-    # Numbers of two orders may meet, once in many tables; the first is kept.
-    keys, order = np.unique(keys, return_index=True)
-    if not len(keys):
+    token_of = {word: number for number, word in enumerate(tokenizer.vocabulary)}
+    size, count = len(token_of), len(captions)
+    # Words that the vocabulary lacks are told apart: their n-grams lengthen vectors, but no caption will hold them.
+    tokens = [
+        [token_of.setdefault(word, len(token_of)) for word in words(text)]
+        for texts in captions
+        for text in texts
+    ]
+    lengths = np.array([len(caption) for caption in tokens], np.int64)
+    references = np.array([len(texts) for texts in captions])
+    images = np.repeat(np.arange(count), references)
+    flat = np.array([token for caption in tokens for token in caption], np.int64)
+    orders = index_orders(flat, lengths, len(token_of), ORDERS, images, images, count)
+    grams = np.arange(len(token_of), dtype=np.int32)
+    in_vocabulary = grams < size
+    keys, idf, vectors = [], [], []
+    for n, order in enumerate(orders, 1):
+        if n > 1:  # a key of the index packs the n-gram before and its last word
+            before, last = order.table >> 32, (order.table & 0xFFFFFFFF).astype(np.int32)
+            grams = extended(grams[before], last)
+            in_vocabulary = in_vocabulary[before] & (last < size)
+        row, column, value = order.unit_vectors()
+        shape = (count, len(order.table))
+        kept = (order.documents >= least) & in_vocabulary
+        vectors.append(csr_matrix((value / references[row], (row, column)), shape)[:, kept])
+        keys.append(keyed(grams, n)[kept])
+        idf.append(order.idf[kept])
+    # Numbers of two n-grams may meet, once in many tables; the first is kept.
+    table, first = np.unique(np.concatenate(keys), return_index=True)
+    if not len(table):
         raise DataError(
-            f"expected n-grams that occur with {least} images or more, found none in the captions of {len(captions)}"
+            f"expected n-grams that occur with {least} images or more, found none in the captions of {count}"
         )
-    return keys, np.concatenate(rarities)[order].astype(np.float32), hstack(parts).tocsc()[:, order]
+    return table, np.concatenate(idf)[first].astype(np.float32), hstack(vectors).tocsc()[:, first]
 
 
 def pooled(features: Any, batch: int = 256) -> np.ndarray:
-    """Mean features float32 [N, C] of kept ones [N, L, C]."""
+    """Mean features float32 [N, C] of cached features [N, L, C]."""
     starts = progress_bar(range(0, len(features), batch), desc="pool features", unit="batch")
     every = np.arange(len(features))
     return np.concatenate([features[every[s : s + batch]].astype(np.float32).mean(axis=1) for s in starts])
 
 
-def learn(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> Expectation:
-    """An expectation for a model, from the training split of a dataset.
+def fit_model(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> CiderRegression:
+    """The regression for a model, from the training split of a dataset.
 
     Args:
         model: CaptionModel.
         dataset: Dataset.
         folder: str. The feature cache.
-        views: int. Other views of each image to learn from as well, see `data.views`.
+        views: int. Other views of each image to fit on as well, see `data.views`.
         **options: those of `fit`.
     """
     from training.data.feature_cache import align, encode_split
@@ -161,7 +163,7 @@ def learn(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = Parser(prog="expect.py", description=__doc__)
+    build = Parser(prog="fit_cider_regression.py", description=__doc__)
     build.add_argument("model", metavar="MODEL", help="a model folder")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/data/datasets')
     build.add_argument(
@@ -170,27 +172,32 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--views", type=int, default=0, help="as data.views (default: %(default)s)")
     build.add_argument("--rank", type=int, default=RANK, help="of the regression (default: %(default)s)")
     build.add_argument(
-        "--least", type=int, default=LEAST, help="images that an n-gram occurs with (default: %(default)s)"
+        "--least",
+        type=int,
+        default=LEAST,
+        help="images that an n-gram occurs with at least (default: %(default)s)",
     )
     build.add_argument("--ridge", type=float, default=RIDGE, help="(default: %(default)s)")
     add_trust(build)
-    build.add_argument("--overwrite", action="store_true", help="replace an expectation that is there")
+    build.add_argument("--overwrite", action="store_true", help="replace the parameters that are there")
     return build
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return run_program("expect.py", lambda: _run(arguments), "stopped; run the same command again to go on")
+    return run_program(
+        "fit_cider_regression.py", lambda: _run(arguments), "stopped; run the same command again to go on"
+    )
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    given = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     for name, least in {"views": 0, "rank": 1, "least": 1}.items():
-        checks.integer(getattr(given, name), f"--{name}", least)
-    checks.number(given.ridge, "--ridge", 1e-12)
-    read = bundle.read(given.model)
-    target = read.folder / bundle.EXPECTATION
-    if target.exists() and not given.overwrite:
+        checks.integer(getattr(options, name), f"--{name}", least)
+    checks.number(options.ridge, "--ridge", 1e-12)
+    model = bundle.read(options.model)
+    target = model.folder / bundle.RERANKER_FILES["cider_regression"]
+    if target.exists() and not options.overwrite:
         raise BundleError(f"{target} is there already: pass --overwrite to replace it")
     from captioner.engines.tensorflow_import import import_tensorflow
 
@@ -198,21 +205,22 @@ def _run(arguments: Sequence[str] | None) -> None:
     from captioner.engines.keras import network
     from training.data.datasets import DATASETS
 
-    found = learn(
-        network(read, given.trust),
-        DATASETS.build(given.dataset),
-        given.features,
-        given.views,
-        rank=given.rank,
-        least=given.least,
-        ridge=given.ridge,
+    regression = fit_model(
+        network(model, options.trust),
+        DATASETS.build(options.dataset),
+        options.features,
+        options.views,
+        rank=options.rank,
+        least=options.least,
+        ridge=options.ridge,
     )
-    bundle.settle(read.folder)
+    bundle.settle(model.folder)
     with atomic.replacing(target, BundleError) as aside:
-        found.save(aside)
+        regression.save(aside)
     print(
-        f"{target}: {len(found.keys):,} n-grams of {int(found.images):,} images, rank {found.project.shape[1]}, "
-        f"{target.stat().st_size / 1e6:.1f} MB; choose with \"consensus(width=20, evidence='image')\""
+        f"{target}: {len(regression.keys):,} n-grams of {int(regression.images):,} images, rank "
+        f"{regression.projection.shape[1]}, {target.stat().st_size / 1e6:.1f} MB; rerank with "
+        "\"beam(width=20, rerank='cider_regression')\""
     )
 
 

@@ -1,0 +1,191 @@
+"""Image-conditioned reranking: the CIDEr-D that a caption may expect, predicted from the image's features.
+
+CIDEr-D compares captions as vectors of n-grams, weighted by tf-idf and of unit length (Vedantam et al. 2015, eq. 1-3).
+Its mean over an image's references is one product of the caption's vector with their mean vector, and that mean is
+predicted here: by linear regression on the mean feature, of low rank, fitted in closed form
+(`training/fit_cider_regression.py`). So the expected CIDEr-D of any caption of any image is a sum over its n-grams.
+What CIDEr-D does besides, clipping counts and penalising other lengths (section 6 there), is left out.
+
+That captions of similar images choose well among a model's own is known from Devlin et al. 2015, "Exploring Nearest
+Neighbor Approaches for Image Captioning"; regression uses all images instead of the nearest.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from captioner import checks
+from captioner.decoding.backend import tf
+from captioner.errors import BundleError
+from captioner.rerank.base import Reranker
+from captioner.rerank.ngrams import ORDERS, keyed, ngrams
+from captioner.types import Hypotheses
+
+_PROGRAM = "training/fit_cider_regression.py"
+# Arrays of the file whose names in format 1 are others than here.
+_STORED_AS = {"projection": "project", "images": "pictures"}
+
+
+class CiderRegressionReranker(Reranker):
+    """Image-conditioned reranking: the caption of the highest CIDEr-D predicted from the image's features.
+
+    The `score` is the predicted CIDEr-D (not x100) of a caption with the image's references, plus `logp_weight` times
+    the mean log-probability of the caption's ids, the end token included. The model must have been fitted with
+    `training/fit_cider_regression.py`; a `.tflite` file cannot hold what is fitted.
+
+    Args:
+        logp_weight: float from 0 to 1000. Weight of the mean log-probability, in CIDEr-D a nat. Defaults to `0.3`.
+
+    Raises:
+        SpecError: for an option out of range.
+
+    Example:
+        >>> CiderRegressionReranker(logp_weight=0).logp_weight
+        0.0
+    """
+
+    parameters = "cider_regression"
+
+    def __init__(self, logp_weight: float = 0.3):
+        self.logp_weight = checks.number(logp_weight, "logp_weight", 0.0, 1e3)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], vocabulary: str, channels: int) -> CiderRegression:
+        """See `CiderRegression.load`."""
+        return CiderRegression.load(path, vocabulary, channels)
+
+    def score(self, hypotheses: Hypotheses, features: Any, parameters: CiderRegression) -> Any:
+        """Predicted CIDEr-D and weighted log-probability, see `Reranker.score`."""
+        lengths = tf.cast(tf.maximum(hypotheses.lengths, 1), tf.float32)
+        predicted = parameters.predict(parameters.project(features), hypotheses.ids)
+        return predicted + self.logp_weight * hypotheses.logp / lengths
+
+
+@dataclass(frozen=True)
+class CiderRegression:
+    """A fitted regression from mean features to mean tf-idf vectors, for G n-grams, C channels and rank R.
+
+    Attributes:
+        keys: int32 [G], ascending. The n-grams, see `captioner.rerank.ngrams.keyed`.
+        idf: float32 [G]. log(images / images in whose captions the n-gram occurs).
+        mean: float32 [G]. Entries of the mean tf-idf vector over all images.
+        vectors: float16 [G, R]. What the image adds: the product with what `project` returns.
+        centre: float32 [C]. The mean feature over all images.
+        projection: float32 [C, R].
+        images: int32 []. How many it was fitted on.
+        vocabulary: str []. The fingerprint of the tokenizer whose ids it reads.
+    """
+
+    keys: np.ndarray
+    idf: np.ndarray
+    mean: np.ndarray
+    vectors: np.ndarray
+    centre: np.ndarray
+    projection: np.ndarray
+    images: np.ndarray
+    vocabulary: np.ndarray
+
+    def project(self, features: Any) -> Any:
+        """Images in the regression's R dimensions: float32 [B, R] of features [B, L, C]."""
+        mean = tf.reduce_sum(tf.cast(features, tf.float32), axis=1) / float(features.shape[1])
+        return tf.matmul(unit(mean - self.centre), self.projection)
+
+    def predict(self, projected: Any, ids: Any) -> Any:
+        """The expected CIDEr-D, not x100, of captions.
+
+        Args:
+            projected: float32 [B, R], see `project`.
+            ids: int32 [B, K, T], `<pad>` after the end.
+
+        Returns:
+            float32 [B, K].
+        """
+        total = 0.0
+        k = ids.shape[1]
+        for n, grams, real in ngrams(ids):
+            positions, keys = grams.shape[2], keyed(grams, n)
+            shape = [-1, k, positions]
+            flat = tf.reshape(keys, [-1])
+            row = tf.minimum(tf.searchsorted(self.keys, flat), len(self.keys) - 1)
+            known = tf.reshape(tf.gather(self.keys, row) == flat, shape) & real
+            # An n-gram that is not in the table occurs with hardly an image.
+            idf = tf.where(known, tf.reshape(tf.gather(self.idf, row), shape), float(np.log(self.images)))
+            vectors = tf.cast(
+                tf.reshape(tf.gather(self.vectors, row), [-1, k * positions, self.vectors.shape[1]]),
+                tf.float32,
+            )
+            reference = tf.reshape(tf.matmul(vectors, projected[:, :, tf.newaxis]), shape)
+            reference = reference + tf.reshape(tf.gather(self.mean, row), shape)
+            # Summed over positions, an n-gram that occurs c times counts c times: term frequency times idf.
+            dot = tf.reduce_sum(tf.where(known, idf * reference, 0.0), axis=-1)
+            same = (keys[..., tf.newaxis] == keys[..., tf.newaxis, :]) & real[..., tf.newaxis, :]
+            count = tf.reduce_sum(tf.cast(same, tf.float32), axis=-1)
+            squares = tf.reduce_sum(tf.where(real, count * idf**2, 0.0), axis=-1)
+            total = total + dot / tf.maximum(squares, 1e-12) ** 0.5
+        return 10.0 / ORDERS * total
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a `.npz` file."""
+        with open(path, "wb") as file:
+            np.savez(file, **{stored: getattr(self, name) for name, stored in _names().items()})
+
+    def _is_sound(self) -> bool:
+        """Whether all arrays are of the kinds and shapes that they should be, and finite."""
+        count, rank = self.vectors.shape
+        numbers = (self.idf, self.mean, self.vectors, self.centre, self.projection)
+        return bool(
+            self.keys.shape == self.idf.shape == self.mean.shape == (count,)
+            and count > 0
+            and self.projection.shape == (*self.centre.shape, rank)
+            and self.keys.dtype.kind == self.images.dtype.kind == "i"
+            and (self.images.shape, self.vocabulary.shape) == ((), ())
+            and self.images > 0
+            and self.vocabulary.dtype.kind == "U"
+            and all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers)
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], vocabulary: str, channels: int) -> CiderRegression:
+        """Reads what `save` wrote.
+
+        Args:
+            path: str or PathLike.
+            vocabulary: str. The fingerprint of the model's tokenizer.
+            channels: int. C of the model's features.
+
+        Raises:
+            BundleError: if the file is damaged, or was fitted for another vocabulary or encoder.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                # `save` compresses nothing, so no member is larger than the file.
+                sound = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
+            if sound:
+                with np.load(path, allow_pickle=False) as file:
+                    loaded = cls(**{name: file[stored] for name, stored in _names().items()})
+                sound = loaded._is_sound()
+        except Exception:  # damage shows in as many ways as there are bytes
+            sound = False
+        if not sound:
+            raise BundleError(f"damaged {path}: run {_PROGRAM} again, or delete it")
+        if str(loaded.vocabulary) != vocabulary or loaded.centre.shape != (channels,):
+            raise BundleError(
+                f"expected {path} to be fitted for this model ({channels} channels, vocabulary {vocabulary[:12]}), got "
+                f"{loaded.centre.size} channels, vocabulary {str(loaded.vocabulary)[:12]}: run {_PROGRAM} again"
+            )
+        return loaded
+
+
+def _names() -> dict[str, str]:
+    """The arrays of a `CiderRegression` and what they are called in its file."""
+    return {field.name: _STORED_AS.get(field.name, field.name) for field in fields(CiderRegression)}
+
+
+def unit(x: Any) -> Any:
+    """Rows [N, C] at unit length."""
+    return x / tf.maximum(tf.reduce_sum(x * x, axis=-1, keepdims=True), 1e-12) ** 0.5
