@@ -27,7 +27,7 @@ def outputs():
         "word_logp": np.array([[-0.5, -0.75, -0.25], [-1, -1, -0.25], [0, 0, 0]], np.float32),
         "attention": np.stack([maps(0.1, 0.2, 0.3), maps(0.4, 0.5, 0.6), none]),
         "ok": np.array([True, True, False]),
-        "error": np.array([b"", b"", b"not a\n image"], object),
+        "error": np.array([b"", b"", b"not an\n image"], object),
         "alternatives_caption": np.array([[b"dog", b""], [b"", b""], [b"", b""]], object),
         "alternatives_score": np.array([[-2, -1e9], [-3, -1e9], [0, 0]], np.float32),
         "alternatives_logp": np.array([[-4, -1e9], [-3, -1e9], [0, 0]], np.float32),
