@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
+from tests.support.tiny_model import made_once
 
 from captioner.caption_files import read_predictions
 from captioner.outputs.heatmap import heatmap
@@ -52,7 +53,9 @@ WATCH = """() => {
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    return models_in(tmp_path_factory.mktemp("page"))
+    """The folders of `models_in`; they are only read."""
+    folder = made_once(tmp_path_factory, "page", models_in)
+    return folder / "tiny", folder / "blind"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 import contextlib
 
-import captioner
+from tests.support.tiny_model import exported_once
+
 from captioner.engines import ENGINES
 from captioner.engines.fake import FakeEngine
 from tests.support.fake_tf_serving import SERVERS, World
@@ -30,7 +31,6 @@ def source_of(name, bundle, tmp_path_factory):
     }
     if name in targets:
         target, strategy = targets[name]
-        made = captioner.export(bundle, [target], strategy=strategy, into=tmp_path_factory.mktemp(name))
-        yield str(next(iter(made.values())))
+        yield str(exported_once(bundle, target, strategy, tmp_path_factory))
         return
     yield str({"keras": bundle, "fake": ""}[name])
