@@ -1,5 +1,6 @@
 """What several test files need: a tiny network, and the folder it is saved in."""
 
+import gc
 import os
 import shutil
 import signal
@@ -9,11 +10,30 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import pytest
 
+from tests.support.shared_exports import exported_once
 from tests.support.tiny_model import build_tiny_model
 
 # Shells start background jobs with Ctrl-C ignored; tests of Ctrl-C need it heard.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Files whose tests take longest. They are begun first, so that two processes end at about the same time.
+LONGEST = ["models", "docs", "resume", "self_critical", "tflite", "saved_model", "page_browser", "page"]
+LONGEST += ["publish", "training", "hostile_files", "encoders", "api", "engine_contract", "distillation"]
+LONGEST += ["default_model", "wheel", "jax", "devserver", "remote_devserver", "cider_regression", "ensemble"]
+LONGEST += ["training_report", "metrics"]
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+def pytest_collection_finish():
+    """What was imported stays to the end: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +48,26 @@ def quick(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module")
+def no_reports():
+    """Runs write no `report.html`: its charts take longer than the training, and have tests of their own."""
+    from training.loop.run_logger import Journal
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "report", lambda self: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def unoptimised():
+    """Graphs run as they were traced: to optimise one takes longer than the few steps that a test runs it for."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     return build_tiny_model()
@@ -40,6 +80,12 @@ def tiny_bundle(tiny_model, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     return captioner.save(tiny_model, folder, card="# Tiny\nRandom weights.", metrics={"CIDEr-D": 1.5})
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_bundle, tmp_path_factory):
+    """`tiny_export(target, strategy)`: the path of an export of `tiny_bundle`; it is only read."""
+    return lambda target, strategy=None: exported_once(tiny_bundle, target, strategy, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

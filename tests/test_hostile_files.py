@@ -90,6 +90,9 @@ def nothing_ran(tmp_path, monkeypatch):
     assert not list(Path(tmp_path).rglob(MARKER)), "a file of a stranger ran a command"
 
 
+CALIBRATION = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """The folder of a model from specs, as small as can be, with all its optional files but those of rerankers."""
@@ -101,17 +104,16 @@ def small(tmp_path_factory):
         max_length=4,
         image_size=(8, 8),
     )
-    model.calibration = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
+    model.calibration = CALIBRATION
     return captioner.save(
         model, tmp_path_factory.mktemp("small") / "m", card="# Card", metrics={"CIDEr-D": 1.0}
     )
 
 
 @pytest.fixture(scope="module")
-def exported(small, tmp_path_factory):
-    return captioner.export(
-        small, ["tflite", "saved_model(batch_sizes=(1,))"], output_dir=tmp_path_factory.mktemp("exports")
-    )
+def exported(tiny_export):
+    version = tiny_export("saved_model(batch_sizes=(1,))", "beam(width=3, min_length=3)")
+    return {"tflite": tiny_export("tflite"), "saved_model": version}
 
 
 def paths(value, start=()):
@@ -157,7 +159,7 @@ def rewritten(path, target, facts, words=None):
 
 def facts_of(path):
     with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read("captioner.json"))
+        return json.loads(archive.read("captioner.json")) | {"confidence": CALIBRATION}
 
 
 def folder_with(small, tmp_path, name, content):
@@ -223,7 +225,7 @@ def test_odd_values_in_every_field_of_a_tflite_file(exported, tmp_path):
 def test_specs_and_odd_values_in_every_field_of_an_exported_version(exported, tmp_path):
     version = tmp_path / "1"
     shutil.copytree(exported["saved_model"], version)
-    facts = json.loads((version / versions.FACTS).read_text())
+    facts = json.loads((version / versions.FACTS).read_text()) | {"confidence": CALIBRATION}
     for path in paths(facts):
         for value in [*SPECS, *VALUES]:
             (version / versions.FACTS).write_text(json.dumps(changed(facts, path, value)))

@@ -14,8 +14,9 @@ pytest.importorskip("ai_edge_litert")
 import captioner
 from captioner import api
 from captioner.cli import main
+from captioner.engines.tflite_file import read
 from captioner.errors import SpecError
-from captioner.exporting import lite_path
+from captioner.exporting import lite_path, tflite
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -51,7 +52,10 @@ def test_two_targets_of_one_name_print_both_paths_and_stages_are_said(tiny_bundl
     assert "model.tflite is there already" in err and "add --overwrite" in err and "overwrite=True" not in err
 
 
-def test_quiet_and_overwrite(tiny_bundle, tmp_path, capfd):
+def test_quiet_and_overwrite(tiny_bundle, tiny_export, tmp_path, monkeypatch, capfd):
+    made = tiny_export("tflite")
+    graph = made.read_bytes()[: read(made).facts["bytes"]]
+    monkeypatch.setattr(tflite, "_converted", lambda *_: graph)  # as it was converted before
     path = tmp_path / "model.tflite"
     path.write_bytes(b"old")
     options = ["--to", "tflite", "--output-dir", str(tmp_path)]
@@ -91,9 +95,9 @@ def test_lengths_are_told_under_the_options_name(tiny_bundle, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("level", "said"), [(None, False), ("0", True)])
-def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_bundle, tmp_path, level, said):
+def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_export, tmp_path, level, said):
     """TensorFlow Lite's line about its delegate is held back, unless a log level was asked for."""
-    path = captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path)["tflite"]
+    path = tiny_export("tflite")
     image = tmp_path / "a.png"
     PIL.Image.new("RGB", (8, 8), "red").save(image)
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

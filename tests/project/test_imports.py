@@ -235,12 +235,16 @@ def test_what_needs_no_model_needs_no_tensorflow(code):
 
 
 @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
-def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkeypatch):
+def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkeypatch, tmp_path):
+    """Before TensorFlow is imported, or it would not hear of it: one that stands in for it says what it hears."""
+    (tmp_path / "tensorflow.py").write_text("import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])")
+    (tmp_path / "keras.py").write_text("class backend:\n    backend = staticmethod(lambda: 'tensorflow')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     if given is not None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
-    asked = "import os; from captioner.engines.tensorflow_import import import_tensorflow; import_tensorflow('a test')"
-    assert run(f"{asked}; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])") == found
+    asked = "from captioner.engines.tensorflow_import import import_tensorflow; import_tensorflow('a test')"
+    assert run(asked) == found
 
 
 def test_imports_warn_of_nothing():

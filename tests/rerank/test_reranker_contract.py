@@ -232,7 +232,7 @@ def test_the_graph_of_a_saved_model_agrees(model, tmp_path):
 def lite(folder, tmp_path_factory):
     pytest.importorskip("ai_edge_litert")
     into = tmp_path_factory.mktemp("lite")
-    path = captioner.export(folder, ["tflite"], "beam(width=5, n_best=3, rerank='mbr')", into=into)["tflite"]
+    path = captioner.export(folder, ["tflite"], "beam(width=5, n_best=3, rerank='mbr')", output_dir=into)["tflite"]
     with captioner.load(path) as model:
         yield model
 
@@ -272,7 +272,7 @@ def test_what_needs_parameters_says_so_before_the_first_image(lite, tiny_bundle,
                 model.caption_many([], strategy)
             assert "\n" not in str(error.value)
     with pytest.raises(SpecError, match="cannot hold the fitted parameters"):
-        captioner.export(folder, ["tflite"], strategy, into=tmp_path)
+        captioner.export(folder, ["tflite"], strategy, output_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

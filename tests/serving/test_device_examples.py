@@ -29,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
-def lite(tiny_bundle, tmp_path_factory):
-    return captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path_factory.mktemp("lite"))["tflite"]
+def lite(tiny_export):
+    return tiny_export("tflite")
 
 
 def test_the_script_says_what_captioner_says_without_it(lite, tmp_path):

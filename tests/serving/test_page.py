@@ -21,6 +21,7 @@ from tests.serving.test_devserver_main import free_ports, run_main
 from tests.support import odd_images
 from tests.support.probability_worlds import random_world
 from tests.support.serving_models import write_line
+from tests.support.shared_exports import made_once
 from tests.support.tiny_model import build_tiny_model
 
 pytest.importorskip("grpc")
@@ -94,7 +95,7 @@ def calibrate(version):
 
 
 def models_in(folder):
-    """Two models: one with an exported version, and one that does not attend. Returns the Paths of their folders."""
+    """Saves two models: `tiny`, with an exported version, and `blind`, which does not attend."""
     model = build_tiny_model()
     for variable in model.decoder.weights:
         if variable.path.startswith(("query", "energy")):  # random ones look the same way at every word
@@ -103,12 +104,14 @@ def models_in(folder):
     version = captioner.export(seeing, ["saved_model(batch_sizes=(1,))"], strategy=STRATEGY)["saved_model"]
     calibrate(version)
     blind = build_tiny_model("show_and_tell(units=12, embedding=10, depth=8)")
-    return seeing, captioner.save(blind, folder / "blind")
+    captioner.save(blind, folder / "blind")
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    return models_in(tmp_path_factory.mktemp("page"))
+    """The folders of `models_in`; they are only read."""
+    folder = made_once(tmp_path_factory, "page", models_in)
+    return folder / "tiny", folder / "blind"
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from captioner.outputs.heatmap import heatmap
 from captioner.types import Caption
 from tests.serving.test_page import HEIC, LARGE, PDF, Server, models_in
 from tests.support import odd_images
+from tests.support.shared_exports import made_once
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -52,7 +53,9 @@ WATCH = """() => {
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    return models_in(tmp_path_factory.mktemp("page"))
+    """The folders of `models_in`; they are only read."""
+    folder = made_once(tmp_path_factory, "page", models_in)
+    return folder / "tiny", folder / "blind"
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 import contextlib
 
-import captioner
 from captioner.engines import ENGINES
 from captioner.engines.fake import FakeEngine
 from tests.support.fake_tf_serving import SERVERS, World
+from tests.support.shared_exports import exported_once
 
 ROWS = [*ENGINES, "fake"]
 
@@ -29,7 +29,6 @@ def source_of(name, bundle, tmp_path_factory):
     }
     if name in targets:
         target, strategy = targets[name]
-        made = captioner.export(bundle, [target], strategy=strategy, output_dir=tmp_path_factory.mktemp(name))
-        yield str(next(iter(made.values())))
+        yield str(exported_once(bundle, target, strategy, tmp_path_factory))
         return
     yield str({"keras": bundle, "fake": ""}[name])

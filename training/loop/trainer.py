@@ -102,8 +102,10 @@ class Trainer:
         )
         if state.get("phase", 0) >= len(self.phases):
             raise another
-        self.phase = self.phases[state.get("phase", 0)]
-        self.phase.compile(self.model)
+        phase = self.phases[state.get("phase", 0)]
+        if phase is not self.phase:  # else it is compiled already, and what the optimizer holds comes below
+            self.phase = phase
+            phase.compile(self.model)
         variables = self._variables()
         if [a.shape for a in arrays.values()] != [tuple(v.shape) for v in variables]:
             raise another

@@ -25,7 +25,7 @@ from training.config import with_changes
 from training.loop import checkpoint, lock, trainer
 from training.recipes import RECIPES
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 
 # 8 images of 6 captions are 16 visits of 3, 4 steps an epoch; 10 steps in all. Everything that has a state is on:
 # dropout, the average of weights, the schedule, and the encoder's statistics where it is trained.
@@ -144,7 +144,7 @@ FROZEN, TRAINED = (), ("model.train_encoder=true",)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, quick, built):
+def whole(tmp_path_factory, quick, no_reports, built):
     """Folders of runs that were never stopped; the first is of a network that nothing else uses."""
     made = {}
 

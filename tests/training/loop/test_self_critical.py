@@ -11,15 +11,17 @@ import tensorflow as tf
 import captioner
 from captioner.errors import DataError, ModelError, SpecError
 from captioner.metrics.cider import CiderD
+from captioner.models import CaptionModel
 from captioner.text import words
 from captioner.types import END
 from training import train
+from training.analysis import report
 from training.config import SelfCritical, with_changes
 from training.loop.losses import CaptionLoss
 from training.loop.self_critical import SelfCriticalBatches
 from training.recipes import RECIPES
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 
 DECODER = "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.0)"
 CHANGES = [
@@ -28,7 +30,7 @@ CHANGES = [
     "model.encoder=small_cnn(width=4, stages=1)",
     DECODER,
     "model.image_size=32",
-    "model.max_length=6",
+    "model.max_length=4",
     "model.train_encoder=false",
     "xe.epochs=1",
     "xe.batch_images=4",
@@ -45,7 +47,7 @@ def run_of(*changes):
 
 
 @pytest.fixture(scope="module")
-def started(quick):
+def started(quick, no_reports):
     """A finished run of cross-entropy alone."""
     out = Path("first").absolute()
     train.train(run_of(), out, False)
@@ -133,10 +135,14 @@ def test_the_profile_grows_with_the_captions_and_never_shrinks(built):
     batches = batches_of(built, samples=3, references=0)
     short = batches._fitting([[5, 2]] * 12)
     assert short[:2] == [12, 12]
-    long = batches._fitting([[5, 6, 7, 8, 9, 2]] * 12)
-    assert len(long) == 6 and set(long) == {12}
+    long = batches._fitting([[5, 6, 7, 2]] * 12)
+    assert len(long) == 4 and set(long) == {12}
     assert batches._fitting([[2]] * 12) == long
     assert all(a >= b for a, b in zip(long, long[1:], strict=False))
+    # Nor where it grows elsewhere.
+    batches = batches_of(built, samples=3, references=0)
+    batches._fitting([[5, 6, 7, 2], *[[2]] * 11])
+    assert batches._fitting([[5, 2]] * 12)[:2] == [12, 12] and len(batches.profile) == 4
 
 
 # Whole runs.
@@ -149,6 +155,7 @@ def rows(out):
 
 def test_cross_entropy_then_self_critical_in_one_run(tmp_path):
     figures = train.train(run_of("scst.epochs=2", "scst.learning_rate=1e-3"), tmp_path / "run", False)
+    assert report.write([tmp_path / "run"]).is_file()
     found = rows(tmp_path / "run")
     assert [row["epoch"] for row in found] == ["1", "2", "3"]
     assert not found[0]["reward"] and float(found[1]["reward"]) >= 0 and float(found[2]["paying"]) > 0
@@ -181,12 +188,17 @@ def test_samples_earn_more_after_training(started, tmp_path):
     assert np.mean(rewards[-10:]) > 1.2 * np.mean(rewards[:3])
 
 
-@pytest.mark.parametrize("at", [1, 3])
-def test_a_run_stopped_in_either_phase_ends_like_one_that_was_not(tmp_path, monkeypatch, at):
-    run = run_of("scst.epochs=1", "checkpoint_minutes=0")
-    whole = train.train(run, tmp_path / "whole", False)
-    from captioner.models import CaptionModel
+@pytest.fixture(scope="module")
+def never_stopped(quick, no_reports):
+    """The folder of a run with both phases, and its figures."""
+    out = Path("whole").absolute()
+    return out, train.train(run_of("scst.epochs=1", "checkpoint_minutes=0"), out, False)
 
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_run_stopped_in_either_phase_ends_like_one_that_was_not(never_stopped, tmp_path, monkeypatch, at):
+    folder, whole = never_stopped
+    run = run_of("scst.epochs=1", "checkpoint_minutes=0")
     real, steps = CaptionModel.train_on_batch, []
 
     def stopping(self, *arguments, **more):
@@ -201,11 +213,9 @@ def test_a_run_stopped_in_either_phase_ends_like_one_that_was_not(tmp_path, monk
             train.train(run, tmp_path / "cut", False)
     cut = train.train(run, tmp_path / "cut", True)
     assert cut["test"] == pytest.approx(whole["test"]) and cut["epoch"] == whole["epoch"]
-    one, two = (
-        json.loads((tmp_path / name / "predictions_test.json").read_text()) for name in ("whole", "cut")
-    )
+    one, two = (json.loads((out / "predictions_test.json").read_text()) for out in (folder, tmp_path / "cut"))
     assert one == two
-    for left, right in zip(rows(tmp_path / "whole"), rows(tmp_path / "cut"), strict=True):
+    for left, right in zip(rows(folder), rows(tmp_path / "cut"), strict=True):
         assert float(left["loss"]) == pytest.approx(float(right["loss"]), abs=1e-5)
 
 
