@@ -89,7 +89,7 @@ def look(image, mask):
 
 def read_sentence(text):
     """Size, count, names and relation, by a grammar written apart from the templates."""
-    text = re.sub(r"^(there is|there are|the image shows) ", "", text)
+    text = re.sub(r"^(there is|there are|the picture shows) ", "", text)
     shape = "|".join(f"{one}|{many}" for one, many in scenes.SHAPES.items())
     singular = {many: one for one, many in scenes.SHAPES.items()}
     text = re.sub(rf"({shape}) (?:in|that are) (\w+)$", r"\2 \1", text)
