@@ -147,13 +147,13 @@ def learn(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> 
         model: CaptionModel.
         dataset: Dataset.
         folder: str. The feature cache.
-        views: int. Other views of each image to learn from as well, see `data.views`.
+        views: int. Other views of each image to learn from as well, see `data.cached_augmentations`.
         **options: those of `fit`.
     """
     from training.data.feature_cache import align, encode_split
-    from training.data.transforms import Viewed
+    from training.data.transforms import AugmentedView
 
-    every = [dataset, *(Viewed(dataset, view) for view in range(1, views + 1))]
+    every = [dataset, *(AugmentedView(dataset, view) for view in range(1, views + 1))]
     encoded = align([encode_split(model.encoder, each, "train", folder) for each in every], "train", folder)
     captions = [example.captions for example in encoded[0].examples]
     return fit(np.stack([pooled(each) for each in encoded]), captions, model.tokenizer, **options)

@@ -1,4 +1,4 @@
-"""What the folder of a run holds, read strictly: files that anybody may have written, or half written."""
+"""Reads the files of a run folder strictly: anybody may have written them, or they may be incomplete."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from typing import Any
 from captioner import metadata
 from captioner.errors import DataError
 from training.config import Run, as_dict
+from training.loop import old_names
 
 CONFIG, METRICS = "run.json", "metrics.json"
 
 
 def read_config(run: Path, *needed: str) -> dict[str, Any]:
-    """The settings of a run, as its `run.json` says; texts in them are a stranger's, see `table_specs_only`.
+    """The settings of a run from its `run.json`; specs in it are not to be trusted, see `table_specs_only`.
 
     Args:
         run: Path of the run's folder.
         *needed: names such as "model.encoder", default none. Settings that must be there.
 
     Returns:
-        dict, such as `training.config.as_dict` makes. Other versions know more settings or fewer, but what is there is
-        of the type that this version has.
+        dict as of `training.config.as_dict`. Old names of settings are replaced. Other versions have more settings or
+        fewer, but those that are there have the type of this version.
 
     Raises:
-        DataError: if the file is missing or none of ours.
+        DataError: if the file is missing or does not hold the settings of a run.
     """
-    config = metadata.load(run / CONFIG, DataError)
+    config = old_names.current_config(metadata.load(run / CONFIG, DataError))
     wrong = _misfit(config, Run, "")
     for name in () if wrong else needed:
         part: Any = config
@@ -45,21 +46,21 @@ def read_config(run: Path, *needed: str) -> dict[str, Any]:
 
 def _misfit(part: dict[str, Any], kind: Any, prefix: str) -> str | None:
     """What is wrong with one part of a config, or None."""
-    for name, wanted in typing.get_type_hints(kind).items():
+    for name, field_type in typing.get_type_hints(kind).items():
         if name not in part:
             continue
         value = part[name]
-        if is_dataclass(wanted):
+        if is_dataclass(field_type):
             good = isinstance(value, dict)
-        elif wanted is float:
+        elif field_type is float:
             good = isinstance(value, int | float) and not isinstance(value, bool)
-        elif wanted in (str, bool, int):
-            good = type(value) is wanted
+        elif field_type in (str, bool, int):
+            good = type(value) is field_type
         else:  # names of splits
-            good = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            good = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if not good:
             return f"{prefix}{name} is {_short(value)}"
-        wrong = _misfit(value, wanted, f"{prefix}{name}.") if is_dataclass(wanted) else None
+        wrong = _misfit(value, field_type, f"{prefix}{name}.") if is_dataclass(field_type) else None
         if wrong:
             return wrong
     return None
@@ -71,13 +72,13 @@ def _short(value: Any) -> str:
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
-    """What a finished run scored, as its `metrics.json` says.
+    """The metrics of a finished run, from its `metrics.json`.
 
     Args:
         run: Path of the run's folder.
 
     Returns:
-        dict of split to dict of figure to number, or None for a figure that was none; and of "epoch", "seconds" and
+        dict of split to dict of metric to number, or to None where it was undefined; and of "epoch", "seconds" and
         "memory" to a number.
 
     Raises:
@@ -86,25 +87,25 @@ def read_metrics(run: Path) -> dict[str, Any]:
     metrics = metadata.load(run / METRICS, DataError)
     for name, value in metrics.items():
         numbers = value.values() if isinstance(value, dict) else [value]
-        if not all(each is None or type(each) in (int, float) for each in numbers):
-            raise DataError(f"expected figures in {run / METRICS}, {name} is {_short(value)}")
+        if not all(number is None or type(number) in (int, float) for number in numbers):
+            raise DataError(f"expected metrics in {run / METRICS}, {name} is {_short(value)}")
     return metrics
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """A run's settings as they come back from `run.json`, to compare them with."""
+    """A run's settings as `read_config` returns them."""
     return json.loads(json.dumps(as_dict(run)))
 
 
 def finite(value: Any) -> Any:
-    """Plain JSON with null for figures that are no number: JSON has no NaN.
+    """Plain JSON with null for NaN and infinity, which JSON does not have.
 
     Example:
         >>> finite({"test": {"CIDEr-D": float("nan"), "BLEU-4": 1.0}})
         {'test': {'CIDEr-D': None, 'BLEU-4': 1.0}}
     """
     if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""The files of a folder of images: found by what a captions file calls them, and looked at before the work starts."""
+"""The image files of a folder: looked up by the names in a captions file, and checked before work starts."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ def image_fault(path: Path) -> str:
         kind = loading.kind(head)
         if kind == "WebP" and size < 8 + int.from_bytes(head[4:8], "little"):
             return "truncated WebP, the end of the image is missing"
-        whole = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"") in tail
-        if kind is None or not whole:
+        complete = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"") in tail
+        if kind is None or not complete:
             # A kind that only Pillow reads, or empty, cut off, or no image: `to_bytes` says which.
             loading.to_bytes(path, path.name)
     except FileNotFoundError:
