@@ -15,10 +15,10 @@ pytestmark = pytest.mark.usefixtures("quick")
 def talking(tmp_path_factory):
     """A tiny model that always has something to say."""
     import numpy as np
-    from tests.support.tiny_model import build_tiny_model
 
     import captioner
     from captioner.types import END
+    from tests.support.tiny_model import build_tiny_model
 
     model = build_tiny_model()
     bias = model.decoder.logits.bias
@@ -30,7 +30,7 @@ def test_the_photographs_of_scikit_image_are_captioned_and_shown(talking, tmp_pa
     pytest.importorskip("skimage")
     assert photos.main(["--model", str(talking), "--to", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = [path.name for path in photos.carried()]
+    names = [path.name for path in photos.sample_photos()]
     assert [line.strip().split(":")[0] for line in lines[: len(names)]] == names
     assert all(line.rstrip().endswith(".") for line in lines[: len(names)])
     sheet = PIL.Image.open(tmp_path / "out" / "photos.png")
@@ -39,7 +39,7 @@ def test_the_photographs_of_scikit_image_are_captioned_and_shown(talking, tmp_pa
 
 
 def test_photos_of_ones_own(talking, tmp_path, capsys):
-    shutil.copy(photos.carried()[0], tmp_path / "mine.png")
+    shutil.copy(photos.sample_photos()[0], tmp_path / "mine.png")
     wide = tmp_path / "wide.png"
     wide.write_bytes(odd_images.encoded(odd_images.drawn(90, 20), "PNG"))
     given = ["--model", str(talking), "--to", str(tmp_path), str(wide), str(tmp_path / "mine.png")]

@@ -136,12 +136,12 @@ def test_folded_statistics_say_the_same():
         norm.set_weights([random.uniform(0.5, 1.5, w.shape) for w in norm.get_weights()])
     pixels = random.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     before = np.asarray(network(pixels))
-    publish.fold_statistics(network)
+    publish.fold_batch_norm(network)
     np.testing.assert_allclose(network(pixels), before, rtol=1e-3, atol=1e-4 * np.abs(before).max())
     assert len(norms) > 20 and all(not norm.moving_mean.numpy().any() for norm in norms)
     bare = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(scale=False)])
     kept = bare.get_weights()
-    publish.fold_statistics(bare)
+    publish.fold_batch_norm(bare)
     assert all(np.array_equal(a, b) for a, b in zip(kept, bare.get_weights(), strict=True))
 
 
@@ -153,7 +153,7 @@ def test_how_far_training_has_moved_the_encoder_is_told(run, tmp_path, capsys):
 
     def told(spec=f"small_cnn(width=4, stages=2, weights={str(file)!r})"):
         (run / "run.json").write_text(json.dumps({"model": {"encoder": spec}}))
-        return publish.moved(run, encoder)
+        return publish.encoder_change(run, encoder)
 
     assert told() == (
         "training has changed 0 of the 9 tensors of the encoder, and its features of 16 training images by 0 % of "

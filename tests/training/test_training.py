@@ -11,15 +11,15 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.models import CaptionModel
 from captioner.models.packing import pack
 from captioner.types import START
+from tests.support.tiny_model import build_tiny_model
 from training import evaluate, train
 from training.config import with_changes
-from training.data.batches import PackedBatches, Visit
+from training.data.batches import CaptionGroup, PackedBatches
 from training.data.source import Source
 from training.loop import checkpoint
 from training.loop.losses import CaptionLoss
@@ -39,7 +39,7 @@ CHANGES = [
     "model.train_encoder=false",
     "xe.epochs=1",
     "xe.batch_images=4",
-    "xe.ema=0.9",
+    "xe.ema_momentum=0.9",
     "evaluation.strategy=greedy",
     "evaluation.tests=test",
 ]
@@ -101,14 +101,20 @@ def test_gradient_of_the_loss_is_softmax_less_target_however_far_apart_logits_ar
 def test_loss_in_training_is_the_mean_over_words_whatever_the_batch_is_filled_up_with():
     model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss=CaptionLoss(), run_eagerly=True)
-    visits = [Visit(0, [[4, 5, 2], [6, 2]]), Visit(1, [[7, 8, 9, 4, 2]]), Visit(2, [[5, 2]])]
+    caption_groups = [
+        CaptionGroup(0, [[4, 5, 2], [6, 2]]),
+        CaptionGroup(1, [[7, 8, 9, 4, 2]]),
+        CaptionGroup(2, [[5, 2]]),
+    ]
     pixels = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)
     features = model.encode(pixels).numpy()
-    batches = PackedBatches(visits, 2, 2, seed=1)
+    batches = PackedBatches(caption_groups, 2, 2, seed=1)
     for batch, chosen in zip(
         batches.epoch(0, lambda index, seed: features[index], "features"), batches.plan(0), strict=True
     ):
-        captions = [(visits[v].image, caption) for v in chosen for caption in visits[v].captions]
+        captions = [
+            (caption_groups[v].image, caption) for v in chosen for caption in caption_groups[v].captions
+        ]
         logp = model.word_logp(features, [c for _, c in captions], [i for i, _ in captions])
         model.reset_metrics()
         loss = float(model.train_on_batch(batch.inputs, batch.targets, batch.weights))
@@ -150,7 +156,7 @@ def test_mixed_precision_leaves_features_that_are_kept_as_they_are(tmp_path):
         try:
             made = train.build(run, tmp_path / mixed, False)
             made.model.run_eagerly = True
-            batch = next(iter(made.phase.batches.epoch(0, made.source.training, made.source.key)))
+            batch = next(iter(made.stage.batches.epoch(0, made.source.training, made.source.key)))
             made._step(batch)
             output = made.model.step(np.zeros(1, np.int32), *made.model.start(batch.inputs["features"][:1]))[
                 0
@@ -170,7 +176,7 @@ def test_mixed_precision_trains_and_keeps_float32_weights(tmp_path):
         made = train.build(run, tmp_path / "run", False)
         model, before = made.model, [weight.numpy() for weight in made.model.trainable_weights]
         model.run_eagerly = True
-        for batch in list(made.phase.batches.epoch(0, made.source.training, made.source.key))[:2]:
+        for batch in list(made.stage.batches.epoch(0, made.source.training, made.source.key))[:2]:
             made._step(batch)
         features = model.encode(np.zeros((1, 32, 32, 3), np.uint8))
         output = model.step(np.zeros(1, np.int32), *model.start(features))[0]
@@ -208,9 +214,9 @@ def said(capsys):
         (arguments("xe.epochs=three"), "expected xe.epochs to be int, got 'three'"),
         (arguments("xe.epochs=0"), "expected xe.epochs to be 1 or more, got 0"),
         (arguments("xe.batch_images=-4"), "xe.batch_images expects a whole number of at least 1, got -4"),
-        (arguments("xe.ema=1"), "xe.ema expects a number from 0 to 0.999999, got 1.0"),
+        (arguments("xe.ema_momentum=1"), "xe.ema_momentum expects a number from 0 to 0.999999, got 1.0"),
         (arguments("xe.learning_rate=nan"), "xe.learning_rate expects a number of at least 0, got nan"),
-        (arguments("xe.clip=inf"), "xe.clip expects a number of at least 0, got inf"),
+        (arguments("xe.global_clipnorm=inf"), "xe.global_clipnorm expects a number of at least 0, got inf"),
         (arguments("data.max_bad=2"), "data.max_bad expects a number from 0 to 1, got 2.0"),
         (arguments("evaluation.every=0"), "evaluation.every expects"),
         (arguments("seed=-1"), "seed expects a whole number from 0 to"),
@@ -291,7 +297,7 @@ def test_evaluate_says_what_training_said(trained, tmp_path, capsys):
     assert code == 0 and "5 images, features cached" in err
     found, figures = json.loads(out), json.loads((trained / "metrics.json").read_text())["test"]
     assert found["split"] == "test" and found["images"] == 5
-    assert found["figures"]["greedy"] == pytest.approx(figures)
+    assert found["metrics"]["greedy"] == pytest.approx(figures)
     assert json.loads(predictions.read_text()) == json.loads((trained / "predictions_test.json").read_text())
     # Without the cache the same, as far as float16 goes.
     code, out, err = score(
@@ -299,7 +305,7 @@ def test_evaluate_says_what_training_said(trained, tmp_path, capsys):
     )
     assert code == 0 and "images read" in err and not (tmp_path / "none").exists()
     assert set(json.loads(predictions.read_text())) == {f"test-{i:06d}" for i in range(5)}
-    assert json.loads(out)["figures"]["greedy"].keys() == figures.keys()
+    assert json.loads(out)["metrics"]["greedy"].keys() == figures.keys()
 
 
 def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
@@ -310,7 +316,7 @@ def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
     for model in (lite, trained / "model"):
         code, out, err = score(capsys, str(model), *common)
         assert code == 0 and "5 images, images read" in err
-        figures.append(json.loads(out)["figures"]["greedy"])
+        figures.append(json.loads(out)["metrics"]["greedy"])
     assert figures[0] == pytest.approx(figures[1])
 
 
@@ -366,7 +372,10 @@ def test_evaluate_tells_wrong_input_in_one_line(options, says, trained, capsys):
 
 
 def test_the_mirror_changes_what_is_trained_on_and_nothing_else():
-    runs = [with_changes(RECIPES.build("tiny"), [*CHANGES, f"data.mirror={on}"]) for on in ("false", "true")]
+    runs = [
+        with_changes(RECIPES.build("tiny"), [*CHANGES, f"data.horizontal_flip={on}"])
+        for on in ("false", "true")
+    ]
     plain, both = (Source(run) for run in runs)
     assert both.training_captions == plain.training_captions
     assert both.tokenizer.fingerprint == plain.tokenizer.fingerprint
@@ -375,6 +384,6 @@ def test_the_mirror_changes_what_is_trained_on_and_nothing_else():
     )
     for source in (plain, both):
         source.prepare(model)
-    assert len(both.visits) == 2 * len(plain.visits)
+    assert len(both.caption_groups) == 2 * len(plain.caption_groups)
     assert both.exact_match([""] * 5, "test") == plain.exact_match([""] * 5, "test") == 0.0
     assert not np.array_equal(both.training(np.array([0]), [1]), both.training(np.array([6]), [1]))

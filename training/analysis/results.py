@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import atomic
+from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError
 from captioner.registry import parse_spec
 from training.config import as_dict
@@ -209,6 +210,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the table, and writes what is asked for."""
+    import_tensorflow("comparing encoders")
     text = table(options.runs)
     if options.archive_dir:
         for folder in options.runs:

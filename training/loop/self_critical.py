@@ -134,7 +134,7 @@ class SelfCriticalBatches:
         return self.reward(ids.reshape(-1, length), np.repeat(images, n)).reshape(count, n)
 
     def advantages(self, rewards: np.ndarray, greedy: np.ndarray) -> np.ndarray:
-        """Rewards minus their baseline: [B, n], of rewards [B, n] and of greedy captions' rewards [B, 1], or none [B, 0]."""
+        """Rewards minus their baseline: [B, n], from rewards [B, n] and greedy rewards [B, 1], or none [B, 0]."""
         if greedy.size:
             return rewards - greedy
         n = rewards.shape[1]

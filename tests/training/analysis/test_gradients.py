@@ -14,6 +14,7 @@ import tensorflow as tf
 from captioner.errors import DataError, SpecError
 from captioner.types import START
 from tests.support.small_models import SIZES, build, features_of
+from training import analyze
 from training.analysis import copy_task, gradients
 
 IDS = np.array([[5, 6, 7, 8], [9, 10, 5, 2]], np.int32)
@@ -110,9 +111,9 @@ def test_recording_an_epoch_again_replaces_it(tmp_path):
 
 def fall(name, length=25):
     """How many times less the farthest state counts than the nearest, in a cell fresh from its initialiser."""
-    decoder = copy_task.decoder_around(name, units=32, length=length)
-    ids = copy_task.captions_to_remember(length, seed=0)
-    found = gradients.norms(decoder, copy_task.nothing_to_see(len(ids)), ids)
+    decoder = copy_task.build_decoder(name, units=32, length=length)
+    ids = copy_task.copy_captions(length, seed=0)
+    found = gradients.norms(decoder, copy_task.zero_features(len(ids)), ids)
     return found[-1] / found[0]
 
 
@@ -124,10 +125,10 @@ def test_a_simple_rnn_forgets_faster_than_an_lstm_and_its_scale_decides_which_wa
 
 
 def test_the_task_can_be_learnt():
-    ids = copy_task.captions_to_remember(6, seed=4)
+    ids = copy_task.copy_captions(6, seed=4)
     assert (ids[:, -1] == ids[:, 0]).all() and len(set(ids[:, 0].tolist())) > 1
-    decoder = copy_task.decoder_around("gru", units=16, length=4)
-    assert copy_task.teach(decoder, length=4, steps=150) < 0.7 * np.log(copy_task.SYMBOLS)
+    decoder = copy_task.build_decoder("gru", units=16, length=4)
+    assert copy_task.train(decoder, length=4, steps=150) < 0.7 * np.log(copy_task.SYMBOLS)
 
 
 def is_png(path):
@@ -137,7 +138,7 @@ def is_png(path):
 def test_compare_makes_table_and_image_from_one_command(tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     small = ["--length", "4", "--units", "4", "--steps", "2"]
-    assert gradients.main(["--compare", "simple_rnn*1.5", "lstm", "--out", str(out), *small]) == 0
+    assert analyze.main(["gradients", "--compare", "simple_rnn*1.5", "lstm", "--out", str(out), *small]) == 0
     rows = read(out / "gradients.csv")
     assert [(row["cell"], row["epoch"]) for row in rows[::4]] == [
         ("simple_rnn*1.5", "0"),
@@ -159,12 +160,15 @@ def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
         if best:
             (tmp_path / name / "metrics.json").write_text(f'{{"epoch": {best}}}')
     assert (
-        gradients.main([str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "x.png")]) == 0
+        analyze.main(
+            ["gradients", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "x.png")]
+        )
+        == 0
     )
     curves = {name: {epoch: norm.tolist() for epoch, norm in each.items()} for name, each in drawn.items()}
     assert curves == {"one": {1: [10, 11], 2: [20, 21]}, "two": {1: [10, 11], 3: [30, 31]}}
     monkeypatch.undo()
-    gradients.main([str(tmp_path / "one"), "--out", str(tmp_path / "deep" / "x.png")])
+    analyze.main(["gradients", str(tmp_path / "one"), "--out", str(tmp_path / "deep" / "x.png")])
     assert is_png(tmp_path / "deep" / "x.png")
 
 
@@ -181,7 +185,7 @@ def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
 )
 def test_errors_are_one_line(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert gradients.main(arguments) == 2
+    assert analyze.main(["gradients", *arguments]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
 
@@ -194,7 +198,7 @@ def test_a_broken_table_is_one_line(tmp_path):
     with pytest.raises(DataError, match="epoch, step, norm"):
         gradients.curves_of(tmp_path)
     with pytest.raises(SpecError):
-        copy_task.decoder_around("lstm*", 4, 4)
+        copy_task.build_decoder("lstm*", 4, 4)
 
 
 def test_the_program_answers_for_help():

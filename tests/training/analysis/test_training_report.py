@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.report_pages import Page, charts, check_alone, check_figures
 from tests.training.loop.test_resume import CHANGES
-from training import train
+from training import analyze, train
 from training.analysis import report
-from training.loop.run_logger import Journal
+from training.loop.run_logger import RunLogger
 
 
 def make_run(folder, epochs=4, reward_from=0, finished=True, source="folder(path='nowhere')", **config):
@@ -53,7 +53,7 @@ def read(path):
 
 def test_a_page_of_one_run(tmp_path):
     run = make_run(tmp_path / "lstm", scst={"epochs": 2}, reward_from=3)
-    assert report.main([str(run)]) == 0
+    assert analyze.main(["report", str(run)]) == 0
     page, data = read(run / "report.html")
     check_figures(page, data, ("times 100,",))
     check_alone(page)
@@ -94,30 +94,30 @@ def test_a_page_of_one_run(tmp_path):
         assert any(each.startswith(title) for each in titles), title
     assert len(charts(page)) == 2 * 7
     # A run's own page is replaced as training goes on.
-    assert report.main([str(run)]) == 0
+    assert analyze.main(["report", str(run)]) == 0
 
 
 def test_several_runs_side_by_side(tmp_path, capsys):
     runs = [make_run(tmp_path / "lstm"), make_run(tmp_path / "gru", 6, finished=False, seed=4)]
     out = tmp_path / "both.html"
-    assert report.main([*map(str, runs), "--out", str(out)]) == 0
+    assert analyze.main(["report", *map(str, runs), "--out", str(out)]) == 0
     page, data = read(out)
     check_figures(page, data, ("times 100,",))
     check_alone(page)
     assert data["names"] == ["lstm", "gru"] and [run["finished"] for run in data["runs"]] == [True, False]
     assert {row["key"] for row in data["settings"] if row["differs"]} == {"seed"}
     (test,) = (each for each in data["tests"] if each["split"] == "test")
-    assert {row["name"]: row["values"] for row in test["figures"]} == {
+    assert {row["name"]: row["values"] for row in test["metrics"]} == {
         "BLEU-4": [12.34, None], "CIDEr-D": [51.5, None], "vocabulary": [300.0, None],
     }  # fmt: skip
     assert [len(captions) for captions in data["samples"][0]["runs"]] == [4, 4]
     assert all("lstm" in chart and "gru" in chart for chart in charts(page))
     capsys.readouterr()
-    assert report.main([*map(str, runs), "--out", str(out)]) == 2
+    assert analyze.main(["report", *map(str, runs), "--out", str(out)]) == 2
     assert "both.html is there already" in capsys.readouterr().err
-    assert report.main([*map(str, runs), "--out", str(out), "--overwrite"]) == 0
-    assert report.main([*map(str, runs)]) == 2
-    assert capsys.readouterr().err == "report.py: expected --out FILE.html for a page of 2 runs\n"
+    assert analyze.main(["report", *map(str, runs), "--out", str(out), "--overwrite"]) == 0
+    assert analyze.main(["report", *map(str, runs)]) == 2
+    assert capsys.readouterr().err == "analyze.py: expected --out FILE.html for a page of 2 runs\n"
 
 
 def test_images_of_the_samples_where_their_folder_is_there(tmp_path):
@@ -158,9 +158,9 @@ def test_what_users_wrote_is_text(tmp_path):
         ("run.json", None, "whose run.json can be read"),
         ("run.json", "[]", "whose run.json can be read"),
         ("metrics.json", "{", "whose metrics.json can be read"),
-        ("history.csv", None, "figures of a run's epochs"),
+        ("history.csv", None, "metrics of a run's epochs"),
         ("history.csv", "epoch,loss\n", "an epoch or more"),
-        ("history.csv", "epoch,loss\none,two\n", "figures of a run's epochs"),
+        ("history.csv", "epoch,loss\none,two\n", "metrics of a run's epochs"),
         ("gradients.csv", "x\n1\n", "columns epoch, step, norm"),
         ("report.json", "{}", "no JSON of a report"),
     ],
@@ -170,7 +170,7 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys, name, content, wo
     (run / name).unlink(missing_ok=True)
     if content is not None:
         (run / name).write_text(content)
-    assert report.main([str(run)]) == 2
+    assert analyze.main(["report", str(run)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and words in err and not (run / "report.html").exists()
 
@@ -182,23 +182,23 @@ def test_a_page_that_cannot_be_drawn_does_not_stop_the_training(tmp_path, capsys
         raise RuntimeError("no\nink")
 
     monkeypatch.setattr(report, "_charts", broken)
-    Journal(run).report()
+    RunLogger(run).report()
     assert capsys.readouterr().out == "no report.html, training goes on: no ink\n"
     monkeypatch.undo()
-    Journal(run).report()
+    RunLogger(run).report()
     assert capsys.readouterr().out == "" and (run / "report.html").is_file()
 
 
 def test_training_writes_its_page(tmp_path, monkeypatch, quick):
     """A real run: the page is there after the first scoring, and its figures are those of the run's files."""
     seen: list[dict] = []
-    real = Journal.report
+    real = RunLogger.report
 
     def watched(self):
         real(self)
         seen.append(read(self.out / "report.html")[1])
 
-    monkeypatch.setattr(Journal, "report", watched)
+    monkeypatch.setattr(RunLogger, "report", watched)
     changes = [
         word for each in [*CHANGES, "xe.epochs=2", "evaluation.tests=test"] for word in ("--set", each)
     ]
@@ -213,7 +213,7 @@ def test_training_writes_its_page(tmp_path, monkeypatch, quick):
     check_figures(page, data, ("times 100,",))
     check_alone(page)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    figures = {row["name"]: row["values"][0] for row in data["tests"][-1]["figures"]}
+    figures = {row["name"]: row["values"][0] for row in data["tests"][-1]["metrics"]}
     assert data["tests"][-1]["split"] == "test" and figures == metrics["test"]
     with (tmp_path / "run/history.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))

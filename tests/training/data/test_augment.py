@@ -27,11 +27,11 @@ SMALL = [
 def still(monkeypatch, **but):
     """Nothing changes but what is said."""
     for name, value in {
-        "LEAST_AREA": 1.0,
-        "SHAPE": 1.0,
-        "LIGHT": 0.0,
+        "MIN_AREA": 1.0,
+        "MAX_ASPECT": 1.0,
+        "BRIGHTNESS": 0.0,
         "CONTRAST": 0.0,
-        "COLOUR": 0.0,
+        "SATURATION": 0.0,
         **but,
     }.items():
         monkeypatch.setattr(augment, name, value)
@@ -50,7 +50,7 @@ def test_with_nothing_to_change_images_stay(monkeypatch):
 
 
 def test_a_crop_is_a_part_of_the_image(monkeypatch):
-    still(monkeypatch, LEAST_AREA=0.5)
+    still(monkeypatch, MIN_AREA=0.5)
     y, x = np.mgrid[0:40, 0:48]
     ramp = np.stack([4 * x, 4 * y, np.zeros_like(x)], axis=-1).astype(np.uint8)[None].repeat(50, axis=0)
     found = augmented(ramp, np.array([7])).astype(int)
@@ -64,7 +64,7 @@ def test_a_crop_is_a_part_of_the_image(monkeypatch):
     assert found[:, 0, 0, :2].std(axis=0).min() > 5, "all from the same corner"
 
 
-@pytest.mark.parametrize(("name", "value"), [("LIGHT", 0.4), ("CONTRAST", 0.5), ("COLOUR", 0.5)])
+@pytest.mark.parametrize(("name", "value"), [("BRIGHTNESS", 0.4), ("CONTRAST", 0.5), ("SATURATION", 0.5)])
 def test_each_change_does_what_it_says(monkeypatch, name, value):
     still(monkeypatch, **{name: value})
     pixels = np.random.default_rng(1).integers(90, 160, (64, 16, 16, 3)).astype(np.uint8)
@@ -73,8 +73,8 @@ def test_each_change_does_what_it_says(monkeypatch, name, value):
     new = found @ np.array([0.299, 0.587, 0.114])
     light, spread = new.mean((1, 2)) / grey.mean((1, 2)), new.std((1, 2)) / grey.std((1, 2))
     colour = (found - new[..., None]).std((1, 2, 3)) / (pixels - grey[..., None]).std((1, 2, 3))
-    moves = {"LIGHT": light, "CONTRAST": spread, "COLOUR": colour}
-    stays = {"LIGHT": (), "CONTRAST": ("LIGHT",), "COLOUR": ("LIGHT", "CONTRAST")}[name]
+    moves = {"BRIGHTNESS": light, "CONTRAST": spread, "SATURATION": colour}
+    stays = {"BRIGHTNESS": (), "CONTRAST": ("BRIGHTNESS",), "SATURATION": ("BRIGHTNESS", "CONTRAST")}[name]
     assert (
         1 - value - 0.03
         < moves[name].min()
@@ -97,12 +97,12 @@ def test_training_alone_sees_other_images():
 
 
 def test_kept_views_are_seen_in_training_alone_and_are_always_the_same(tmp_path):
-    changes = [*SMALL, "model.train_encoder=false", "data.views=2", "xe.epochs=1"]
+    changes = [*SMALL, "model.train_encoder=false", "data.cached_augmentations=2", "xe.epochs=1"]
     changes.append(f"data.features={tmp_path / 'features'}")
     run = with_changes(RECIPES.build("tiny"), changes)
     source = train.build(run, tmp_path / "run", False).source
     index, plain = np.arange(6), source.reader("train")(np.arange(6))
-    views = [plain, *(view[index].astype(np.float32) for view in source._views)]
+    views = [plain, *(view[index].astype(np.float32) for view in source._augmented)]
     assert len(views) == 3 and not np.array_equal(views[1], views[2])
     seen = set()
     for seed in range(20):
@@ -111,7 +111,7 @@ def test_kept_views_are_seen_in_training_alone_and_are_always_the_same(tmp_path)
     assert seen == {(place, k) for place in range(6) for k in range(3)}
     assert np.array_equal(source.reader("train")(index), plain)
     again = train.build(run, tmp_path / "again", False).source
-    assert np.array_equal(again._views[1][index], source._views[1][index])
+    assert np.array_equal(again._augmented[1][index], source._augmented[1][index])
     assert sum(1 for _ in (tmp_path / "features").iterdir()) == 4 + 2  # splits and views
     with pytest.raises(SpecError, match="set data.augment=true instead"):
         train.build(with_changes(run, ["model.train_encoder=true"]), tmp_path / "other", False)

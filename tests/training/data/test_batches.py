@@ -10,7 +10,7 @@ from captioner.errors import DataError
 from captioner.models.packing import unpack
 from captioner.text import Tokenizer
 from captioner.types import END, START
-from training.data.batches import PackedBatches, Visit, visits
+from training.data.batches import CaptionGroup, PackedBatches, caption_groups
 from training.data.datasets import Example
 
 
@@ -21,7 +21,7 @@ def make_visits(images, group, seed, mean=11.8, spread=3.8, longest=22, full=Fal
     for image in range(images):
         count = group if full else int(random.integers(1, group + 1))
         lengths = np.clip(np.round(random.normal(mean, spread, count)), 1, longest - 1).astype(int)
-        found.append(Visit(image, [[*random.integers(4, 20, n).tolist(), END] for n in lengths]))
+        found.append(CaptionGroup(image, [[*random.integers(4, 20, n).tolist(), END] for n in lengths]))
     return found
 
 
@@ -58,7 +58,7 @@ def test_every_visit_comes_once_and_only_the_last_batch_is_filled_up(batches, ep
     seen = collections.Counter(visit for chosen in plan[:-1] for visit in chosen)
     assert set(seen.values()) <= {1}
     own = [visit for visit in plan[-1] if visit not in seen]
-    assert sorted([*seen, *own]) == list(range(len(batches.visits)))
+    assert sorted([*seen, *own]) == list(range(len(batches.caption_groups)))
     assert plan[-1][: len(own)] == own, "what fills up comes after what was still to do"
     for chosen in plan:
         assert 1 <= len(chosen) <= batches.batch and len(set(chosen)) == len(chosen)
@@ -79,7 +79,9 @@ def test_what_is_fed_and_wanted_is_each_caption_beside_its_own_image(batches):
     for chosen in batches.plan(2):
         images, packed, count = batches.packed(chosen)
         wanted = [
-            (batches.visits[v].image, caption) for v in chosen for caption in batches.visits[v].captions
+            (batches.caption_groups[v].image, caption)
+            for v in chosen
+            for caption in batches.caption_groups[v].captions
         ]
         assert count == len(wanted) and packed.weights.sum() == sum(len(caption) for _, caption in wanted)
         fed = np.concatenate(packed.inputs)
@@ -121,7 +123,7 @@ def test_an_epoch_that_is_done_has_no_batches_left():
 def test_an_image_with_many_captions_is_visited_several_times():
     tokenizer = Tokenizer(["a", "b"])
     examples = [Example("x", ("a", "b", "a b", "b a", "a a"), bytes), Example("y", ("b b b b",), bytes)]
-    found = visits(examples, tokenizer, group=2, max_length=4)
+    found = caption_groups(examples, tokenizer, group=2, max_length=4)
     assert [(visit.image, len(visit.captions)) for visit in found] == [(0, 2), (0, 2), (0, 1), (1, 1)]
     said = [tokenizer.decode(caption) for visit in found for caption in visit.captions]
     assert said == ["a", "b", "a b", "b a", "a a", "b b b b"]
@@ -134,14 +136,14 @@ def test_batches_of_captions_like_flickrs_are_nearly_full():
     assert batches.fill > 0.85
     plan = batches.plan(0)
     # The share that counts: words over cells, over whole epochs and whatever batches came out short.
-    words = sum(sum(map(len, visit.captions)) for visit in batches.visits)
+    words = sum(sum(map(len, visit.captions)) for visit in batches.caption_groups)
     assert words / (len(plan) * sum(batches.profile)) > 0.83
     assert sum(len(chosen) < 64 for chosen in plan[:-1]) <= len(plan) // 5
 
 
 def test_one_caption_far_longer_than_the_rest_still_fits():
     data = make_visits(40, 5, seed=3, mean=4, spread=1)
-    data[7] = Visit(7, [[5] * 21 + [END]] * 5)
+    data[7] = CaptionGroup(7, [[5] * 21 + [END]] * 5)
     batches = PackedBatches(data, 8, 5, seed=1)
     assert len(batches.profile) == 22 and min(batches.profile) >= 5
     assert sorted({v for chosen in batches.plan(0) for v in chosen}) == list(range(40))

@@ -18,7 +18,7 @@ from training.data.datasets import DATASETS, BadRows, scenes
 from training.data.datasets.drawing import draw, to_png
 from training.data.datasets.example import Example
 from training.data.datasets.synthetic_scenes import SyntheticScenes, exact_match
-from training.data.transforms import Mirrored, mirrored, swap_sides
+from training.data.transforms import HorizontalFlip, flipped, swap_sides
 
 SMALL = {"train": 60, "validation": 20, "test": 40, "test_unseen": 60}
 HUES = {"red": 0, "yellow": 56, "green": 122, "blue": 218, "purple": 284}
@@ -115,7 +115,7 @@ def test_every_caption_is_true_of_the_pixels(split, mirror):
         scene = scenes.make_scene(5, split, index)
         example = Example("", tuple(scenes.captions(scene)), lambda scene=scene: draw(scene, 128))
         if mirror:
-            example = mirrored(example)
+            example = flipped(example)
         image = np.asarray(example.pixels(tf.constant))
         seen = [look(image, mask) for mask in blobs(image)]
         for text in example.captions:
@@ -132,12 +132,12 @@ def test_every_caption_is_true_of_the_pixels(split, mirror):
 
 def test_the_mirror_doubles_the_training_split_alone():
     plain = DATASETS.build("synthetic_scenes(train=9, validation=4)")
-    both = Mirrored(plain)
+    both = HorizontalFlip(plain)
     assert (both.splits, both.fingerprint) == (plain.splits, plain.fingerprint)
     assert [e.id for e in both.examples("validation")] == [e.id for e in plain.examples("validation")]
     once, twice = list(plain.examples("train")), both.examples("train")
     assert [e.id for e in twice[:9]] == [e.id for e in once] and len({e.id for e in twice}) == 18
-    assert [e.mirrored for e in twice] == [False] * 9 + [True] * 9
+    assert [e.flipped for e in twice] == [False] * 9 + [True] * 9
 
 
 @pytest.mark.parametrize(

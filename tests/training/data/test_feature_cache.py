@@ -27,7 +27,7 @@ from training.data.datasets.bad_rows import BadRows
 from training.data.feature_cache import cached_split, encode_split
 from training.data.fingerprint import weights_fingerprint
 from training.data.source import Pixels
-from training.data.transforms import Mirrored
+from training.data.transforms import HorizontalFlip
 
 SIZE = (32, 32)
 
@@ -104,13 +104,13 @@ def test_features_are_what_the_encoder_says(encoder, dataset, tmp_path):
 
 
 def test_a_mirror_turns_the_pixels_and_shares_the_other_splits(encoder, dataset, tmp_path):
-    found = encode_split(encoder, Mirrored(dataset), "train", tmp_path, batch_size=4)
+    found = encode_split(encoder, HorizontalFlip(dataset), "train", tmp_path, batch_size=4)
     read = tf_decode.reader(encoder.image_size)
     turned = encoder(np.stack([read(file)[:, ::-1] for file in dataset.files])).numpy()
     expected = np.concatenate([direct(encoder, dataset.files), turned])
     np.testing.assert_allclose(found[np.arange(14)], expected, rtol=2e-3, atol=1e-3)
     encode_split(encoder, dataset, "test", tmp_path)
-    assert cached_split(encoder, Mirrored(dataset), "test", tmp_path) is not None
+    assert cached_split(encoder, HorizontalFlip(dataset), "test", tmp_path) is not None
     assert cached_split(encoder, dataset, "train", tmp_path) is None
 
 
@@ -201,9 +201,9 @@ def test_nor_do_the_names_inside_a_network_inside_a_network():
 
 def test_the_key_is_the_same_in_another_process(encoder):
     code = (
-        "import sys; sys.path[:0] = ['.', 'tests']\n"
         "import keras; keras.layers.Conv2D(1, 1)\n"
-        "from test_features import nested; from training.data.fingerprint import weights_fingerprint\n"
+        "from tests.training.data.test_feature_cache import nested\n"
+        "from training.data.fingerprint import weights_fingerprint\n"
         "print(weights_fingerprint(nested()))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.errors import BundleError, DataError, ModelError, SpecError
 from captioner.models.packing import pack
+from tests.support.tiny_model import build_tiny_model
 from training import train
 from training.config import with_changes
 from training.loop.distillation import Teacher, open_teacher
@@ -106,7 +106,7 @@ def test_a_run_with_a_teacher(teacher, tmp_path):
     """Also with another decoder than the student's, and in cross-entropy alone."""
     other = "model.decoder=gru(units=6, embedding=8, depth=8, attention='additive(units=8)')"
     # A frozen random encoder is the teacher's where seeds agree.
-    run = run_of(other, f"xe.teacher={teacher}", "scst.epochs=1", "scst.batch_images=4")
+    run = run_of(other, f"xe.distillation_teacher={teacher}", "scst.epochs=1", "scst.batch_images=4")
     made = train.build(run, tmp_path / "run", False)
     assert made.model.extra_loss is not None
     plain = train.build(run_of(other), tmp_path / "plain", False).model
@@ -120,14 +120,22 @@ def test_a_run_with_a_teacher(teacher, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        (["xe.teacher=nowhere"], BundleError, "no such model folder: nowhere"),
-        (["xe.teacher=TEACHER", "data.max_vocabulary=12"], DataError, "to have the vocabulary of these"),
-        (["xe.teacher=TEACHER", "seed=5"], ModelError, "to have the student's encoder"),
-        (["xe.teacher=TEACHER", "model.image_size=16"], ModelError, r"of \(16, 16\), the student's size"),
+        (["xe.distillation_teacher=nowhere"], BundleError, "no such model folder: nowhere"),
         (
-            ["xe.teacher_temperature=0"],
+            ["xe.distillation_teacher=TEACHER", "data.max_vocabulary=12"],
+            DataError,
+            "to have the vocabulary of these",
+        ),
+        (["xe.distillation_teacher=TEACHER", "seed=5"], ModelError, "to have the student's encoder"),
+        (
+            ["xe.distillation_teacher=TEACHER", "model.image_size=16"],
+            ModelError,
+            r"of \(16, 16\), the student's size",
+        ),
+        (
+            ["xe.distillation_temperature=0"],
             SpecError,
-            "xe.teacher_temperature expects a number of at least 0.05, got 0.0",
+            "xe.distillation_temperature expects a number of at least 0.05, got 0.0",
         ),
     ],
 )

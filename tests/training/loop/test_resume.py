@@ -27,7 +27,7 @@ from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-# 8 images of 6 captions are 16 visits of 3, 4 steps an epoch; 10 steps in all. Everything that has a state is on:
+# 8 images of 6 captions are 16 groups of 3, 4 steps an epoch; 10 steps in all. Everything that has a state is on:
 # dropout, the average of weights, the schedule, and the encoder's statistics where it is trained.
 CHANGES = [
     "data.source=synthetic_scenes(train=8, validation=3, test=3, test_unseen=2, size=32)",
@@ -40,7 +40,7 @@ CHANGES = [
     "model.train_encoder=false",
     "xe.epochs=3",
     "xe.batch_images=4",
-    "xe.ema=0.9",
+    "xe.ema_momentum=0.9",
     "xe.warmup=0.3",
     "xe.weight_decay=0.01",
     "xe.label_smoothing=0.1",
@@ -51,8 +51,9 @@ CHANGES = [
 
 
 FRESH = {
-    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "waited": 0, "seconds": 0.0, "loss": 0.0, "losses": 0,
-    "figures": {}, "epoch_done": False, "finished": False, "phase": 0, "memory": 0.0,
+    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0,
+    "seconds": 0.0, "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
+    "memory": 0.0,
 }  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def built(quick):
         for variable, value in zip(made._variables(), values, strict=True):
             variable.assign(value)
         trainer.write_run(out, run)
-        made.run, made.out, made.journal = run, out, trainer.Journal(out)
+        made.run, made.out, made.run_logger = run, out, trainer.RunLogger(out)
         made.state = {**FRESH}
         return made
 
@@ -460,7 +461,7 @@ def test_asked_to_stop_training_writes_where_it_is_and_says_how_to_go_on(
     arguments = [part for change in CHANGES for part in ("--set", change)]
     assert train.main(["tiny", *arguments, "--out", str(out)]) == 128 + number
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "train.py: stopped; run the same command again to go on from here"
+        "train.py: stopped; run the same command again to resume"
     )
     assert checkpoint.read(out / "checkpoint.npz")[1]["step"] == 2
     assert sorted(path.name for path in out.iterdir()) == ["checkpoint.npz", "run.json"]
@@ -505,8 +506,8 @@ def test_a_reader_of_the_output_that_goes_away_costs_nothing(built, tmp_path, mo
 HOLDER = """
 import sys, time
 from pathlib import Path
-from training import lock
-with lock.alone(Path(sys.argv[1]), "another training", "give another --out"):
+from training.loop import lock
+with lock.exclusive(Path(sys.argv[1]), "another training", "give another --out"):
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -554,12 +555,12 @@ def test_a_second_training_in_a_folder_is_refused(more, holder, tmp_path, capsys
 def test_a_lock_ends_with_its_program_whatever_ends_it(holder, tmp_path):
     out = tmp_path / "run"
     process = holder(out)
-    with pytest.raises(DataError, match="another training"), lock.alone(out, "another training", "-"):
+    with pytest.raises(DataError, match="another training"), lock.exclusive(out, "another training", "-"):
         pass
     process.kill()
     process.wait()
     assert (out / "lock").is_file(), "nobody tidied up"
-    with lock.alone(out, "another training", "-"):
+    with lock.exclusive(out, "another training", "-"):
         about = json.loads((out / "lock").read_text())
         assert about["process"] == os.getpid()
     assert not (out / "lock").exists()
@@ -568,7 +569,7 @@ def test_a_lock_ends_with_its_program_whatever_ends_it(holder, tmp_path):
 def test_who_waits_for_a_lock_says_so_and_gets_it(holder, tmp_path, capsys):
     process = holder(tmp_path / "cache")
     threading.Timer(0.5, process.kill).start()
-    with lock.alone(tmp_path / "cache", "another program", "-", wait=True):
+    with lock.exclusive(tmp_path / "cache", "another program", "-", wait=True):
         pass
     out = capsys.readouterr().out
     assert out.startswith("waiting for another program (process ") and out.count("\n") == 1
@@ -579,9 +580,9 @@ def test_a_drive_without_locks_is_told_and_used(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", unknown)
-    with lock.alone(tmp_path, "another training", "-"):
+    with lock.exclusive(tmp_path, "another training", "-"):
         pass
-    assert "knows no locks" in capsys.readouterr().out
+    assert "has no locks" in capsys.readouterr().out
 
 
 def test_a_run_that_cannot_start_leaves_no_folder_and_a_stranger_s_is_untouched(tmp_path, capsys):
@@ -600,7 +601,7 @@ def refused_line(capsys, out, *more):
 
 
 WRONG = [
-    {"epoch": "3"}, {"epoch": -1}, {"figures": []}, {"finished": 1}, {"best": "high"}, {"loss": True}, {"data": 1},
+    {"epoch": "3"}, {"epoch": -1}, {"metrics": []}, {"finished": 1}, {"best": "high"}, {"loss": True}, {"data": 1},
 ]  # fmt: skip
 
 
@@ -615,7 +616,7 @@ def test_a_run_whose_state_is_none_of_ours_is_refused(tmp_path):
     made = train.build(with_changes(RECIPES.build("tiny"), CHANGES), tmp_path / "run", False)
     made.save()
     values, state = checkpoint.read(tmp_path / "run" / "checkpoint.npz")
-    for change, says in (({"epoch": "3"}, "damaged"), ({"phase": 7}, "another")):
+    for change, says in (({"epoch": "3"}, "damaged"), ({"stage": 7}, "another")):
         checkpoint.write(tmp_path / "run" / "checkpoint.npz", values, {**state, **change})
         with pytest.raises(DataError, match=says):
             made.restore()

@@ -79,7 +79,9 @@ def test_the_gradient_is_that_of_the_reward_weighted_log_probability(built, base
     images, batch = made(batches)
     features = batches.source.reader("train")(images)
     # By the definition: draw the same again, caption by caption.
-    drawn, greedy = (ids.numpy() for ids in batches._draw(tf.constant(features), np.array([3, 0], np.int32)))
+    drawn, greedy = (
+        ids.numpy() for ids in batches._sample(tf.constant(features), np.array([3, 0], np.int32))
+    )
     examples = batches.source.examples("train")
     references = [[words(c) for c in e.captions] for e in examples]
     reward = CiderD(corpus=references, count_end=True).prepare(references, built.source.tokenizer.vocabulary)
@@ -90,7 +92,7 @@ def test_the_gradient_is_that_of_the_reward_weighted_log_probability(built, base
         for ids, earned, expected in zip(drawn[place].tolist(), paid, base, strict=True):
             said.append((place, ids[: ids.index(END) + 1] if END in ids else ids))
             worth.append(earned - expected)
-    told = batches._told(images, np.array([3, 0], np.int32))
+    told = batches._sample_references(images, np.array([3, 0], np.int32))
     assert len(told) == 8 and all(batches._references[images[place]].count(c) for place, c in told)
 
     def nll(pairs):
@@ -119,7 +121,7 @@ def test_draws_follow_from_seed_epoch_and_step_alone(built):
     rest = list(batches_of(built).epoch(3, built.source.training, "features", skip=1))
     assert len(first) == 2 and len(rest) == 1
     for one, two in zip([*first, first[1]], [*again, rest[0]], strict=True):
-        assert one.figures["reward"] == two.figures["reward"]
+        assert one.metrics["reward"] == two.metrics["reward"]
         assert one.targets[one.weights != 0].tolist() == two.targets[two.weights != 0].tolist()
     assert sorted(np.concatenate(batches_of(built).plan(3))) == list(range(8))
 
@@ -131,11 +133,11 @@ def test_the_last_batch_is_filled_with_the_first_images(built):
 
 def test_the_profile_grows_with_the_captions_and_never_shrinks(built):
     batches = batches_of(built, samples=3, references=0)
-    short = batches._fitting([[5, 2]] * 12)
+    short = batches._fit_profile([[5, 2]] * 12)
     assert short[:2] == [12, 12]
-    long = batches._fitting([[5, 6, 7, 8, 9, 2]] * 12)
+    long = batches._fit_profile([[5, 6, 7, 8, 9, 2]] * 12)
     assert len(long) == 6 and set(long) == {12}
-    assert batches._fitting([[2]] * 12) == long
+    assert batches._fit_profile([[2]] * 12) == long
     assert all(a >= b for a, b in zip(long, long[1:], strict=False))
 
 
@@ -151,14 +153,14 @@ def test_cross_entropy_then_self_critical_in_one_run(tmp_path):
     figures = train.train(run_of("scst.epochs=2", "scst.learning_rate=1e-3"), tmp_path / "run", False)
     found = rows(tmp_path / "run")
     assert [row["epoch"] for row in found] == ["1", "2", "3"]
-    assert not found[0]["reward"] and float(found[1]["reward"]) >= 0 and float(found[2]["paying"]) > 0
+    assert not found[0]["reward"] and float(found[1]["reward"]) >= 0 and float(found[2]["reward_seconds"]) > 0
     assert figures["epoch"] in (1, 2, 3)
     card = captioner.bundle.read(tmp_path / "run" / "model").card
     assert "cross-entropy, 1 epochs at most, then self-critical on CIDEr-D, 2 epochs at most" in card
 
 
 def test_from_a_finished_model_alone(started, tmp_path):
-    start = [f"model.start={started / 'model'}", "xe.epochs=0", "scst.epochs=1"]
+    start = [f"model.init_from={started / 'model'}", "xe.epochs=0", "scst.epochs=1"]
     run = run_of(*start, "scst.learning_rate=0")
     train.train(run, tmp_path / "run", False)
     # With nothing learnt it is the model that it began with.
@@ -171,9 +173,11 @@ def test_from_a_finished_model_alone(started, tmp_path):
 
 def test_samples_earn_more_after_training(started, tmp_path):
     """On images that it trains on, the reward of samples must climb, or the gradient points elsewhere."""
-    start = [f"model.start={started / 'model'}", "xe.epochs=0", "scst.epochs=30", "evaluation.every=30"]
+    start = [f"model.init_from={started / 'model'}", "xe.epochs=0", "scst.epochs=30", "evaluation.every=30"]
     train.train(
-        run_of(*start, "scst.learning_rate=0.03", "scst.xe_weight=0", "scst.samples=8", "scst.ema=0"),
+        run_of(
+            *start, "scst.learning_rate=0.03", "scst.xe_weight=0", "scst.samples=8", "scst.ema_momentum=0"
+        ),
         tmp_path / "run",
         False,
     )
@@ -216,13 +220,17 @@ def test_a_run_stopped_in_either_phase_ends_like_one_that_was_not(tmp_path, monk
     ("changes", "error", "says"),
     [
         (["xe.epochs=0"], SpecError, "expected xe.epochs to be 1 or more"),
-        (["xe.epochs=0", "scst.epochs=1"], SpecError, "model.start to begin from"),
+        (["xe.epochs=0", "scst.epochs=1"], SpecError, "model.init_from to begin from"),
         (["scst.samples=1"], SpecError, "scst.samples expects a whole number of at least 2, got 1"),
         (["scst.baseline=greed"], SpecError, "did you mean 'greedy'"),
         (["scst.temperature=0"], SpecError, "scst.temperature"),
-        (["model.start=nowhere"], captioner.CaptionerError, "nowhere"),
-        (["model.start=START", "data.max_vocabulary=12"], DataError, "to have the vocabulary of these"),
-        (["model.start=START", DECODER.replace("units=8, emb", "units=9, emb")], ModelError, "does not fit"),
+        (["model.init_from=nowhere"], captioner.CaptionerError, "nowhere"),
+        (["model.init_from=START", "data.max_vocabulary=12"], DataError, "to have the vocabulary of these"),
+        (
+            ["model.init_from=START", DECODER.replace("units=8, emb", "units=9, emb")],
+            ModelError,
+            "does not fit",
+        ),
     ],
 )
 def test_a_wrong_start_is_one_line(started, tmp_path, changes, error, says):
