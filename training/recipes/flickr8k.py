@@ -75,7 +75,7 @@ def device() -> Run:
 
 
 def lite0_gru() -> Run:
-    """A GRU on EfficientNet-Lite0: five views of each image, cross-entropy, then self-critical training."""
+    """A GRU on EfficientNet-Lite0: four augmentations of each image, cross-entropy, then self-critical training."""
     run = _run("flickr8k_lite0_gru", _device_decoder("gru"), LITE0)
     return replace(
         run,
@@ -99,7 +99,7 @@ def default() -> Run:
 
 
 def two_encoders() -> Run:
-    """Features of two encoders concatenated, five views of each image, cross-entropy, then self-critical training."""
+    """Features of two encoders concatenated, four augmentations of each image, cross-entropy, then self-critical."""
     run = _run(
         "flickr8k_two_encoders",
         f"lstm(attention='multi_head', {SHARED})",
@@ -137,7 +137,7 @@ def two_encoders_288_batch12() -> Run:
 
 
 def two_encoders_288() -> Run:
-    """Two encoders and a GRU on images of 288 pixels, four views of each, in bfloat16."""
+    """Two encoders and a GRU on images of 288 pixels, three augmentations of each, in bfloat16."""
     run = replace(two_encoders(), name="flickr8k_two_encoders_288")
     return replace(
         run,

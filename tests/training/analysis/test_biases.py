@@ -29,7 +29,7 @@ def counted():
     return {row.what: row for row in recall}, {row.what: row for row in precision}
 
 
-def test_what_people_agree_on_is_counted_by_hand():
+def test_recall_counted_by_hand():
     recall, _ = counted()
     women, men, cats, dogs = (
         recall[n] for n in ("women or girls alone", "men or boys alone", "cats", "dogs")
@@ -41,7 +41,7 @@ def test_what_people_agree_on_is_counted_by_hand():
     assert (dogs.images, dogs.named, dogs.mistaken, dogs.in_training) == (1, 1, 0, 1)
 
 
-def test_what_the_model_says_is_held_against_any_reference():
+def test_precision_against_any_reference():
     _, precision = counted()
     assert precision["a dog or dogs"] == PrecisionRow("a dog or dogs", 2, 1)
     assert precision['"two"'] == PrecisionRow('"two"', 1, 1)
@@ -61,7 +61,7 @@ def counted_rows():
     return biases(CAPTIONS, REFERENCES, ["a cat"])
 
 
-def test_the_program_reads_what_evaluate_reads(tmp_path, capsys):
+def test_biases_command(tmp_path, capsys):
     for name, content in (("p", CAPTIONS), ("r", REFERENCES), ("few", {"1": ["a dog"]})):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     assert analyze.main(["biases", str(tmp_path / "p.json"), str(tmp_path / "r.json")]) == 0

@@ -71,12 +71,12 @@ def test_norms_are_those_of_finite_differences():
 
 
 @pytest.mark.parametrize("name", ["lstm", "bidirectional", "top_down", "adaptive", "show_and_tell"])
-def test_norms_of_real_models_are_there_for_every_step(name):
+def test_norms_of_models_for_every_step(name):
     model = build(
         f"{name}({SIZES})" if name == "show_and_tell" else f"{name}({SIZES}, attention='scaled_dot')"
     )
-    found = gradients.norms(model, features_of(2), IDS)
-    assert found.shape == (4,) and np.isfinite(found).all() and (found > 0).all()
+    norms = gradients.norms(model, features_of(2), IDS)
+    assert norms.shape == (4,) and np.isfinite(norms).all() and (norms > 0).all()
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(
         gradients.norms(model, pixels, IDS), gradients.norms(model, model.encode(pixels), IDS), rtol=1e-5
@@ -113,11 +113,11 @@ def fall(name, length=25):
     """How many times less the farthest state counts than the nearest, in a cell fresh from its initialiser."""
     decoder = copy_task.build_decoder(name, units=32, length=length)
     ids = copy_task.copy_captions(length, seed=0)
-    found = gradients.norms(decoder, copy_task.zero_features(len(ids)), ids)
-    return found[-1] / found[0]
+    norms = gradients.norms(decoder, copy_task.zero_features(len(ids)), ids)
+    return norms[-1] / norms[0]
 
 
-def test_a_simple_rnn_forgets_faster_than_an_lstm_and_its_scale_decides_which_way():
+def test_simple_rnn_vanishes_faster_than_lstm():
     plain = fall("simple_rnn")
     assert plain > 2 * fall("lstm")
     assert fall("simple_rnn*0.5") > 1e4 * plain
@@ -150,7 +150,7 @@ def test_compare_makes_table_and_image_from_one_command(tmp_path, capsys):
     assert "lstm: the farthest state counts" in capsys.readouterr().out
 
 
-def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
+def test_runs_are_drawn_at_two_epochs(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(gradients, "draw", lambda runs, titles, out: drawn.update(runs))
     for name, best in (("one", 2), ("two", None)):
@@ -165,7 +165,7 @@ def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
         )
         == 0
     )
-    curves = {name: {epoch: norm.tolist() for epoch, norm in each.items()} for name, each in drawn.items()}
+    curves = {name: {epoch: norm.tolist() for epoch, norm in curve.items()} for name, curve in drawn.items()}
     assert curves == {"one": {1: [10, 11], 2: [20, 21]}, "two": {1: [10, 11], 3: [30, 31]}}
     monkeypatch.undo()
     analyze.main(["gradients", str(tmp_path / "one"), "--out", str(tmp_path / "deep" / "x.png")])
@@ -186,8 +186,8 @@ def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
 def test_errors_are_one_line(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert analyze.main(["gradients", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert words in said and said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
 
 
 def test_a_broken_table_is_one_line(tmp_path):
@@ -201,11 +201,11 @@ def test_a_broken_table_is_one_line(tmp_path):
         copy_task.build_decoder("lstm*", 4, 4)
 
 
-def test_the_program_answers_for_help():
+def test_help_of_the_command():
     root = Path(__file__).parents[3]
-    said = subprocess.run(
-        [sys.executable, "training/analysis/gradients.py", "--help"],
+    text = subprocess.run(
+        [sys.executable, "training/analyze.py", "gradients", "--help"],
         cwd=root, capture_output=True, text=True, check=True, env={**os.environ},
     ).stdout  # fmt: skip
-    assert "--compare" in said and "RUN" in said
+    assert "--compare" in text and "RUN" in text
     assert keras.backend.backend() == "tensorflow"

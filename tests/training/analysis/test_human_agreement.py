@@ -26,8 +26,8 @@ RATINGS = [
 @pytest.fixture
 def files(tmp_path):
     images = [
-        {"filename": n, "split": "test", "sentences": [{"raw": c} for c in said]}
-        for n, said in CAPTIONS.items()
+        {"filename": n, "split": "test", "sentences": [{"raw": c} for c in texts]}
+        for n, texts in CAPTIONS.items()
     ]
     (tmp_path / "captions.json").write_text(json.dumps({"images": images}))
     lines = ["\t".join([image, caption, *map(str, rated)]) for image, caption, rated in RATINGS]
@@ -35,7 +35,7 @@ def files(tmp_path):
     return ["--captions", str(tmp_path / "captions.json"), "--ratings", str(tmp_path / "ratings.txt.gz")]
 
 
-def test_pairs_are_those_that_people_judged_of_other_captions(files):
+def test_pairs_are_rated_pairs_of_other_captions(files):
     ratings = human_agreement.read_ratings(human_agreement.Path(files[3]))
     candidates, references, rated = human_agreement.pairs(CAPTIONS, ratings)
     assert len(candidates) == 4 and rated[0] == [3, 3, 4]

@@ -56,11 +56,11 @@ def test_seeds_share_a_row_with_their_spread(finished):
     assert (second["seeds"], second["CIDEr-D"]) == ("1", "40.0")
 
 
-def test_seeds_that_began_with_other_models_share_a_row(finished):
+def test_seeds_with_other_initial_models_share_a_row(finished):
     starts = [f"model.init_from=runs/best_{seed}/model" for seed in (1, 2)]
     runs = [
-        finished(i, 60.0, each, recipe="flickr8k_two_encoders_288_finetune")
-        for i, each in enumerate(starts, 1)
+        finished(i, 60.0, start, recipe="flickr8k_two_encoders_288_finetune")
+        for i, start in enumerate(starts, 1)
     ]
     line = cells(results.table(runs).splitlines()[-1])
     assert (line[2], line[-1]) == ("2", "`python training/train.py flickr8k_two_encoders_288_finetune`")
@@ -77,14 +77,14 @@ def test_the_command_trains_the_same_again(finished):
     ]
     there = ["data.source=folder(path='here')", "model.encoder=efficientnet_lite0(weights='x y.h5')"]
     run = with_changes(RECIPES.build("flickr8k_device"), [*changes, *there])
-    said = results.command(as_dict(run))
-    assert said == (
+    command = results.command(as_dict(run))
+    assert command == (
         "python training/train.py flickr8k_device --set data.cached_augmentations=4 "
         '--set model.decoder="gru(units=8, tied=True)" '
         "--set xe.mixed_precision=true --set scst.learning_rate=5e-05"
     )
-    given = [text.strip(' "') for text in said.split("--set")[1:]]
-    again = with_changes(RECIPES.build("flickr8k_device"), [text.replace('="', "=") for text in given])
+    changes = [text.strip(' "') for text in command.split("--set")[1:]]
+    again = with_changes(RECIPES.build("flickr8k_device"), [text.replace('="', "=") for text in changes])
     assert replace(
         again, data=replace(again.data, source=""), model=replace(again.model, encoder="")
     ) == replace(run, data=replace(run.data, source=""), model=replace(run.model, encoder=""))
@@ -92,12 +92,12 @@ def test_the_command_trains_the_same_again(finished):
     assert "--set model.encoder=mobilenet_v2" in results.command(as_dict(other))
 
 
-def test_what_is_not_known_is_a_dash_and_ours_stand_in_for_official_figures(finished):
+def test_unknown_values_are_dashes(finished):
     line = cells(results.row([finished(1, 50.0, official=False, memory=None)]))
     assert line[7] == "1.0" and line[10] == "-"
 
 
-def test_a_run_of_a_recipe_that_is_gone_and_folders_that_are_none(finished, tmp_path, capsys):
+def test_unknown_recipes_and_folders(finished, tmp_path, capsys):
     folder = finished(1, 50.0)
     config = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(config | {"name": "mine"}))
@@ -143,7 +143,7 @@ def test_rows_of_runs_that_are_not_given_stay(finished, tmp_path, capsys):
     assert page.read_text() == kept
 
 
-def test_kept_runs_make_the_same_row_without_the_places_of_a_machine(finished, tmp_path, capsys):
+def test_archived_runs_make_the_same_row(finished, tmp_path, capsys):
     there = ["data.source=folder(path='/there')", "model.encoder=efficientnet_lite0(weights='/there/w.h5')"]
     one, two = finished(1, 50.0, *there), finished(2, 54.0, *there)
     kept = tmp_path / "kept"

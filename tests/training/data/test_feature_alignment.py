@@ -120,7 +120,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("broken", CASES.values(), ids=CASES)
-def test_every_view_of_an_image_stands_under_its_own_number(broken, encoder, tmp_path, caplog):
+def test_augmentations_are_aligned_by_image(broken, encoder, tmp_path, caplog):
     lost = {number for view in broken.values() for number in view}
     source = source_of(Counted(broken), encoder, tmp_path)
     kept = [i for i in range(COUNT) if i not in lost]
@@ -136,16 +136,16 @@ def test_every_view_of_an_image_stands_under_its_own_number(broken, encoder, tmp
         seen |= set((values % 10).astype(int).tolist())
     assert seen == {0, 1, 2}
     # And the captions are its own.
-    for visit in source.caption_groups:
-        words = source.tokenizer.decode(visit.captions[0])
-        assert words == f"number {'x' * kept[visit.image]}".strip()
+    for group in source.caption_groups:
+        words = source.tokenizer.decode(group.captions[0])
+        assert words == f"number {'x' * kept[group.image]}".strip()
     if lost:
         assert "left out" in caplog.text
     again = source_of(Counted(broken), encoder, tmp_path)
     assert [numbers(f) for f in again._augmented] == [numbers(f) for f in source._augmented], "from the cache"
 
 
-def test_what_is_left_out_is_counted_once_and_listed(encoder, tmp_path):
+def test_left_out_images_are_counted_once(encoder, tmp_path):
     source_of(Counted({1: [3], 2: [3, 5]}), encoder, tmp_path, max_bad=0.25)
     rows = [json.loads(row) for row in (tmp_path / "unreadable_train.jsonl").read_text().splitlines()]
     assert [row["row"] for row in rows] == ["3.png", "5.png"]
@@ -156,7 +156,7 @@ def test_what_is_left_out_is_counted_once_and_listed(encoder, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7])
-def test_a_view_whose_encoding_was_interrupted_goes_on_in_its_place(stop, encoder, tmp_path):
+def test_interrupted_augmentation_is_resumed(stop, encoder, tmp_path):
     class Interrupted(Counted):
         def examples(self, split):
             return [Stopping(self, int(i)) for i in self.order]
@@ -194,15 +194,15 @@ def test_other_numbers_of_images_are_not_brought_together(encoder, tmp_path):
         ConcatFeatures([every, some])
 
 
-def test_encoders_side_by_side_too(encoder, tmp_path):
+def test_concatenated_encoders_are_aligned(encoder, tmp_path):
     """Here one encoder could not read what the other could: its cache was made while a file was away."""
-    whole = encode_split(encoder, Counted(), "train", tmp_path / "a")
-    lacks = encode_split(encoder, Counted({0: [2]}), "train", tmp_path / "b", max_bad=0.9)
+    complete = encode_split(encoder, Counted(), "train", tmp_path / "a")
+    incomplete = encode_split(encoder, Counted({0: [2]}), "train", tmp_path / "b", max_bad=0.9)
     other = encode_split(encoder, Counted({0: [5]}), "train", tmp_path / "c", max_bad=0.9)
     kept = [0, 1, 3, 4, 6, 7]
     for joined in (
-        ConcatFeatures([whole, lacks, other]),
-        ConcatFeatures([lacks, ConcatFeatures([other, whole])]),
+        ConcatFeatures([complete, incomplete, other]),
+        ConcatFeatures([incomplete, ConcatFeatures([other, complete])]),
     ):
         assert joined.shape == (6, 1, 9) and [e.number for e in joined.examples] == kept
         values = joined[np.arange(6)][:, 0, ::3]
@@ -211,11 +211,11 @@ def test_encoders_side_by_side_too(encoder, tmp_path):
         assert set(joined.bad) == {2, 5}
 
 
-def test_what_is_learnt_of_captions_is_learnt_from_the_right_images(encoder, tmp_path, monkeypatch):
+def test_regression_sees_captions_of_their_images(encoder, tmp_path, monkeypatch):
     """Both views lack one image, but not the same one: their lengths agree."""
-    given = []
+    calls = []
     monkeypatch.setattr(
-        expect, "fit", lambda features, captions, tokenizer, **o: given.append((features, captions))
+        expect, "fit", lambda features, captions, tokenizer, **o: calls.append((features, captions))
     )
 
     class Model:
@@ -230,8 +230,8 @@ def test_what_is_learnt_of_captions_is_learnt_from_the_right_images(encoder, tmp
     )
     monkeypatch.setattr("training.data.datasets.bad_rows.BadRows.check", lambda self, total: None)
     expect.learn(Model, dataset, str(tmp_path), 1)
-    features, captions = given[0]
-    for i, said in enumerate(captions):
-        number = said[0].count("x")
+    features, captions = calls[0]
+    for i, texts in enumerate(captions):
+        number = texts[0].count("x")
         assert features[:, i, 0].tolist() == [10 * number, 10 * number + 1]
     assert len(captions) == 6

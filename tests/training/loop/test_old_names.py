@@ -81,7 +81,7 @@ def test_old_recipe_names_lead_to_recipes(old, new):
 
 
 @pytest.mark.parametrize("key", OLD_KEYS)
-def test_each_old_key_sets_what_the_new_one_sets(key):
+def test_old_keys_mean_the_new_ones(key):
     run = RECIPES.build("flickr8k_two_encoders_288")
     part, name = key.split(".")
     current = getattr(getattr(run, part), name)

@@ -146,7 +146,7 @@ def test_a_figure_of_another_type_is_one_line(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", list(places(METRICS)), ids=".".join)
-def test_a_figure_that_is_missing_or_none_is_one_line_or_a_dash(path, tmp_path):
+def test_missing_metric_is_one_line_or_a_dash(path, tmp_path):
     for metrics in (changed(METRICS, path, None), {k: v for k, v in METRICS.items() if k != path[0]}):
         run = folder_with(tmp_path, metrics=metrics)
         for read in readers(run):
