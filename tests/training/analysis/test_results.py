@@ -166,24 +166,24 @@ def test_archived_runs_make_the_same_row(finished, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("page", ["README.md", "training/README.md"])
-def test_tables_say_what_the_kept_runs_say(page):
+def test_tables_have_the_rows_of_measured_runs(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    for line in results.table(sorted((ROOT / "training" / "measured").iterdir())).splitlines():
+    for line in results.table(sorted((ROOT / "results").iterdir())).splitlines():
         assert f"\n{line}\n" in text
 
 
-@pytest.mark.parametrize("recipe", ["sharp", "compact"])
-def test_cells_compared_are_those_of_the_kept_runs(recipe):
+@pytest.mark.parametrize(("folder", "recipe"), [("sharp", "two_encoders_288"), ("compact", "lite0_cells")])
+def test_cells_compared_are_those_of_measured_runs(folder, recipe):
     text = (ROOT / "training" / "README.md").read_text(encoding="utf-8").partition("### Cells compared")[2]
     rows = text.partition(f"\n`flickr8k_{recipe}`")[2].splitlines()
-    kept = sorted((ROOT / "training" / "measured").glob(f"{recipe}_*"))
-    names = {run.name.rpartition("_")[0].removeprefix(f"{recipe}_") for run in kept}
+    kept = sorted((ROOT / "results").glob(f"{folder}_*"))
+    names = {run.name.rpartition("_")[0].removeprefix(f"{folder}_") for run in kept}
     assert names == {"simple_rnn", "gru", "lstm", "bidirectional"}
     for name in names:
-        called = f"| {name.replace('_', ' ')} |".lower()
-        line = next(line for line in rows if line.lower().startswith(called))
+        first_cell = f"| {name.replace('_', ' ')} |".lower()
+        line = next(line for line in rows if line.lower().startswith(first_cell))
         shown: list[list[float]] = [[], [], []]
-        for run in (run for run in kept if run.name.startswith(f"{recipe}_{name}_")):
+        for run in (run for run in kept if run.name.startswith(f"{folder}_{name}_")):
             config, metrics, figures = results.read(run)
             with open(run / "history.csv", newline="") as file:
                 scored = [row["CIDEr-D"] for row in csv.DictReader(file)][: config["xe"]["epochs"]]

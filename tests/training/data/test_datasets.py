@@ -423,7 +423,7 @@ def test_csv_rows_with_wrong_field_counts(tmp_path):
     assert [(r.where, r.reason[:20]) for r in data.bad_rows.rows] == [
         ("captions.csv:3", "4 fields for 3 colum"),
         ("captions.csv:4", "1 field for 3 column"),
-        ("captions.csv:6", "this image is in t"),
+        ("captions.csv:6", "this image is in the"),
     ]
 
 

@@ -42,9 +42,9 @@ def test_tfds_builder_holds_the_same_images_and_captions(tfds, tmp_path):
         ours = {e.id: (e.captions, e.read()) for e in source.examples(split)}
         assert {e.id: (e.captions, e.read()) for e in data.examples(split)} == ours
     with pytest.raises(
-        DataError, match="image_key to be one of image in synthetic_scenes/little/1.0.0, got 'image'"
+        DataError, match="image_key to be one of image in synthetic_scenes/little/1.0.0, got 'photo'"
     ):
-        DATASETS.build("tfds", name="synthetic_scenes/little", data_dir=str(tmp_path), image_key="image")
+        DATASETS.build("tfds", name="synthetic_scenes/little", data_dir=str(tmp_path), image_key="photo")
     with pytest.raises(DataError, match="captions_key"):
         DATASETS.build("tfds", name="synthetic_scenes/little", data_dir=str(tmp_path), captions_key="image")
 

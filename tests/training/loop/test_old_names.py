@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training import train
-from training.analysis import report, results
+from training.analysis import report
 from training.config import keys, with_changes
 from training.loop import checkpoint, old_names
 from training.loop.run_folder import read_config, settings
@@ -59,14 +59,6 @@ def test_measured_runs_have_todays_keys():
         config = read_config(folder)
         assert set(flat(config)) == {key for key in known if "." in key}, folder
         assert config["name"] in RECIPES, folder
-
-
-def test_rows_of_measured_runs_stand_in_the_readmes():
-    rows = results.table(MEASURED).splitlines()[2:]
-    assert len(rows) >= 10
-    for file in ("README.md", "training/README.md"):
-        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-        assert [row for row in rows if row not in lines] == [], file
 
 
 def test_measured_histories_have_todays_columns():

@@ -176,7 +176,7 @@ def test_from_a_finished_model_alone(started, tmp_path):
     for one, two in zip(first.decoder.weights, then.decoder.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-6)
     card = captioner.bundle.read(tmp_path / "run" / "model").card
-    assert f"weights at the start: those of `{started / 'model'}`" in card and "cross-entropy" not in card
+    assert f"initial weights: those of `{started / 'model'}`" in card and "cross-entropy" not in card
 
 
 def test_rewards_rise_with_training(started, tmp_path):
