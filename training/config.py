@@ -28,7 +28,7 @@ _OPTIMIZER: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Data:
-    """Where images and captions come from.
+    """Training data, vocabulary and augmentation.
 
     Attributes:
         source: spec of `DATASETS`, such as `folder(path='photos')`.
@@ -62,7 +62,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """What `CaptionModel` is built from.
+    """Arguments of `CaptionModel`, and its initial weights.
 
     Attributes:
         encoder: spec of `ENCODERS`, such as `densenet169(weights='imagenet')` or, without a network,
@@ -168,7 +168,7 @@ class SelfCritical:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the best epoch is chosen and tested.
+    """Validation, early stopping and the test.
 
     Attributes:
         strategy: spec of `STRATEGIES`, the same for validation and test.

@@ -73,7 +73,7 @@ def command(config: dict[str, Any]) -> str:
 
 
 def _comparable(key: str, value: Any) -> Any:
-    """What two runs that train the same have in common of a setting: each seed begins with a model of its own."""
+    """A setting in a normal form, equal for runs that train the same: each seed has initial weights of its own."""
     from captioner.models.encoders import without_weights
 
     normal_form: dict[str, Callable[[Any], Any]] = {

@@ -140,7 +140,7 @@ def captions_like_flickr8k(images: int, group: int, words: int, seed: int = 0) -
 
 
 class CaptionSource:
-    """What a trainer needs of a `Source`: captions of a real dataset, or random ones.
+    """Captions of a real dataset, or random ones, with the attributes of `Source` that a trainer needs.
 
     Args:
         run: Run.
@@ -256,7 +256,7 @@ def is_recipe(name: str) -> bool:
 
 
 def table(measured: Sequence[dict[str, Any]]) -> str:
-    """What `measure` returned, as text: a row for each name."""
+    """Measurements as text, a row for each name."""
     width = max(len(row["name"]) for row in measured)
     lines = [f"{'':{width}}  captions/s   (best)  useful GFLOP/s  product GFLOP/s   (best)  share   (best)"]
     for row in measured:

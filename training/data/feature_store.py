@@ -30,7 +30,7 @@ _FEATURES, _SUMS, _STATE = "features.npy", "sums.npy", "state.json"
 
 @dataclass
 class State:
-    """What `state.json` holds.
+    """The content of `state.json`.
 
     Attributes:
         key: str. Everything that the features depend on.

@@ -1,4 +1,4 @@
-"""One image with its captions, and what a dataset must offer."""
+"""`Example`, an image with its captions, and the protocol of datasets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Example:
         """Pixels [H, W, 3].
 
         Args:
-            load: what makes a tensor of an encoded image, see `captioner.image.tf_decode.reader`.
+            load: decodes an encoded image to a tensor, see `captioner.image.tf_decode.reader`.
 
         Raises:
             ImageError: when the image is absent or cannot be read.
@@ -54,7 +54,7 @@ class Example:
 
 
 class Dataset(Protocol):
-    """What every row of `DATASETS` builds.
+    """The protocol of datasets, the rows of `DATASETS`.
 
     Attributes:
         splits: tuple of str. The splits that hold at least one example, "train" first.
@@ -77,10 +77,10 @@ def missing_split(dataset: str, split: str, splits: Sequence[str], remedy: str =
     """The error for a split that a dataset does not have.
 
     Args:
-        dataset: str. What it is, for the message, such as "the dataset flickr".
-        split: str. What was asked for.
-        splits: sequence of str. What there is.
-        remedy: str, default "". What to do about it.
+        dataset: str. How the message names it, such as "the dataset flickr".
+        split: str. The split that was asked for.
+        splits: sequence of str. The splits with images.
+        remedy: str, default "". What the message suggests.
     """
     known = ", ".join(splits) or "none"
     return DataError(

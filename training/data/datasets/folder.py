@@ -124,7 +124,7 @@ class _Rows:
         return {s: {n: c for n, c in self.captions.items() if self._splits[n] == s} for s in SPLITS}
 
     def remedies(self, file: str) -> dict[str, str]:
-        """What to do for each split that holds no image."""
+        """Remedies for each split that has no image."""
         if self.has_splits:
             return {split: f"no row of {file} says {split} in its column split" for split in SPLITS}
         places = [_place_by_hash(name) for name in self.captions]
