@@ -35,7 +35,7 @@ def test_the_formula():
     "noted", [{}, {"bias": 1.0}, {"bias": "x", "weights": {}}, [], {**NOTED, "weights": 3}]
 )
 def test_a_damaged_calibration_is_told(noted):
-    with pytest.raises(BundleError, match="expected bias and weights.*calibrate.py again"):
+    with pytest.raises(BundleError, match="expected bias and weights.*calibrate_confidence.py again"):
         Confidence(noted)
 
 

@@ -328,7 +328,7 @@ def test_foreign_folders_are_never_overwritten(tmp_path, capsys):
             assert "neither" in refused(capsys, out, *more)
             assert (out / name).read_text() == content
     (tmp_path / "file").write_text("x")
-    assert "is a file" in refused(capsys, tmp_path / "file")
+    assert "got a file" in refused(capsys, tmp_path / "file")
 
 
 def test_overwrite_deletes_after_all_checks(tmp_path):
