@@ -51,10 +51,10 @@ def quick(tmp_path_factory):
 @pytest.fixture(scope="module")
 def no_reports():
     """Runs write no `report.html`: its charts take longer than the training, and have tests of their own."""
-    from training.loop.run_logger import Journal
+    from training.loop.run_logger import RunLogger
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "report", lambda self: None)
+        patch.setattr(RunLogger, "report", lambda self: None)
         yield
 
 

@@ -1,6 +1,6 @@
 """Reports: one page of HTML that opens from disk without a network, and all its scores as JSON beside it.
 
-`report` makes that of captions and their references; `training/analysis/report.py` makes one of training runs from the
+`report` makes that of captions and their references; `training/analyze.py report` makes one of training runs from the
 same parts. Needs the extra `report` (Jinja2 and matplotlib).
 """
 

@@ -617,7 +617,7 @@ def test_importing_metrics_imports_neither_nltk_nor_tensorflow():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
-# --- the program training/analysis/metric_agreement.py -----------------------------------------------------
+# --- the analysis metric_agreement -------------------------------------------------------------------------
 
 
 def karpathy_file(path, captions):
@@ -633,11 +633,11 @@ def karpathy_file(path, captions):
 @needs_java
 def test_metric_agreement_prints_a_table(tmp_path, capsys):
     needs_official()
-    from training.analysis import metric_agreement
+    from training import analyze
 
     _, references = made_up_world(images=8, shortest=3)
     captions = [[" ".join(c) + " ." for c in image] * 2 for image in references]
-    assert metric_agreement.main(["--captions", karpathy_file(tmp_path / "k.json", captions)]) == 0
+    assert analyze.main(["metric_agreement", "--captions", karpathy_file(tmp_path / "k.json", captions)]) == 0
     table = capsys.readouterr().out
     for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR"):
         assert f"\n{name}" in table
@@ -657,7 +657,7 @@ def test_metric_agreement_prints_a_table(tmp_path, capsys):
 )
 def test_metric_agreement_fails_in_one_line(tmp_path, capsys, monkeypatch, captions, split, message):
     needs_official()
-    from training.analysis import metric_agreement
+    from training import analyze
 
     monkeypatch.setenv("PATH", "/nowhere")
     path = tmp_path / "k.json"
@@ -665,6 +665,9 @@ def test_metric_agreement_fails_in_one_line(tmp_path, capsys, monkeypatch, capti
         path.write_text(captions)
     elif captions:
         karpathy_file(path, captions)
-    assert metric_agreement.main(["--captions", str(path), "--split", split]) == CaptionerError.exit_code
+    assert (
+        analyze.main(["metric_agreement", "--captions", str(path), "--split", split])
+        == CaptionerError.exit_code
+    )
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -35,7 +35,7 @@ def test_the_formula():
     "noted", [{}, {"bias": 1.0}, {"bias": "x", "weights": {}}, [], {**NOTED, "weights": 3}]
 )
 def test_a_damaged_calibration_is_told(noted):
-    with pytest.raises(BundleError, match="expected bias and weights.*calibrate.py again"):
+    with pytest.raises(BundleError, match="expected bias and weights.*calibrate_confidence.py again"):
         Confidence(noted)
 
 
@@ -96,12 +96,12 @@ RATED += [("cat.jpg", "car.jpg", 1, [1, 2, 1]), ("car.jpg", "cat.jpg", 1, [1, 1,
 
 
 def test_people_accept_what_is_like_the_captions():
-    people = calibrate_confidence.People(CAPTIONS, RATED)
+    people = calibrate_confidence.AcceptanceModel(CAPTIONS, RATED)
     said = [Caption(t, words=tuple(t.split())) for t in ("a dog runs on the grass", "a boat sails")]
-    good, bad = people.accept(said, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
+    good, bad = people.predict(said, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
     assert good > 0.8 > 0.3 > bad
     with pytest.raises(DataError, match="none of the rated pairs"):
-        calibrate_confidence.People({"x.jpg": ["a dog"]}, RATED)
+        calibrate_confidence.AcceptanceModel({"x.jpg": ["a dog"]}, RATED)
 
 
 class Drawn:

@@ -156,6 +156,15 @@ def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
     return path.is_dir() or path.with_suffix(".py").exists()
 
 
+def is_program(path: Path) -> bool:
+    """Whether people run the file: it lies directly in training/ or serving/ and has a `__main__` part."""
+    return path.parent.name in ("training", "serving") and '__name__ == "__main__"' in path.read_text("utf-8")
+
+
+PROGRAMS = {module_name(path) for path in FILES if is_program(path)}
+NO_PROGRAMS = {"training", "serving", "training.config"}  # the settings of a run, which every program reads
+
+
 def test_there_is_something_to_check():
     names = {module_name(path) for path in FILES}
     assert {"captioner", "captioner.api", "captioner.image.tf_decode", "captioner.models"} <= names
@@ -205,6 +214,22 @@ def test_no_module_is_called_utils(path):
     assert not {"utils", "util", "helpers", "common"} & set(module_name(path).split(".")), (
         f"{path.relative_to(ROOT)}: name the module after what it knows"
     )
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent.name in ("training", "serving")], ids=module_name
+)
+def test_files_beside_the_libraries_are_programs(path):
+    name = module_name(path)
+    assert name in PROGRAMS | NO_PROGRAMS, f"{name} is no program: a library belongs into a folder"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not is_program(path)], ids=module_name)
+def test_libraries_import_no_program(path):
+    for line, name in imports(path):
+        assert name not in PROGRAMS, (
+            f"{path.relative_to(ROOT)}:{line} imports the program {name}: move what it needs into a library"
+        )
 
 
 def run(code: str) -> str:

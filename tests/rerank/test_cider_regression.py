@@ -44,7 +44,7 @@ def test_on_images_it_was_fitted_on_it_is_cider_d():
     _, captions = images_and_captions()
     # Images that are equally far from one another, so that a linear map can say anything of each.
     features = np.eye(30, dtype=np.float32)[None]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, least=1, ridge=1e-9)
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
     references = [[caption.split() for caption in each] for each in captions]
     metric = CiderD(corpus=references).prepare(references)
     candidates = [each[0] for each in captions[:6]] + [" ".join(TINY_WORDS[i : i + 5]) for i in range(6)]
@@ -76,7 +76,7 @@ def cosine(one, two, images, n):
 def test_a_word_said_again_counts_as_often():
     _, captions = images_and_captions()
     features = np.eye(30, dtype=np.float32)[None]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, least=1, ridge=1e-9)
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
     images = [[caption.split() for caption in each] for each in captions]
     candidates = ["dog dog dog cat", "a dog a dog a", "grass", captions[3][0]]
     predicted = regression.predict(regression.project(features[:, 3:4]), tf.constant(ids_of(candidates)))[
@@ -89,7 +89,7 @@ def test_a_word_said_again_counts_as_often():
 
 def test_the_same_in_numpy():
     features, captions = images_and_captions()
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8, least=2)
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8, min_count=2)
     grids = np.stack([features[0, :4], features[0, 4:8]], axis=1)
     ids = np.concatenate([ids_of(each) for each in captions[:4]])
     wanted = regression.predict(regression.project(grids), tf.constant(ids)).numpy()
@@ -102,9 +102,9 @@ def test_the_same_in_numpy():
 def test_n_grams_that_no_caption_of_the_model_can_hold_are_left_out():
     features, captions = images_and_captions(count=20)
     captions = [[f"{caption} zebra" for caption in each] for each in captions]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, least=1)
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, min_count=1)
     plain = fit_cider_regression.fit(
-        features, [[c.removesuffix(" zebra") for c in each] for each in captions], TOKENIZER, least=1
+        features, [[c.removesuffix(" zebra") for c in each] for each in captions], TOKENIZER, min_count=1
     )
     assert np.array_equal(regression.keys, plain.keys)
     assert (np.diff(regression.keys.astype(np.int64)) > 0).all()
@@ -112,7 +112,7 @@ def test_n_grams_that_no_caption_of_the_model_can_hold_are_left_out():
 
 def test_images_without_variance_are_all_the_mean():
     _, captions = images_and_captions()
-    regression = fit_cider_regression.fit(np.ones((1, 30, 4), np.float32), captions, TOKENIZER, least=1)
+    regression = fit_cider_regression.fit(np.ones((1, 30, 4), np.float32), captions, TOKENIZER, min_count=1)
     assert np.isfinite(regression.projection).all()
     projected = regression.project(np.ones((1, 2, 4), np.float32)).numpy()[0]
     assert np.abs(regression.vectors.astype(np.float32) @ projected).max() < 1e-3
@@ -139,7 +139,7 @@ def fitted():
     model = build_tiny_model()
     features, captions = images_and_captions(channels=12)
     model.reranker_parameters["cider_regression"] = fit_cider_regression.fit(
-        features, captions, model.tokenizer, rank=6, least=1
+        features, captions, model.tokenizer, rank=6, min_count=1
     )
     return model, np.random.default_rng(5).normal(size=(3, 16, 12)).astype(np.float32) * 4
 
@@ -242,7 +242,7 @@ def test_the_program_fits_a_folder(tiny_model, tmp_path, capsys):
         "synthetic_scenes(train=40)",
         "--features",
         str(tmp_path / "cache"),
-        "--views",
+        "--cached-augmentations",
         "1",
     ]
     assert fit_cider_regression.main(program) == 0

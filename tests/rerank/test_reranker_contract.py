@@ -42,7 +42,7 @@ def fit_all(features, captions, tokenizer):
     """The parameters of every reranker that has some, for mean features [N, C]; a new one with some adds its line."""
     return {
         "cider_regression": fit_cider_regression.fit(
-            features[np.newaxis], captions, tokenizer, rank=2, least=1
+            features[np.newaxis], captions, tokenizer, rank=2, min_count=1
         )
     }
 
@@ -232,7 +232,9 @@ def test_the_graph_of_a_saved_model_agrees(model, tmp_path):
 def lite(folder, tmp_path_factory):
     pytest.importorskip("ai_edge_litert")
     into = tmp_path_factory.mktemp("lite")
-    path = captioner.export(folder, ["tflite"], "beam(width=5, n_best=3, rerank='mbr')", output_dir=into)["tflite"]
+    path = captioner.export(folder, ["tflite"], "beam(width=5, n_best=3, rerank='mbr')", output_dir=into)[
+        "tflite"
+    ]
     with captioner.load(path) as model:
         yield model
 
