@@ -83,8 +83,7 @@ def evaluate(
         model: CaptionModel, or a Captioner of any engine.
         dataset: Dataset.
         split: str, default "test".
-        strategies: sequence of specs of `STRATEGIES`; default none, which is the exported one, or
-            `captioner.engines.base.DEFAULT_STRATEGY`.
+        strategies: sequence of specs of `STRATEGIES`; default none, which is the exported one, or `DEFAULT_STRATEGY`.
         official: bool, default False. Also score with pycocoevalcap (needs Java).
         limit: int, default 0. Only the first so many images; 0 for all.
         features: path, default "cache/features". The cache to read; nothing is written there.

@@ -195,8 +195,7 @@ class Trainer:
         self.save()
 
     def _step(self, batch: Batch) -> None:
-        # Keras would average over all epochs so far.
-        self.model.reset_metrics()
+        self.model.reset_metrics()  # Keras would average over all epochs so far
         loss = float(self.model.train_on_batch(batch.inputs, batch.targets, batch.weights))
         state = self.state
         if not math.isfinite(loss):
