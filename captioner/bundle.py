@@ -29,7 +29,7 @@ from captioner import folders, metadata
 from captioner.errors import BundleError, CaptionerError, DataError
 from captioner.text import Tokenizer
 
-FORMAT = 1
+FORMAT = 2  # 1: decoders that read word and mean feature added the biases of their gates twice
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
 CARD, METRICS, CONFIDENCE, EXPECTATION = "card.md", "metrics.json", "confidence.json", "expectation.npz"
 FILES = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, EXPECTATION)
@@ -52,6 +52,7 @@ class Bundle:
         captioner: str. The version that wrote it.
         confidence: dict. What `captioner.outputs.confidence.Confidence` takes; empty if it was never calibrated.
         expectation: Path of what the model expects people to say; None if it never learnt that.
+        format: int. Of the folder, 1 to `FORMAT`.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class Bundle:
     captioner: str = ""
     confidence: dict[str, Any] = field(default_factory=dict)
     expectation: Path | None = None
+    format: int = FORMAT
 
 
 def version() -> str:
@@ -273,6 +275,7 @@ def _read(folder: Path) -> Bundle:
         captioner=str(manifest.get("captioner", ""))[:100],
         confidence=noted,
         expectation=files / EXPECTATION if (files / EXPECTATION).is_file() else None,
+        format=manifest["format"],
     )
 
 
