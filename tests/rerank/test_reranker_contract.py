@@ -232,7 +232,9 @@ def test_the_graph_of_a_saved_model_agrees(model, tmp_path):
 def lite(folder, tmp_path_factory):
     pytest.importorskip("ai_edge_litert")
     into = tmp_path_factory.mktemp("lite")
-    path = captioner.export(folder, ["tflite"], "beam(width=5, n_best=3, rerank='mbr')", output_dir=into)["tflite"]
+    path = captioner.export(folder, ["tflite"], "beam(width=5, n_best=3, rerank='mbr')", output_dir=into)[
+        "tflite"
+    ]
     with captioner.load(path) as model:
         yield model
 

@@ -258,6 +258,29 @@ def test_an_endless_body_ends(server):
                 time.sleep(0.01)
 
 
+def test_bodies_count_only_while_they_arrive():
+    """Eight of the largest may arrive at a time, however many have come, were refused or were left half sent."""
+    whole, most = b'{"instances": [4]}'.ljust(1000), 8
+    with Server(body=1000) as small, contextlib.ExitStack() as clients:
+        for _ in range(3 * most):
+            assert small.post(whole).status_code == 200
+            assert small.post(whole + b" ").status_code == 413
+            with small.connect() as gone:
+                gone.sendall(head(1000) + whole[:-1])
+        arriving = [clients.enter_context(small.connect()) for _ in range(most)]
+        for connection in arriving:
+            connection.sendall(head(1000) + whole[:-1])
+        # They are counted once the server has read them; a request that comes before that is served.
+        end = time.monotonic() + 20
+        while (refused := small.post(whole)).status_code == 200 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert refused.status_code == 429 and "too many requests are arriving" in refused.json()["error"]
+        for connection in arriving:
+            connection.sendall(b" ")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert small.post(whole).status_code == 200
+
+
 def test_half_a_body_times_out_and_hurts_nobody(server):
     with server.connect() as connection:
         connection.sendall(head(100) + b'{"instances"')
