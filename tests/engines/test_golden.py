@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_images import drawn_image
 
 import captioner
+from tests.support.drawn_images import drawn_image
 
 DEFAULT = Path(__file__).parents[2] / "saved_models/default"
 GOLDEN = Path(__file__).with_name("golden_default.json")

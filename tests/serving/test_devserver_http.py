@@ -1,6 +1,7 @@
 """The server's sockets: bounds on bodies, time and numbers, metrics, draining. Models are numpy functions."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
