@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from serving.http.rest import Reply, answer, error_body
-from serving.http.sockets import Timed, listener
+from serving.http.sockets import listener
 from serving.protocol.predict import Models, caller_gone
 from serving.protocol.status import ServingError
 from serving.runtime import log, metrics
@@ -37,7 +37,7 @@ class Limits:
 
     Attributes:
         body: int. Most bytes of a request, packed and unpacked.
-        client: float. Seconds in which a request must arrive, or a client must take its answer.
+        client: float. Seconds in which a request's body must arrive, and that an idle connection is kept for.
         run: float. Seconds that a model may take.
     """
 
@@ -259,7 +259,7 @@ class HttpServer:
         routes = [Route(metrics.PATH, page), Mount("/", app=app)]
         self._config = uvicorn.Config(
             Starlette(routes=routes),
-            http=type("Protocol", (Timed,), {"seconds": limits.client}),
+            http="h11",
             ws="none",
             lifespan="off",
             log_config=None,

@@ -1,29 +1,17 @@
 """JSON as TensorFlow Serving reads and shows it, where that differs from Python's.
 
 What follows the first whole value is ignored, the first of two equal keys counts, NaN and Infinity are read, strings
-may hold bytes that are no UTF-8, and a syntax error names the byte where it was found.
+may hold bytes that are no UTF-8. Syntax errors have the server's status and form, in the words of Python's reader.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any
 
-import numpy as np
-
 from serving.protocol.status import ServingError, invalid
 
-_MEANS = {  # how Python's reader begins its complaints, and the server's words for the same
-    "Expecting property name": "Missing a name for object member.",
-    "Illegal trailing comma before end of object": "Missing a name for object member.",
-    "Expecting ':'": "Missing a colon after a name of object member.",
-    "Unterminated string": "Missing a closing quotation mark in string.",
-    "Invalid \\escape": "Invalid escape character in string.",
-    "Invalid \\uXXXX": "Incorrect hex digit after \\u escape in string.",
-    "Invalid control character": "Invalid encoding in string.",
-}
 _EMPTY = "JSON Parse error: The document is empty"
 TOO_DEEP = "JSON Parse error: lists or objects nested too deeply"
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -37,7 +25,6 @@ _NO_JSON = (
     ),
     (re.compile(rb"--|[\w.%+-]+=", re.S), "a form: send JSON"),
 )
-_BROKEN_NUMBER = re.compile(r"\d(\.|(?:\.\d+)?[eE][+-]?)$")
 _LONGEST = 308  # digits; a double holds no more
 
 
@@ -69,11 +56,11 @@ def _parse(body: bytes) -> dict[str, Any]:
     text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     start = _SPACE.match(text).end()  # type: ignore[union-attr]
     if start == len(text):
-        raise _error("The document is empty.", text, start) if text else invalid(_EMPTY)
+        raise invalid(_EMPTY)
     try:
         value, _ = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        raise _explained(error, text) from None
+        raise invalid(f"JSON Parse error: {error}") from None
     except RecursionError:
         raise invalid(TOO_DEEP) from None
     if not isinstance(value, dict):
@@ -82,47 +69,14 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def show(value: Any) -> str:
-    """A value as error messages show it: objects over several lines, lists on one.
+    """A value as error messages show it: JSON, with U+FFFD for what is no UTF-8.
 
     Example:
-        >>> print(show({"instances": [1.0, None]}))
-        {
-            "instances": [1.0, null]
-        }
+        >>> show({"instances": [1.0, None]})
+        '{"instances": [1.0, null]}'
     """
-    return _shown(value, 1)
-
-
-def _shown(value: Any, depth: int) -> str:
-    if isinstance(value, dict) and value:
-        inner = ",\n".join(
-            f"{'    ' * depth}{_string(key)}: {_shown(item, depth + 1)}" for key, item in value.items()
-        )
-        return f"{{\n{inner}\n{'    ' * (depth - 1)}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(_shown(item, depth + 1) for item in value)}]"
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return decimal(value)
-    return json.dumps(value)
-
-
-def _string(text: str) -> str:
-    return json.dumps(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"), ensure_ascii=False)
-
-
-def decimal(value: float) -> str:
-    """A number with six digits where they say it exactly, otherwise with all it needs.
-
-    Example:
-        >>> decimal(0.2), decimal(3.0), decimal(9000000.0)
-        ('0.2', '3.0', '9e+06')
-    """
-    text = f"{value:.6g}"
-    if float(text) != value:
-        text = f"{value:.9g}" if float(np.float32(value)) == value else f"{value:.17g}"
-    return text if set(text) & set(".en") else text + ".0"
+    text = json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -140,38 +94,3 @@ def _integer(text: str) -> int | float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_first_wins, parse_int=_integer)
-
-
-def _error(reason: str, text: str, place: int) -> ServingError:
-    offset = len(text[:place].encode("utf-8", "surrogateescape"))
-    return invalid(f"JSON Parse error: {reason} at offset: {offset}")
-
-
-def _explained(error: json.JSONDecodeError, text: str) -> ServingError:
-    """The server's words for a syntax error that Python's reader found."""
-    place = error.pos
-    for begins, means in _MEANS.items():
-        if error.msg.startswith(begins):
-            return _error(means, text, place)
-    if error.msg.startswith("Expecting ','"):
-        if match := _BROKEN_NUMBER.search(text[max(0, place - 30) : place + 1]):
-            part = "fraction part" if match[1] == "." else "exponent"
-            return _error(f"Miss {part} in number.", text, place)
-        end = (
-            "']' after an array element."
-            if _innermost(text[:place]) == "["
-            else "'}' after an object member."
-        )
-        return _error(f"Missing a comma or {end}", text, _SPACE.match(text, place).end())  # type: ignore[union-attr]
-    return _error("Invalid value.", text, place)
-
-
-def _innermost(text: str) -> str:
-    """The bracket that is open at the end of text that is right so far."""
-    open_ones = []
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[][{}]', text, re.DOTALL):
-        if match[0] in ("[", "{"):
-            open_ones.append(match[0])
-        elif match[0] in ("]", "}"):
-            open_ones.pop()
-    return open_ones[-1] if open_ones else ""

@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         help="most images (rows) of one request, where --batch does not say (default %(default)s)")  # fmt: skip
     add("--max-body", type=float, default=32.0, metavar="MB", help="largest request (default 32)")
     add("--client-timeout", type=float, default=30.0, metavar="S",
-        help="a request must have arrived after S seconds (default 30)")  # fmt: skip
+        help="a request's body must have arrived after S seconds (default 30)")  # fmt: skip
     add("--run-timeout", type=float, default=30.0, metavar="S",
         help="a REST request may take S seconds (default 30); gRPC clients give their own deadline")  # fmt: skip
     add("--drain", type=float, default=30.0, metavar="S",

@@ -145,5 +145,3 @@ def test_the_readme_names_every_example():
     assert len(files) == 4
     for path in files:
         assert f"{path.name} " in text
-        # The device has no server that decodes: its script holds the rule for odd images as well.
-        assert len(path.read_text().splitlines()) <= (100 if path.name == "device.py" else 70)

@@ -209,12 +209,6 @@ def test_the_readmes_commands_are_understood():
     assert used == set(parsers)
 
 
-def test_from_a_model_to_an_answer_takes_five_lines_at_most():
-    lines = shell_lines()
-    assert lines[0].startswith("captioner export ") and lines[3].startswith("curl ") and len(lines[:4]) <= 5
-    assert "-f serving/tf_serving/compose.yaml up" in lines[1]
-
-
 def test_every_option_of_the_development_server_is_told():
     pytest.importorskip("prometheus_client")
     from serving.devserver import parser
