@@ -1,4 +1,4 @@
-"""Arrays to the tensors of gRPC messages and back, for every type that TensorFlow has."""
+"""Converts arrays to TensorProto messages and back, for every type of TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIELDS = {
     "int64": (9, "int64_val"),
     "bool": (10, "bool_val"),
 }
-_WIDEST = 16  # bytes of one number
+_MAX_ITEM_BYTES = 16
 
 
 def arrays_of(tensors: Mapping[str, Any], limit: int = 1 << 30) -> dict[str, np.ndarray]:
@@ -29,19 +29,19 @@ def arrays_of(tensors: Mapping[str, Any], limit: int = 1 << 30) -> dict[str, np.
 
     Args:
         tensors: mapping of str to `Tensor` message.
-        limit: int, default 2^30. Most bytes of one array: a few bytes on the wire may claim any size.
+        limit: int, default 2^30. Maximum bytes of one array: a small message may claim any size.
 
     Returns:
         dict of str to array; strings are objects that hold bytes.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, if one cannot be read.
+        ServingError: INVALID_ARGUMENT, if a tensor cannot be read.
     """
     return {name: _array(name, tensor, limit) for name, tensor in tensors.items()}
 
 
 def _array(name: str, tensor: Any, limit: int) -> np.ndarray:
-    if math.prod(max(dim.size, 0) for dim in tensor.tensor_shape.dim) * _WIDEST > limit:
+    if math.prod(max(dim.size, 0) for dim in tensor.tensor_shape.dim) * _MAX_ITEM_BYTES > limit:
         raise invalid(f"tensor parsing error: {name} (larger than {limit} bytes)")
     try:
         if tensor.dtype in TYPE_NAMES:
@@ -55,7 +55,7 @@ def _array(name: str, tensor: Any, limit: int) -> np.ndarray:
 
 
 def tensor_of(found: np.ndarray) -> Any:
-    """An array as a tensor message, its values in the field of their type, where clients look for them.
+    """An array as a tensor message, with its values in the field of their type, where clients expect them.
 
     Args:
         found: array.

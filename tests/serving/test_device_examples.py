@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.serving.test_remote_examples import ALONE, EXAMPLES
+from tests.serving.test_examples import ALONE, EXAMPLES
 from tests.support import odd_images
 
 pytest.importorskip("ai_edge_litert")

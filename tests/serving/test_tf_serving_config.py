@@ -158,15 +158,15 @@ def test_compose_is_yaml():
 def test_the_health_check_tells_a_server_with_a_model_from_one_without():
     pytest.importorskip("starlette")
     from serving.http.app import HttpServer, Limits, RestApp
-    from serving.runtime.batching import Gate
+    from serving.runtime.admission import AdmissionControl
     from serving.runtime.metrics import Metrics
-    from tests.support.serving_models import Line, Some
+    from tests.support.serving_models import LinearVersion, StaticModels
 
     script = re.search(r'- "(exec [^\n]*)"\n', COMPOSE)[1].replace("\\\\", "\\")
     for name, healthy in (("captioner", True), ("other", False)):
-        metrics, gate = Metrics(Gate(2, 2)), Gate(2, 2)
-        models = Some(name, [Line(1, 0.5)])
-        app = RestApp(lambda models=models: models, gate, metrics, Limits())
+        metrics, admission = Metrics(AdmissionControl(2, 2)), AdmissionControl(2, 2)
+        models = StaticModels(name, [LinearVersion(1, 0.5)])
+        app = RestApp(lambda models=models: models, admission, metrics, Limits())
         server = HttpServer(app, metrics, Limits(), "127.0.0.1", 0)
         server.start()
         try:

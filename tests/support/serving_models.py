@@ -11,18 +11,18 @@ from serving.protocol.predict import Models, Signature, State, Version, not_foun
 from serving.protocol.status import ServingError, invalid
 
 
-class Line(Version):
-    """y = slope * x + 2 in numpy; `gate`, if given, is called in every run."""
+class LinearVersion(Version):
+    """y = slope * x + 2 in numpy; `admission`, if given, is called in every run."""
 
-    def __init__(self, number, slope, gate=None):
-        self.number, self.slope, self.gate, self.rows, self.closed = number, slope, gate, [], False
+    def __init__(self, number, slope, admission=None):
+        self.number, self.slope, self.admission, self.rows, self.closed = number, slope, admission, [], False
         one = Spec("float", (-1,))
         self.signatures = {"serving_default": Signature({"x": one}, {"y": one})}
 
     def run(self, signature, inputs, outputs, timeout):
         assert not self.closed, "a version was run after it was let go of"
-        if self.gate is not None:
-            self.gate()
+        if self.admission is not None:
+            self.admission()
         self.rows.append(len(inputs["x"]))
         if (inputs["x"] == 13).any():
             raise ServingError("INVALID_ARGUMENT", "13 is unlucky")
@@ -32,7 +32,7 @@ class Line(Version):
         self.closed = True
 
 
-class Kinds(Version):
+class EchoVersion(Version):
     """Gives back what it is given, in several types; the signature `many` has several inputs."""
 
     number = 7
@@ -63,7 +63,7 @@ class Kinds(Version):
         return dict(inputs)
 
 
-class Some(Models):
+class StaticModels(Models):
     """Versions that are simply there."""
 
     def __init__(self, name, versions, labels=None):
@@ -91,10 +91,10 @@ class Some(Models):
 
 def half_plus_two():
     """The model of the recorded answers: version 1 is 0.5x+2, version 2 is 0.25x+2, `stable` is version 1."""
-    return Some("hpt", [Line(1, 0.5), Line(2, 0.25)], {"stable": 1})
+    return StaticModels("hpt", [LinearVersion(1, 0.5), LinearVersion(2, 0.25)], {"stable": 1})
 
 
-def write_line(folder, slope):
+def write_linear_model(folder, slope):
     """The same as a real SavedModel."""
     import tensorflow as tf
 

@@ -9,8 +9,8 @@ import pytest
 
 import captioner
 from captioner.types import Caption
-from tests.serving.test_devserver import Process
 from tests.support import odd_images
+from tests.support.serving.devserver import DevserverProcess
 
 EXAMPLES = Path(__file__).parents[2] / "serving/examples"
 BEAM = "beam(width=3, n_best=3, min_length=2)"
@@ -30,7 +30,7 @@ def folder(tiny_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    server = Process(folder, "--name", "tiny")
+    server = DevserverProcess(folder, "--name", "tiny")
     yield server
     assert server.stop() == 0
 

@@ -1,0 +1,125 @@
+"""What the page offers, and the limits on the strategies of visitors."""
+
+import contextlib
+import random
+import shutil
+
+import pytest
+
+from tests.support.probability_worlds import random_world
+
+pytest.importorskip("grpc")
+pytest.importorskip("starlette")
+import captioner
+from captioner.decoding import RULES, STRATEGIES, generate
+from captioner.errors import SpecError
+from captioner.text import Tokenizer, words
+from serving.webui.choices import check_strategy
+from tests.support.serving.page_server import PHOTO, STRATEGY, PageServer, same
+
+
+def test_what_can_be_chosen(server, served):
+    found = server.get("/page/models").json()
+    own, blind = found["models"]
+    assert own["name"] == "tiny" and own["exported_strategy"] == STRATEGY and own["chooses_strategy"]
+    assert blind["name"] == str(served[1]) and blind["chooses_strategy"] and found["max_bytes"] == 8 << 20
+    strategies = {each["name"]: each["options"] for each in found["strategies"]}
+    assert list(strategies) == STRATEGIES.names()
+    assert strategies["beam"] == {"width": 3, "n_best": 1} and strategies["greedy"] == {}
+    assert strategies["sample"] == {"n": 1} and "must_include" in strategies["constrained"]
+    assert (
+        own["default_strategy"] == "beam search, width 3, n best 3, min length 4"
+        and blind["default_strategy"] == ""  # not loaded yet
+    )
+    # Every row of the table has words for people, none of them from its docstring.
+    described = STRATEGIES.describe()
+    assert all(row["label"] != row["name"] for row in found["strategies"] if row["name"] != "greedy")
+    assert all(row["description"] not in ("", described[row["name"]]) for row in found["strategies"])
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "greedy(min_length=2)",
+        "beam(width=5, n_best=2)",
+        "sample(n=7, seed=1)",
+        "diverse(width=6, groups=3)",
+        "consensus(width=5)",
+        "constrained(width=3)",
+        "constrained(must_include=['dog'], width=2)",
+        "constrained(must_include=['Cat dog', 'bee', 'cat, dog!', 'dog'], width=3)",
+        "constrained(must_include=['ant bee cat dog'], width=4, banned=['elk'])",
+    ],
+)
+def test_a_strategys_rows_are_those_that_the_search_runs(strategy):
+    tokenizer = Tokenizer(["ant", "bee", "cat", "dog", "elk"])
+    world = random_world(size=9, tokenizer=tokenizer)
+    rows = set()
+    step, world.step = world.step, lambda ids, *rest: rows.add(int(ids.shape[0])) or step(ids, *rest)
+    generate(world, world.features([0]), strategy, 9, tokenizer)
+    assert rows == {STRATEGIES.build(strategy).search_rows(words)}
+
+
+def test_no_strategy_of_the_table_is_beyond_the_limit_unnoticed():
+    sizes = {"greedy": None, "sample": "n", "constrained": "width"}
+    for name in STRATEGIES:
+        option = sizes.get(name, "width")
+        assert check_strategy(name) == name
+        if option is None:
+            continue
+        groups = ", groups=1" if name == "diverse" else ""
+        assert check_strategy(f"{name}({option}=64{groups})")
+        with pytest.raises(SpecError, match="at most 64 beams here, got 65"):
+            check_strategy(f"{name}({option}=65{groups})")
+    assert check_strategy("constrained(width=16, must_include=['a', 'b c'])")
+    with pytest.raises(SpecError, match="got 80: lower the width or the number of words"):
+        check_strategy("constrained(width=16, must_include=['a', 'b', 'c d'])")
+    with pytest.raises(SpecError, match="got 68"):
+        check_strategy("constrained(width=4, must_include=['一只狗跑过草地 草地上有一只猫和狗'])")
+
+
+def test_whatever_a_visitor_asks_for_is_a_strategy_or_a_sentence():
+    pick = random.Random(3)
+    values = ["None", "True", "-1", "0", "1", "64", "10**9", "1e308", "-0.5", "'dog'", "''", "[]", "['']", "[['dog']]",
+              "[1]", "{'a': 1}", "b'x'", "'beam'", "[None]", "9" * 400, "('dog', 'cat')", "lambda: 0"]  # fmt: skip
+    options = [*RULES, "width", "n", "n_best", "must_include", "groups", "penalty", "temperature", "top_k", "top_p",
+               "seed", "evidence", "sharpness", "fluency", "length_penalty", "unknown", "self"]  # fmt: skip
+    good = 0
+    for _ in range(3000):
+        chosen = pick.sample(options, pick.randint(0, 2))
+        spec = f"{pick.choice(list(STRATEGIES))}({', '.join(f'{o}={pick.choice(values)}' for o in chosen)})"
+        try:
+            good += check_strategy(spec) == spec
+        except SpecError as error:
+            assert "\n" not in str(error) and "__init__" not in str(error), spec
+    assert 300 < good < 2700
+    for spec in (
+        "",
+        "(",
+        "beam",
+        "beam(",
+        "beam(*[1])",
+        "beam()()",
+        "a.b:c",
+        "captioner.decoding.strategies.beam:Beam",
+        "x" * 1999,
+    ):
+        with contextlib.suppress(SpecError):
+            assert check_strategy(spec) == "beam"
+
+
+def test_a_lite_file_in_the_folder_is_a_choice(served, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    folder = tmp_path / "tiny"
+    shutil.copytree(served[0], folder)
+    captioner.export(folder, ["tflite"], strategy="greedy")
+    (folder / "broken.tflite").write_bytes(b"none of ours")
+    server = PageServer(folder)
+    try:
+        rows = server.get("/page/models").json()["models"]
+        assert [each["name"] for each in rows] == ["tiny", "model.tflite"]
+        assert rows[1]["exported_strategy"] == "greedy"
+        with captioner.load(folder / "model.tflite") as model:
+            same(server.caption(model="model.tflite").json(), model.caption(PHOTO))
+    finally:
+        server.close()
