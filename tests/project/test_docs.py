@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.cli import COMMANDS
@@ -26,6 +25,7 @@ from captioner.metrics import METRICS
 from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
 from captioner.registry import parse_spec
 from captioner.types import END
+from tests.support.tiny_model import build_tiny_model
 from tests.training.test_recipes import check_specs
 from training import expect
 from training.config import keys, with_changes

@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """The Paths of two model folders: one with an exported version, and one without attention."""
     from tests.support.serving.page_server import save_models

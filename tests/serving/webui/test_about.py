@@ -10,11 +10,11 @@ pytest.importorskip("starlette")
 from serving.webui.about import About, about, good_for
 
 
-def test_what_a_model_is_good_for_comes_from_its_folder(server, tmp_path):
-    own, blind = server.get("/page/models").json()["models"]
-    assert own["description"].startswith("For servers: the export that TensorFlow Serving runs.")
-    assert "CIDEr" not in own["description"] and re.search(r"\d\.\d MB\.$", own["description"])
-    assert blind["description"].startswith("For development: the trained weights, run by Keras.")
+def test_descriptions_of_models(server, tmp_path):
+    exported, without_attention = server.get("/page/models").json()["models"]
+    assert exported["description"].startswith("For servers: the export that TensorFlow Serving runs.")
+    assert "CIDEr" not in exported["description"] and re.search(r"\d\.\d MB\.$", exported["description"])
+    assert without_attention["description"].startswith("For development: the trained weights, run by Keras.")
     (tmp_path / "a.tflite").write_bytes(bytes(2_100_000))
     (tmp_path / "b.tflite").write_bytes(bytes(1_000_000))
     rows = {
@@ -29,9 +29,11 @@ def test_what_a_model_is_good_for_comes_from_its_folder(server, tmp_path):
         f"{lead} The smallest here. 1.0 MB; CIDEr-D 50.0 on test images; 12 ms per image.",
     ]
     assert good_for(both[:1]) == [f"{lead} 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms per image."]
-    # Times of another machine, or none at all, decide nothing.
+    # Times of another machine, or none, are not compared.
     assert "fastest" not in " ".join(good_for([*both, About("remote")]))
-    (tmp_path / "a.tflite").write_bytes(bytes(2_500_000))  # exported anew: the figures are another file's
+    (tmp_path / "a.tflite").write_bytes(
+        bytes(2_500_000)
+    )  # exported again: the metrics are those of another file
     assert good_for([about(tmp_path / "a.tflite")]) == [f"{lead} 2.5 MB."]
     for text in ("{", "[]", '{"test": 5}', '{"test": {"b.tflite": {"megabytes": "x", "median": NaN}}}'):
         (tmp_path / "metrics.json").write_text(text)

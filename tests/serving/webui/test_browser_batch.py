@@ -6,20 +6,20 @@ import re
 
 from captioner.caption_files import read_predictions
 from tests.support.serving.page_browser import (
-    WATCH,
-    captionless,
+    OBSERVE,
+    accessibility_violations,
+    answer_with,
     download,
     expect,
-    many,
     names_in,
     payload,
-    serious,
+    payloads,
 )
 
 
-def test_a_batch_of_20_with_one_broken_file(open_page, server, tmp_path):
+def test_batch_with_a_damaged_file(open_page, server, tmp_path):
     page = open_page()
-    photos = many(20, broken=(7,))
+    photos = payloads(20, truncated=(7,))
     photos[3]["name"] = '=HYPERLINK("x"),3.jpg'
     photos[4]["name"] = photos[5]["name"]
     order = [3, 0, 1, 2, *range(4, 20)]  # by name; of one name as they came
@@ -35,13 +35,13 @@ def test_a_batch_of_20_with_one_broken_file(open_page, server, tmp_path):
         if answer:
             assert rows.nth(i).locator(".caption").inner_text() == answer["caption"]
             assert rows.nth(i).locator("textarea").input_value() == answer["alt_text"]["text"]
-    # Doubt has a column of its own.
+    # The confidence has a column of its own.
     assert re.match(r"⚠ \d+ %, (unsure|probably wrong)$", rows.nth(0).locator("td.confidence").inner_text())
     saved = {kind: download(page, kind, tmp_path) for kind in ("csv", "jsonl")}
     for path in saved.values():
-        found = read_predictions(str(path))
-        assert len(found) == 20 and list(found)[4:6] == ["photo 005.jpg", "photo 005.jpg (2)"]
-        for answer, caption in zip(answers, found.values(), strict=True):
+        captions = read_predictions(str(path))
+        assert len(captions) == 20 and list(captions)[4:6] == ["photo 005.jpg", "photo 005.jpg (2)"]
+        for answer, caption in zip(answers, captions.values(), strict=True):
             assert caption.text == (answer["caption"] if answer else "") and caption.ok == bool(answer)
     assert saved["csv"].read_bytes().startswith(b"\xef\xbb\xbf")
     assert not re.search(rb'(^|,)"?[=+@]', saved["csv"].read_bytes(), re.M)
@@ -52,14 +52,14 @@ def test_a_batch_of_20_with_one_broken_file(open_page, server, tmp_path):
     page.click("#rows tr:nth-child(4) button")
     expect(page.locator("#photo-name")).to_have_text("photo 002.jpg")
     expect(page.locator("#caption")).to_have_text(answers[3]["caption"])
-    assert serious(page) == []
+    assert accessibility_violations(page) == []
 
 
-def test_alt_texts_in_the_table_are_edited_kept_and_downloaded(open_page, tmp_path):
+def test_edited_alt_texts(open_page, tmp_path):
     page = open_page(reduced_motion="reduce")
-    photos = many(4, broken=(1,))
-    for each, name in zip(photos, ("b10.jpg", "b9.jpg", "a.jpg", "B2.jpg"), strict=True):
-        each["name"] = name
+    photos = payloads(4, truncated=(1,))
+    for file, name in zip(photos, ("b10.jpg", "b9.jpg", "a.jpg", "B2.jpg"), strict=True):
+        file["name"] = name
     page.set_input_files("#files", photos)
     expect(page.locator("#batch-text")).to_contain_text("4 of 4 photos, 1 failed, done")
     assert names_in(page) == ["a.jpg", "B2.jpg", "b9.jpg", "b10.jpg"]  # 2 before 10
@@ -67,26 +67,26 @@ def test_alt_texts_in_the_table_are_edited_kept_and_downloaded(open_page, tmp_pa
     restore = page.get_by_role("button", name="Restore the model’s text of b10.jpg")
     model = field.input_value()
     assert "Perhaps" not in model and restore.count() == 0
-    field.fill('My own "words",\nin <b>two</b> lines.')
+    field.fill('An edited "words",\nin <b>two</b> lines.')
     expect(restore).to_be_visible()
     # Another order leaves the text where it belongs, and is the order of the download.
     page.select_option("#sort", "added")
     assert names_in(page) == ["b10.jpg", "b9.jpg", "a.jpg", "B2.jpg"]
-    expect(field).to_have_value('My own "words",\nin <b>two</b> lines.')
+    expect(field).to_have_value('An edited "words",\nin <b>two</b> lines.')
     with open(download(page, "csv", tmp_path), encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [row["image"] for row in rows] == names_in(page)
-    assert rows[0]["alt_text"] == 'My own "words",\nin <b>two</b> lines.' and rows[0]["edited"] == "true"
+    assert rows[0]["alt_text"] == 'An edited "words",\nin <b>two</b> lines.' and rows[0]["edited"] == "true"
     assert rows[2]["alt_text"] == others.input_value() and rows[2]["edited"] == "false"
     assert rows[1]["alt_text"] == "" and rows[1]["error"]
     rows = [json.loads(line) for line in download(page, "jsonl", tmp_path).read_text().splitlines()]
-    assert rows[0]["alt_text"].startswith("My own") and [row["edited"] for row in rows] == [
+    assert rows[0]["alt_text"].startswith("An edited") and [row["edited"] for row in rows] == [
         True,
         *[False] * 3,
     ]
     # The photo by itself has the same text, and edits there come back.
     page.get_by_role("button", name="Look closer at b10.jpg").click()
-    expect(page.locator("#alt")).to_have_value('My own "words",\nin <b>two</b> lines.')
+    expect(page.locator("#alt")).to_have_value('An edited "words",\nin <b>two</b> lines.')
     page.fill("#alt", "Shorter.")
     expect(field).to_have_value("Shorter.")
     page.click("#alt-restore")
@@ -98,13 +98,13 @@ def test_alt_texts_in_the_table_are_edited_kept_and_downloaded(open_page, tmp_pa
     expect(field).to_have_value(model)
     assert page.evaluate("document.activeElement.ariaLabel") == "Alt text of b10.jpg"
     assert json.loads(download(page, "jsonl", tmp_path).read_text().splitlines()[0])["edited"] is False
-    assert serious(page) == []
+    assert accessibility_violations(page) == []
 
 
-def test_the_least_certain_come_first_where_that_is_asked_for(open_page):
+def test_sort_by_confidence(open_page):
     page = open_page()
     page.context.route("**/page/caption*", lambda route: route.fulfill(
-        json=captionless(float(route.request.post_data_buffer.decode()))))  # fmt: skip
+        json=answer_with(float(route.request.post_data_buffer.decode()))))  # fmt: skip
     photos = [payload(f"{i}.jpg", str(c).encode()) for i, c in enumerate((0.9, 0.1, 0.5, 0.497))]
     page.set_input_files("#files", photos)
     expect(page.locator("#batch-text")).to_contain_text("4 of 4 photos, done")
@@ -117,30 +117,30 @@ def test_the_least_certain_come_first_where_that_is_asked_for(open_page):
         "50 %, probably right",
         "90 %, very likely right",
     ]
-    page.set_input_files("#files", photos[:3])  # sorted so as soon as the certainty is known
+    page.set_input_files("#files", photos[:3])  # sorted as soon as the confidences are known
     expect(page.locator("#batch-text")).to_contain_text("3 of 3 photos, done")
     assert names_in(page) == ["1.jpg", "2.jpg", "0.jpg"]
 
 
-def test_names_that_collide_mislead_or_hold_html_are_only_names(open_page, tmp_path):
+def test_equal_misleading_and_html_names(open_page, tmp_path):
     page = open_page()
     html = "<img src=x onerror=alert(1)>.jpg"
     rtl, override = "\u05e9\u05dc\u05d5\u05dd 12.jpg", "photo\u202egpj.exe"
     names = ["a.jpg", "a.jpg (2)", "a.jpg", "a.jpg", html, rtl, override, "x" * 240 + ".jpg"]
-    photos = [{**each, "name": name} for each, name in zip(many(len(names)), names, strict=True)]
+    photos = [{**file, "name": name} for file, name in zip(payloads(len(names)), names, strict=True)]
     page.set_input_files("#files", photos)
     expect(page.locator("#batch-text")).to_contain_text("8 of 8 photos, done")
     shown = sorted(names_in(page))
     assert shown == sorted(["a.jpg", "a.jpg (2)", "a.jpg (3)", "a.jpg (4)", *names[4:]])
     assert page.locator("#rows img").count() == 0
-    assert page.locator("#rows td.file bdi").count() == 8  # each isolated: it turns nothing else around
+    assert page.locator("#rows td.file bdi").count() == 8  # isolated from the text around them
     assert set(read_predictions(str(download(page, "jsonl", tmp_path)))) == set(shown)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("button", name=f"Look closer at {html}").click()
     expect(page.locator("#photo-name")).to_have_text(html)
 
 
-def test_a_batch_goes_on_after_whatever_becomes_of_one_photo(open_page):
+def test_failed_photo_does_not_stop_the_batch(open_page):
     page = open_page()
     answers = {
         b"1": {"status": 500, "body": '{"error": "the server failed; its log says how"}'},
@@ -148,7 +148,7 @@ def test_a_batch_goes_on_after_whatever_becomes_of_one_photo(open_page):
         b"3": {"status": 413, "body": '{"error": "expected a body of at most 5 bytes, got more"}'},
     }
     page.context.route("**/page/caption*", lambda route: route.fulfill(
-        **answers.get(route.request.post_data_buffer, {"status": 200, "json": captionless(None)})))  # fmt: skip
+        **answers.get(route.request.post_data_buffer, {"status": 200, "json": answer_with(None)})))  # fmt: skip
     page.set_input_files("#files", [payload(f"{i}.jpg", str(i).encode()) for i in range(6)])
     expect(page.locator("#batch-text")).to_contain_text("6 of 6 photos, 3 failed, done")
     captions = page.locator("#rows td.caption").all_inner_texts()
@@ -161,12 +161,12 @@ def test_a_batch_goes_on_after_whatever_becomes_of_one_photo(open_page):
     assert page.locator("#rows td.confidence").nth(0).inner_text() == "not known"
 
 
-def test_a_folder_leaves_out_what_is_no_image(open_page, tmp_path):
+def test_folder_skips_other_files(open_page, tmp_path):
     page = open_page()
     folder = tmp_path / "holiday"
     folder.mkdir()
-    for each in many(3):
-        (folder / each["name"]).write_bytes(each["buffer"])
+    for file in payloads(3):
+        (folder / file["name"]).write_bytes(file["buffer"])
     (folder / "captions.csv").write_text("image,caption\n")
     (folder / ".hidden.jpg").write_bytes(b"x")
     page.set_input_files("#folder", folder)
@@ -174,10 +174,10 @@ def test_a_folder_leaves_out_what_is_no_image(open_page, tmp_path):
     assert page.locator("#rows .file").first.inner_text().startswith("holiday/photo 00")
 
 
-def test_500_files_do_not_freeze_the_page(open_page):
+def test_500_files_keep_the_page_responsive(open_page):
     page = open_page()
-    page.evaluate(WATCH)
-    page.set_input_files("#files", many(500))
+    page.evaluate(OBSERVE)
+    page.set_input_files("#files", payloads(500))
     expect(page.locator("#rows tr")).to_have_count(500)
     expect(page.locator("#batch-text")).to_contain_text(
         re.compile(r"\d{2,3} of 500 photos, .* per second, .* left")
@@ -185,7 +185,7 @@ def test_500_files_do_not_freeze_the_page(open_page):
     page.click("#stop")
     expect(page.locator("#batch-text")).to_contain_text("stopped")
     done = int(page.locator("#batch-text").inner_text().split()[0])
-    assert 10 <= done < 500 and page.evaluate("window.gap") < 1000
+    assert 10 <= done < 500 and page.evaluate("window.longestFrame") < 1000
     page.wait_for_timeout(300)
     assert page.locator("#batch-text").inner_text().startswith(f"{done} of 500")
     page.click("#stop")

@@ -9,22 +9,22 @@ import pytest
 
 from tests.support.serving.page_browser import (
     NARROW,
-    WATCH,
+    OBSERVE,
     WIDE,
-    captioned,
+    accessibility_violations,
+    add_files,
     expect,
-    give,
-    many,
     payload,
+    payloads,
     photo,
-    serious,
-    stage,
+    screenshot,
+    wait_for_caption,
 )
 from tests.support.serving.page_server import HEIC, LARGE, PDF
 
 
 @pytest.mark.parametrize(
-    "name, data, said",
+    "name, data, message",
     [
         ("IMG_1.HEIC", HEIC, "save it as JPEG or PNG"),
         ("letter.pdf", PDF, "save it as JPEG or PNG"),
@@ -34,47 +34,47 @@ from tests.support.serving.page_server import HEIC, LARGE, PDF
     ],
     ids=["heic", "pdf", "empty", "megapixels", "megabytes"],
 )
-def test_what_is_no_usable_photo_is_a_sentence(open_page, name, data, said, tmp_path):
+def test_unusable_file_is_a_sentence(open_page, name, data, message, tmp_path):
     page = open_page()
-    page.evaluate(WATCH)
+    page.evaluate(OBSERVE)
     (tmp_path / name).write_bytes(data)
     page.set_input_files("#files", tmp_path / name)
-    expect(page.locator("#problem")).to_contain_text(said)
+    expect(page.locator("#problem")).to_contain_text(message)
     shown = page.locator("body").inner_text()
     assert not re.search(r"Traceback|TypeError|undefined|\bat .*\.js:", shown)
-    assert page.evaluate("window.gap") < 1000 and page.locator("#result").is_hidden()
+    assert page.evaluate("window.longestFrame") < 1000 and page.locator("#result").is_hidden()
     page.set_input_files("#files", payload("good.jpg", photo()))
-    captioned(page)
+    wait_for_caption(page)
     expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_the_server_going_away_is_a_sentence_and_can_be_tried_again(open_page):
+def test_unreachable_server_can_be_retried(open_page):
     page = open_page(reduced_motion="reduce")
     page.context.route("**/page/caption*", lambda route: route.abort("connectionreset"))
-    give(page, ("a.jpg", photo(), "image/jpeg"))
+    add_files(page, ("a.jpg", photo(), "image/jpeg"))
     expect(page.locator("#problem")).to_contain_text("The server does not answer")
     page.context.unroute("**/page/caption*")
     page.click("#retry")
-    captioned(page)
+    wait_for_caption(page)
     expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_a_batch_waits_for_a_server_that_goes_away_or_is_busy(open_page):
+def test_batch_waits_for_an_unavailable_server(open_page):
     page = open_page()
-    asked = []
+    requests = []
 
     def shaky(route):
-        asked.append(1)
-        if len(asked) in (3, 5):
+        requests.append(1)
+        if len(requests) in (3, 5):
             busy = json.dumps({"error": "64 requests are waiting or running already: try again later"})
             route.fulfill(status=429, body=busy, content_type="application/json")
-        elif 8 <= len(asked) < 12:
+        elif 8 <= len(requests) < 12:
             route.abort("connectionreset")
         else:
             route.continue_()
 
     page.context.route("**/page/caption*", shaky)
-    page.set_input_files("#files", many(12))
+    page.set_input_files("#files", payloads(12))
     expect(page.locator("#problem")).to_contain_text("The server does not answer")
     expect(page.locator("#batch-text")).to_contain_text("stopped")
     page.context.unroute("**/page/caption*")
@@ -83,44 +83,44 @@ def test_a_batch_waits_for_a_server_that_goes_away_or_is_busy(open_page):
     expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_the_camera(open_page):
+def test_camera(open_page):
     page = open_page(reduced_motion="reduce")
     page.click("#camera-open")
     page.click("#camera-shutter")
-    captioned(page)
+    wait_for_caption(page)
     assert page.locator("#photo-name").inner_text() == "camera.jpg" and page.locator("#camera").is_hidden()
     refuse = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
     page.evaluate(f"() => {{ {refuse} }}")
     page.click("#camera-open")
     expect(page.locator("#camera-text")).to_contain_text("not allowed to use the camera")
-    assert serious(page) == []
+    assert accessibility_violations(page) == []
     page.click("#camera-close")
     expect(page.locator("#camera")).to_be_hidden()
 
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_fault_of_accessibility_and_no_sideways_scrolling(open_page, scheme, viewport):
+def test_accessibility_and_no_horizontal_scrolling(open_page, scheme, viewport):
     page = open_page(viewport, color_scheme=scheme, reduced_motion="reduce")
 
     def fits():
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-        assert serious(page) == []
+        assert accessibility_violations(page) == []
 
     fits()
     page.set_input_files("#files", payload("a-name-without-any-space-" * 5 + ".jpg", photo("rocket")))
-    captioned(page)
+    wait_for_caption(page)
     page.locator("#caption button").first.hover()
     fits()
     page.set_input_files("#files", payload("x.pdf", PDF, "application/pdf"))
     expect(page.locator("#problem")).to_be_visible()
     fits()
-    page.set_input_files("#files", many(5, broken=(2,)))
+    page.set_input_files("#files", payloads(5, truncated=(2,)))
     expect(page.locator("#batch-text")).to_contain_text("done")
     fits()
 
 
-def test_the_keyboard_is_enough(open_page):
+def test_keyboard_only(open_page):
     page = open_page(reduced_motion="reduce")
     choosers = []
     page.on("filechooser", lambda chooser: choosers.append(chooser))
@@ -141,15 +141,15 @@ def test_the_keyboard_is_enough(open_page):
     while not choosers and time.monotonic() < end:
         page.wait_for_timeout(20)
     choosers[0].set_files([payload("a.jpg", photo())])
-    captioned(page)
+    wait_for_caption(page)
     tab_to("#folder")
     tab_to("#camera-open")
     tab_to("#model")
     tab_to("#strategy")
-    plain = stage(page)
+    plain = screenshot(page)
     tab_to("#caption button:first-child")
     expect(page.locator("#word-details")).to_contain_text("the model gave this word")
-    assert np.abs(stage(page) - plain).mean() > 5
+    assert np.abs(screenshot(page) - plain).mean() > 5
     page.keyboard.press("Enter")
     assert page.locator("#caption button").first.get_attribute("aria-pressed") == "true"
     page.keyboard.press("Escape")
@@ -164,17 +164,16 @@ def test_the_keyboard_is_enough(open_page):
     expect(page.locator("#copied")).to_have_text("Copied.")
 
 
-def test_models_and_strategies_are_named_for_people(open_page, served):
+def test_labels_of_models_and_strategies(open_page, served):
     page = open_page()
-    assert page.locator("#model option").all_inner_texts() == ["tiny", "blind"]
-    usual = "Model default: beam search, width 3, n best 3, min length 4."
-    expect(page.locator("#strategy-about")).to_have_text(usual)
+    assert page.locator("#model option").all_inner_texts() == ["tiny", "show_and_tell"]
+    default = "Model default: beam search, width 3, n best 3, min length 4."
+    expect(page.locator("#strategy-about")).to_have_text(default)
     assert page.locator("#strategy option").all_inner_texts()[:3] == [
         "Model default",
         "Greedy",
         "Beam search",
     ]
-    assert "its own" not in page.locator("body").inner_text()
     expect(page.locator("#model-about")).to_contain_text(
         "For servers: the export that TensorFlow Serving runs."
     )

@@ -9,34 +9,34 @@ import skimage.data
 from captioner.outputs.heatmap import heatmap
 from captioner.types import Caption
 from tests.support import odd_images
-from tests.support.serving.page_browser import WATCH, captioned, expect, give, photo, stage
+from tests.support.serving.page_browser import OBSERVE, add_files, expect, photo, screenshot, wait_for_caption
 
 
-def test_a_dropped_photo_is_said_word_by_word_while_its_regions_light_up(open_page, server):
+def test_caption_is_played_word_by_word(open_page, server):
     page = open_page()
-    page.evaluate(WATCH)
+    page.evaluate(OBSERVE)
     data = photo()
-    give(page, ("astronaut.jpg", data, "image/jpeg"))
-    text = captioned(page)
+    add_files(page, ("astronaut.jpg", data, "image/jpeg"))
+    text = wait_for_caption(page)
     assert text == server.caption(data).json()["caption"]
-    seen = page.evaluate("window.seen")
+    records = page.evaluate("window.records")
     count = page.locator("#caption button").count()
     first = {}
-    for moment, words, lit, lighted in seen:
-        if lit >= 0 and words == lit + 1 and lighted:
-            first.setdefault(lit, moment)
+    for moment, words, index, heatmap_shown in records:
+        if index >= 0 and words == index + 1 and heatmap_shown:
+            first.setdefault(index, moment)
     assert sorted(first) == list(range(count)) and count >= 4
-    beats = np.diff([first[i] for i in range(count)])
-    assert (beats > 150).all() and np.median(beats) < 1000
+    delays = np.diff([first[i] for i in range(count)])
+    assert (delays > 150).all() and np.median(delays) < 1000
     assert page.locator("#photo").get_attribute("alt") == text
     assert page.locator("#photo-name").inner_text() == "astronaut.jpg"
 
 
 def test_hovering_a_word_changes_the_heatmap(open_page):
     page = open_page(reduced_motion="reduce")
-    give(page, ("a.jpg", photo(), "image/jpeg"))
-    captioned(page)
-    plain = stage(page)
+    add_files(page, ("a.jpg", photo(), "image/jpeg"))
+    wait_for_caption(page)
+    plain = screenshot(page)
     words = page.locator("#caption button")
     views = []
     for i in (0, 1):
@@ -45,45 +45,46 @@ def test_hovering_a_word_changes_the_heatmap(open_page):
             f"“{words.nth(i).inner_text()}”: the model gave this word a probability of"
         )
         assert re.search(r"\d+ %\. It looked (mostly|all)", page.locator("#word-details").inner_text())
-        views.append(stage(page))
+        views.append(screenshot(page))
     page.mouse.move(5, 5)
     assert np.abs(views[0] - plain).mean() > 5 and np.abs(views[0] - views[1]).mean() > 1
-    assert np.abs(stage(page) - plain).mean() < 0.5
-    words.nth(1).click()  # stays, also when the mouse has gone
+    assert np.abs(screenshot(page) - plain).mean() < 0.5
+    words.nth(1).click()  # pinned, also when the mouse has left
     page.mouse.move(5, 5)
     assert words.nth(1).get_attribute("aria-pressed") == "true"
-    assert np.abs(stage(page) - views[1]).mean() < 0.5
+    assert np.abs(screenshot(page) - views[1]).mean() < 0.5
 
 
-def test_the_map_is_the_one_of_captioner_heatmap_on_the_upright_image(open_page, server):
+def test_heatmap_equals_captioner_heatmap(open_page, server):
     page = open_page(reduced_motion="reduce")
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # stored lying, to be turned by a quarter
-    lying = PIL.Image.fromarray(np.ascontiguousarray(skimage.data.astronaut()[100:420, 100:300])).rotate(
+    exif[0x0112] = 6  # stored rotated by 90 degrees
+    rotated = PIL.Image.fromarray(np.ascontiguousarray(skimage.data.astronaut()[100:420, 100:300])).rotate(
         90, expand=True
     )
-    data = odd_images.encoded(lying, "JPEG", exif=exif, quality=95)
-    found = server.caption(data).json()
-    caption = Caption(found["caption"], words=tuple(found["words"]), word_logp=tuple(found["word_logp"]),
-                      attention=np.array(found["attention"], np.float32))  # fmt: skip
+    data = odd_images.encoded(rotated, "JPEG", exif=exif, quality=95)
+    answer = server.caption(data).json()
+    attention = np.array(answer["attention"], np.float32)
+    words, word_logp = tuple(answer["words"]), tuple(answer["word_logp"])
+    caption = Caption(answer["caption"], words=words, word_logp=word_logp, attention=attention)
     drawn = heatmap(data, caption)
     assert drawn.image.size == (200, 320)
-    give(page, ("turned.jpg", data, "image/jpeg"))
-    captioned(page)
+    add_files(page, ("turned.jpg", data, "image/jpeg"))
+    wait_for_caption(page)
     panels = [np.asarray(panel, np.float32)[:320, :200] for panel in drawn.panels()]
-    assert max(np.abs(panels[0] - panel).mean() for panel in panels) > 3  # or this would prove little
+    assert max(np.abs(panels[0] - panel).mean() for panel in panels) > 3  # the heatmaps differ
     for i, panel in enumerate(panels):
         page.locator("#caption button").nth(i).hover()
-        view = stage(page)
+        view = screenshot(page)
         assert view.shape[:2] == (320, 200)
-        inside = slice(16, -16)  # the corners are round
+        inside = slice(16, -16)  # the corners are rounded
         assert np.abs(view - panel)[inside, inside].mean() < 1
 
 
-def test_settings_number_of_captions_and_their_maps(open_page):
+def test_settings_and_alternatives(open_page):
     page = open_page(reduced_motion="reduce")
-    give(page, ("a.jpg", photo(), "image/jpeg"))
-    captioned(page)
+    add_files(page, ("a.jpg", photo(), "image/jpeg"))
+    wait_for_caption(page)
     assert page.locator("#width").is_hidden()
     page.select_option("#strategy", "beam")
     expect(page.locator("#width")).to_have_value("3")
@@ -118,10 +119,10 @@ def test_settings_number_of_captions_and_their_maps(open_page):
     expect(page.locator("#caption")).to_contain_text("grass")
 
 
-def test_the_alt_text_is_marked_bounded_and_copied(open_page):
+def test_alt_text_is_flagged_limited_and_copied(open_page):
     page = open_page(reduced_motion="reduce")
-    give(page, ("a.jpg", photo(), "image/jpeg"))
-    captioned(page)
+    add_files(page, ("a.jpg", photo(), "image/jpeg"))
+    wait_for_caption(page)
     expect(page.locator("#alt-flag")).to_contain_text("Check this one")
     expect(page.locator("#alt-confidence")).to_contain_text(re.compile(r"\d+ %, (unsure|probably wrong)"))
     long = page.locator("#alt").input_value()
@@ -137,34 +138,34 @@ def test_the_alt_text_is_marked_bounded_and_copied(open_page):
     expect(page.locator("#problem")).to_contain_text("from 20 to 1000 characters")
 
 
-def test_a_model_that_does_not_attend_says_why_there_is_no_map(open_page, served):
+def test_model_without_attention_has_no_heatmap(open_page, served):
     page = open_page(reduced_motion="reduce")
     page.select_option("#model", str(served[1]))
     page.select_option("#strategy", "beam")
-    give(page, ("a.jpg", photo(), "image/jpeg"))
-    captioned(page)
+    add_files(page, ("a.jpg", photo(), "image/jpeg"))
+    wait_for_caption(page)
     expect(page.locator("#no-heatmap")).to_contain_text("this model has no attention")
-    plain = stage(page)
+    plain = screenshot(page)
     page.locator("#caption button").first.hover()
     expect(page.locator("#word-details")).to_contain_text("the model gave this word")
     expect(page.locator("#no-heatmap")).to_be_visible()
-    assert np.abs(stage(page) - plain).mean() < 0.5
+    assert np.abs(screenshot(page) - plain).mean() < 0.5
 
 
-def test_less_motion_says_all_at_once(open_page):
+def test_reduced_motion_shows_all_words(open_page):
     page = open_page(reduced_motion="reduce")
-    page.evaluate(WATCH)
-    give(page, ("a.jpg", photo(), "image/jpeg"), kind="paste")
-    captioned(page)
-    seen = page.evaluate("window.seen")
-    assert {words for _, words, _, _ in seen} == {page.locator("#caption button").count()}
-    assert not any(lighted for *_, lighted in seen)
+    page.evaluate(OBSERVE)
+    add_files(page, ("a.jpg", photo(), "image/jpeg"), kind="paste")
+    wait_for_caption(page)
+    records = page.evaluate("window.records")
+    assert {words for _, words, _, _ in records} == {page.locator("#caption button").count()}
+    assert not any(heatmap_shown for *_, heatmap_shown in records)
 
 
-def test_the_alt_text_of_one_photo_can_be_edited_and_restored(open_page):
+def test_alt_text_is_edited_and_restored(open_page):
     page = open_page(reduced_motion="reduce")
-    give(page, ("a.jpg", photo(), "image/jpeg"))
-    captioned(page)
+    add_files(page, ("a.jpg", photo(), "image/jpeg"))
+    wait_for_caption(page)
     model = page.locator("#alt").input_value()
     assert "Perhaps" not in model
     expect(page.locator("#alt-edited")).to_be_hidden()

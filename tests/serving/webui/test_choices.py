@@ -15,26 +15,25 @@ from captioner.decoding import RULES, STRATEGIES, generate
 from captioner.errors import SpecError
 from captioner.text import Tokenizer, words
 from serving.webui.choices import check_strategy
-from tests.support.serving.page_server import PHOTO, STRATEGY, PageServer, same
+from tests.support.serving.page_server import PHOTO, STRATEGY, PageServer, assert_same
 
 
-def test_what_can_be_chosen(server, served):
-    found = server.get("/page/models").json()
-    own, blind = found["models"]
-    assert own["name"] == "tiny" and own["exported_strategy"] == STRATEGY and own["chooses_strategy"]
-    assert blind["name"] == str(served[1]) and blind["chooses_strategy"] and found["max_bytes"] == 8 << 20
-    strategies = {each["name"]: each["options"] for each in found["strategies"]}
+def test_models_and_strategies(server, served):
+    choices = server.get("/page/models").json()
+    exported, extra = choices["models"]
+    assert exported["name"] == "tiny" and exported["exported_strategy"] == STRATEGY
+    assert extra["name"] == str(served[1]) and choices["max_bytes"] == 8 << 20
+    assert exported["chooses_strategy"] and extra["chooses_strategy"]
+    strategies = {row["name"]: row["options"] for row in choices["strategies"]}
     assert list(strategies) == STRATEGIES.names()
     assert strategies["beam"] == {"width": 3, "n_best": 1} and strategies["greedy"] == {}
     assert strategies["sample"] == {"n": 1} and "must_include" in strategies["constrained"]
-    assert (
-        own["default_strategy"] == "beam search, width 3, n best 3, min length 4"
-        and blind["default_strategy"] == ""  # not loaded yet
-    )
-    # Every row of the table has words for people, none of them from its docstring.
-    described = STRATEGIES.describe()
-    assert all(row["label"] != row["name"] for row in found["strategies"] if row["name"] != "greedy")
-    assert all(row["description"] not in ("", described[row["name"]]) for row in found["strategies"])
+    assert exported["default_strategy"] == "beam search, width 3, n best 3, min length 4"
+    assert extra["default_strategy"] == ""  # not loaded yet
+    # Every row has a label and a description of its own, not its docstring.
+    docstrings = STRATEGIES.describe()
+    assert all(row["label"] != row["name"] for row in choices["strategies"] if row["name"] != "greedy")
+    assert all(row["description"] not in ("", docstrings[row["name"]]) for row in choices["strategies"])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_what_can_be_chosen(server, served):
         "constrained(must_include=['ant bee cat dog'], width=4, banned=['elk'])",
     ],
 )
-def test_a_strategys_rows_are_those_that_the_search_runs(strategy):
+def test_rows_of_a_strategy_are_those_of_the_search(strategy):
     tokenizer = Tokenizer(["ant", "bee", "cat", "dog", "elk"])
     world = random_world(size=9, tokenizer=tokenizer)
     rows = set()
@@ -60,7 +59,7 @@ def test_a_strategys_rows_are_those_that_the_search_runs(strategy):
     assert rows == {STRATEGIES.build(strategy).search_rows(words)}
 
 
-def test_no_strategy_of_the_table_is_beyond_the_limit_unnoticed():
+def test_limit_of_beams_for_all_strategies():
     sizes = {"greedy": None, "sample": "n", "constrained": "width"}
     for name in STRATEGIES:
         option = sizes.get(name, "width")
@@ -78,7 +77,7 @@ def test_no_strategy_of_the_table_is_beyond_the_limit_unnoticed():
         check_strategy("constrained(width=4, must_include=['一只狗跑过草地 草地上有一只猫和狗'])")
 
 
-def test_whatever_a_visitor_asks_for_is_a_strategy_or_a_sentence():
+def test_random_specs_are_valid_or_one_sentence():
     pick = random.Random(3)
     values = ["None", "True", "-1", "0", "1", "64", "10**9", "1e308", "-0.5", "'dog'", "''", "[]", "['']", "[['dog']]",
               "[1]", "{'a': 1}", "b'x'", "'beam'", "[None]", "9" * 400, "('dog', 'cat')", "lambda: 0"]  # fmt: skip
@@ -108,7 +107,7 @@ def test_whatever_a_visitor_asks_for_is_a_strategy_or_a_sentence():
             assert check_strategy(spec) == "beam"
 
 
-def test_a_lite_file_in_the_folder_is_a_choice(served, tmp_path):
+def test_tflite_file_in_the_folder(served, tmp_path):
     pytest.importorskip("ai_edge_litert")
     folder = tmp_path / "tiny"
     shutil.copytree(served[0], folder)
@@ -117,9 +116,9 @@ def test_a_lite_file_in_the_folder_is_a_choice(served, tmp_path):
     server = PageServer(folder)
     try:
         rows = server.get("/page/models").json()["models"]
-        assert [each["name"] for each in rows] == ["tiny", "model.tflite"]
+        assert [row["name"] for row in rows] == ["tiny", "model.tflite"]
         assert rows[1]["exported_strategy"] == "greedy"
         with captioner.load(folder / "model.tflite") as model:
-            same(server.caption(model="model.tflite").json(), model.caption(PHOTO))
+            assert_same(server.caption(model="model.tflite").json(), model.caption(PHOTO))
     finally:
         server.close()

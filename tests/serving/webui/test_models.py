@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support import odd_images
-from tests.support.serving.devserver import free_ports, run_main
+from tests.support.serving.devserver import ANY_PORTS, free_ports, run_main
 from tests.support.serving_models import write_linear_model
 
 pytest.importorskip("grpc")
@@ -24,36 +24,36 @@ from serving.runtime.admission import AdmissionControl
 from serving.runtime.session import SessionVersion
 from serving.runtime.versions import ModelFolder, version_folders
 from serving.webui.models import LoadedModel
-from tests.support.serving.page_server import PHOTO, STRATEGY, PageServer, same
+from tests.support.serving.page_server import PHOTO, STRATEGY, PageServer, assert_same
 
 
-def test_a_caption_is_the_one_of_the_engine(server, served):
+def test_caption_equals_the_engines(server, served):
     with captioner.load(server.find()[1]) as model:
         expected = model.caption(PHOTO)
-    found = server.caption().json()
-    same(found, expected)
-    assert len(found["words"]) >= 4 and len(found["alternatives"]) == 2 and found["ms"] > 0
-    assert np.shape(found["attention"]) == (len(found["words"]), 4, 4)
-    same(server.caption(strategy=STRATEGY.replace(", ", ",")).json(), expected)  # the same, written otherwise
+    answer = server.caption().json()
+    assert_same(answer, expected)
+    assert len(answer["words"]) >= 4 and len(answer["alternatives"]) == 2 and answer["ms"] > 0
+    assert np.shape(answer["attention"]) == (len(answer["words"]), 4, 4)
+    assert_same(server.caption(strategy=STRATEGY.replace(", ", ",")).json(), expected)
     tiff = odd_images.encoded(odd_images.drawn(), "TIFF")
     with captioner.load(server.find()[1]) as model:
-        same(server.caption(tiff).json(), model.caption(tiff))
+        assert_same(server.caption(tiff).json(), model.caption(tiff))
 
 
-def test_other_strategies_and_models_run_in_the_model_folder(server, served):
-    folder, blind = served
+def test_other_strategies_and_models(server, served):
+    folder, without_attention = served
     with captioner.load(folder) as model:
         for strategy in ("greedy", "beam(width=5, n_best=2, min_length=3)"):
-            same(server.caption(strategy=strategy).json(), model.caption(PHOTO, strategy))
-    with captioner.load(blind) as model:
-        found = server.caption(model=str(blind), strategy="beam(width=2, min_length=3)").json()
-        same(found, model.caption(PHOTO, "beam(width=2, min_length=3)"))
-    assert found["attention"] is None and len(found["words"]) >= 3
-    known = {each["name"]: each["attention"] for each in server.get("/page/models").json()["models"]}
-    assert known == {"tiny": True, str(blind): False}
+            assert_same(server.caption(strategy=strategy).json(), model.caption(PHOTO, strategy))
+    with captioner.load(without_attention) as model:
+        answer = server.caption(model=str(without_attention), strategy="beam(width=2, min_length=3)").json()
+        assert_same(answer, model.caption(PHOTO, "beam(width=2, min_length=3)"))
+    assert answer["attention"] is None and len(answer["words"]) >= 3
+    attention = {row["name"]: row["attention"] for row in server.get("/page/models").json()["models"]}
+    assert attention == {"tiny": True, str(without_attention): False}
 
 
-def test_a_model_that_is_not_ours_is_served_and_not_captioned_with(tmp_path):
+def test_other_savedmodels_are_served_without_captions(tmp_path):
     write_linear_model(tmp_path / "line" / "1", 0.5)
     server = PageServer(tmp_path / "line")
     try:
@@ -67,14 +67,14 @@ def test_a_model_that_is_not_ours_is_served_and_not_captioned_with(tmp_path):
         server.close()
 
 
-def test_a_model_that_is_not_ready_in_time_asks_for_patience(served):
+def test_model_that_is_still_loading(served):
     late = LoadedModel("late", str(served[0]), AdmissionControl(4, 1))
-    held = threading.Event()
-    late.open = lambda: held.wait(30) and LoadedModel.open(late)
+    opened = threading.Event()
+    late.open = lambda: opened.wait(30) and LoadedModel.open(late)
     with pytest.raises(ServingError, match="the model late is being loaded") as caught:
         late.caption(PHOTO, "greedy", 0.05)
     assert caught.value.http == 503
-    held.set()
+    opened.set()
     assert late.caption(PHOTO, "greedy", 60).words is not None
     with late._admission.worker(), pytest.raises(ServingError) as caught:
         late.caption(PHOTO, "greedy", 0.2)
@@ -82,8 +82,8 @@ def test_a_model_that_is_not_ready_in_time_asks_for_patience(served):
     late.close()
 
 
-def test_the_program_has_the_page(served):
-    folder, blind = served
+def test_page_of_the_program(served):
+    folder, without_attention = served
     rest, rpc = free_ports()
     url, replies = f"http://127.0.0.1:{rest}", []
 
@@ -103,28 +103,28 @@ def test_the_program_has_the_page(served):
 
     thread = threading.Thread(target=client)
     thread.start()
-    code, said = run_main([folder, "--rest-port", rest, "--port", rpc, "--extra-model", blind])
+    options = [folder, "--rest-port", rest, "--port", rpc, "--extra-model", without_attention]
+    code, stderr = run_main(options)
     thread.join()
-    assert code == 0 and {each.status_code for each in replies} <= {200, 503}
+    assert code == 0 and {reply.status_code for reply in replies} <= {200, 503}
     models, page, caption = replies[-3:]
     assert len(models.json()["models"]) == 2 and "<title>captioner" in page.text
     assert "being loaded" in replies[0].json()["error"] and caption.json()["attention"] is not None
-    events = {line["event"]: line for line in map(json.loads, said.splitlines())}
+    events = {line["event"]: line for line in map(json.loads, stderr.splitlines())}
     assert events["serving"]["page"] == f"{url}/"
 
 
-def test_a_wrong_model_beside_is_told_at_the_start(served, monkeypatch):
-    folder, blind = served
+def test_invalid_extra_model(served, monkeypatch):
+    folder, without_attention = served
     models = ModelFolder(
         "tiny", lambda: version_folders(folder), lambda path, number: SessionVersion(path, number)
     )
     monkeypatch.setattr(devserver, "_load", lambda *_: models)
-    free = ["--port", "0", "--rest-port", "0"]
-    for also, said in [
+    for extra_models, message in [
         (["nowhere"], "devserver.py: --extra-model nowhere: "),
-        ([blind, blind], "expected each model once"),
-        ([blind / "vocab.txt"], "vocab.txt"),
+        ([without_attention] * 2, "expected each model once"),
+        ([without_attention / "vocab.txt"], "vocab.txt"),
     ]:
-        options = [part for source in also for part in ("--extra-model", source)]
-        code, told = run_main([folder, *free, *options])
-        assert code == 2 and said in told and told.count("\n") == 1, told
+        options = [part for source in extra_models for part in ("--extra-model", source)]
+        code, stderr = run_main([folder, *ANY_PORTS, *options])
+        assert code == 2 and message in stderr and stderr.count("\n") == 1, stderr

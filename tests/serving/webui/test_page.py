@@ -18,7 +18,7 @@ from serving.webui.page import FILES
 from tests.support.serving.page_server import HEIC, LARGE, PDF, PHOTO
 
 
-def test_the_page_and_its_files(server):
+def test_static_files(server):
     page = server.get("/")
     assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
     linked = set(re.findall(r'(?:src|href)="([^"]+)"', page.text))
@@ -38,10 +38,9 @@ def test_the_page_and_its_files(server):
     assert server.get("/page/caption").status_code == 405
 
 
-def test_nothing_on_the_page_leaves_the_server(server):
-    policy = dict(
-        each.strip().split(" ", 1) for each in server.get("/").headers["content-security-policy"].split(";")
-    )
+def test_page_makes_no_external_requests(server):
+    header = server.get("/").headers["content-security-policy"]
+    policy = dict(directive.strip().split(" ", 1) for directive in header.split(";"))
     assert policy["default-src"] == "'self'" and policy["img-src"] == "'self' blob: data:"
     for path in FILES.iterdir():
         text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
@@ -52,8 +51,8 @@ def test_nothing_on_the_page_leaves_the_server(server):
         assert len(text.splitlines()) <= 300, path.name
 
 
-def test_wrong_requests_are_told_in_a_sentence(server):
-    for data, query, status, said in [
+def test_invalid_requests_get_a_sentence(server):
+    for data, query, status, message in [
         (HEIC, {}, 400, "got HEIC: save it as JPEG or PNG"),
         (PDF, {}, 400, "got a PDF document: save it as JPEG or PNG"),
         (b"just text", {}, 400, "got text: save it as JPEG or PNG"),
@@ -120,12 +119,12 @@ def test_wrong_requests_are_told_in_a_sentence(server):
     ]:
         reply = server.caption(data, **query)
         error = reply.json()["error"]
-        assert reply.status_code == status and said in error, (query, error)
+        assert reply.status_code == status and message in error, (query, error)
         assert "\n" not in error and "Traceback" not in error and len(error) < 400
     assert server.caption().status_code == 200
 
 
-def test_whatever_a_library_raises_at_an_image_is_that_images_error(server, monkeypatch):
+def test_unexpected_exception_is_an_image_error(server, monkeypatch):
     def explode(*_):
         raise RuntimeError("internal detail")
 
@@ -138,20 +137,20 @@ def test_whatever_a_library_raises_at_an_image_is_that_images_error(server, monk
     assert server.caption().status_code == 200
 
 
-def test_damaged_images_are_the_visitors_fault(server):
+def test_damaged_images(server):
     pick = random.Random(5)
     for kind in ("TIFF", "WEBP", "GIF", "PNG", "BMP", "JPEG"):
         data = odd_images.encoded(odd_images.drawn(), kind)
         for _ in range(12):
-            wrong = bytearray(data[: pick.randint(1, len(data))])
+            damaged = bytearray(data[: pick.randint(1, len(data))])
             for _ in range(pick.randint(0, 20)):
-                wrong[pick.randrange(len(wrong))] = pick.randrange(256)
-            reply = server.caption(bytes(wrong))
+                damaged[pick.randrange(len(damaged))] = pick.randrange(256)
+            reply = server.caption(bytes(damaged))
             assert reply.status_code in (200, 400), (kind, reply.text)
             assert reply.status_code == 200 or "\n" not in reply.json()["error"]
 
 
-def test_pages_of_other_sites_may_not_caption(server):
+def test_cross_site_requests_are_refused(server):
     for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
         assert server.caption(headers={"Sec-Fetch-Site": site}).status_code == status
     # Over plain http to another machine browsers send the origin alone.
@@ -160,18 +159,18 @@ def test_pages_of_other_sites_may_not_caption(server):
         assert server.caption(headers={"Origin": origin}).status_code == status
 
 
-def test_what_visitors_ask_is_counted_and_not_logged(server, capsys):
+def test_requests_are_counted_and_queries_not_logged(server, capsys):
     capsys.readouterr()
     server.caption(strategy="constrained(must_include=['SECRET'])")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    (line,) = [each for each in lines if each["event"] == "request"]
+    (line,) = [line for line in lines if line["event"] == "request"]
     assert (line["path"], line["method"], line["status"]) == ("/page/caption", "caption", 400)
     assert "SECRET" not in json.dumps(lines)
     counted = server.get("/monitoring/prometheus/metrics").text
     assert 'captioner_requests_total{api="rest",code="INVALID_ARGUMENT",method="caption"}' in counted
 
 
-def test_the_gate_holds_for_the_page(server):
+def test_admission_control(server):
     with server.admission.admit():
         server.admission.limit, limit = 1, server.admission.limit
         try:
@@ -183,20 +182,20 @@ def test_the_gate_holds_for_the_page(server):
     assert server.caption().status_code == 200
 
 
-def test_tensorflow_servings_own_paths_are_as_they_were(server):
+def test_paths_of_tensorflow_serving(server):
     assert server.get("/v1/models/tiny").json()["model_version_status"][0]["state"] == "AVAILABLE"
     for path in ("/v2/health/ready", "/pages", "/index.html", "/web", "/page"):
         reply = server.get(path)
         assert reply.status_code == 404 and reply.headers["content-type"] == "text/html"
 
 
-def test_the_alt_text_and_how_sure_the_model_is(server):
+def test_alt_text_and_confidence(server):
     with captioner.load(server.find()[1]) as model:
         caption = model.caption(PHOTO)
-        sure = model.confidence(caption)
-    assert sure < 0.5
-    found = server.caption().json()["alt_text"]
-    plain = alt_text(caption).text  # without the hedge: doubt has a place of its own on the page
-    assert found == {"text": plain, "confidence": sure, "flagged": True} and "Perhaps" not in plain
+        confidence = model.confidence(caption)
+    assert confidence < 0.5
+    answer = server.caption().json()["alt_text"]
+    text = alt_text(caption).text  # without the hedge: the page shows the confidence beside it
+    assert answer == {"text": text, "confidence": confidence, "flagged": True} and "Perhaps" not in text
     short = server.caption(max_length=24).json()
     assert len(short["alt_text"]["text"]) <= 24 and short["caption"] == caption.text

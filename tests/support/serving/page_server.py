@@ -33,9 +33,9 @@ LARGE = odd_images.png(10000, 6000, 1, 0)
 
 
 class PageServer:
-    """The development server's own parts on a free port, with real models."""
+    """The parts of the development server on a free port, with real models."""
 
-    def __init__(self, folder, also=(), limit=16, **limits):
+    def __init__(self, folder, extra_models=(), limit=16, **limits):
         self.admission = AdmissionControl(limit, 2)
         self.models = ModelFolder(
             folder.name,
@@ -46,7 +46,9 @@ class PageServer:
         assert self.models.refresh()
         self.metrics = Metrics(self.admission)
         app = RestApp(lambda: self.models, self.admission, self.metrics, limits)
-        self.choices = Choices(folder.name, lambda: self.models, self.find, self.admission, str(folder), also)
+        self.choices = Choices(
+            folder.name, lambda: self.models, self.find, self.admission, str(folder), extra_models
+        )
         app.page = Page(self.choices, self.admission, limits.body)
         self.http = HttpServer(app, self.metrics, limits, "127.0.0.1", 0)
         self.http.start()
@@ -70,33 +72,37 @@ class PageServer:
 
 
 def calibrate(version):
-    """Notes in an exported version a calibration under which its captions are probably wrong."""
+    """Writes a calibration into an exported version under which the confidence of its captions is low."""
     path = version / "assets.extra" / "captioner.json"
-    noted = {"bias": -2.0, "weights": {"mean_logp": 0.1, "least_logp": 0.0, "words": 0.0}}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"confidence": noted}))
+    calibration = {"bias": -2.0, "weights": {"mean_logp": 0.1, "least_logp": 0.0, "words": 0.0}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"confidence": calibration}))
 
 
 def save_models(folder):
-    """Two models: one with an exported version, and one that does not attend. Returns the Paths of their folders."""
+    """Saves two models, one with an exported version and one without attention; returns the Paths of their folders."""
     model = build_tiny_model()
     for variable in model.decoder.weights:
-        if variable.path.startswith(("query", "energy")):  # random ones look the same way at every word
+        if variable.path.startswith(
+            ("query", "energy")
+        ):  # with random ones the attention of all words is the same
             variable.assign(variable * 5.0)
-    seeing = captioner.save(model, folder / "tiny")
-    version = captioner.export(seeing, ["saved_model(batch_sizes=(1,))"], strategy=STRATEGY)["saved_model"]
+    with_attention = captioner.save(model, folder / "tiny")
+    version = captioner.export(with_attention, ["saved_model(batch_sizes=(1,))"], strategy=STRATEGY)[
+        "saved_model"
+    ]
     calibrate(version)
-    blind = build_tiny_model("show_and_tell(units=12, embedding=10, depth=8)")
-    return seeing, captioner.save(blind, folder / "blind")
+    without_attention = build_tiny_model("show_and_tell(units=12, embedding=10, depth=8)")
+    return with_attention, captioner.save(without_attention, folder / "show_and_tell")
 
 
-def same(found, caption):
-    """An answer of the page is the caption of an engine."""
-    assert (found["caption"], tuple(found["words"])) == (caption.text, caption.words)
-    numbers = [found["score"], found["logp"], *found["word_logp"]]
+def assert_same(answer, caption):
+    """Asserts that an answer of the page is the caption of an engine."""
+    assert (answer["caption"], tuple(answer["words"])) == (caption.text, caption.words)
+    numbers = [answer["score"], answer["logp"], *answer["word_logp"]]
     np.testing.assert_allclose(numbers, [caption.score, caption.logp, *caption.word_logp], atol=1e-4)
     if caption.attention is None:
-        assert found["attention"] is None
+        assert answer["attention"] is None
     else:
-        np.testing.assert_allclose(found["attention"], caption.attention, atol=1e-4)
-    for one, other in zip(found.get("alternatives", ()), caption.alternatives, strict=True):
-        same(one, other)
+        np.testing.assert_allclose(answer["attention"], caption.attention, atol=1e-4)
+    for alternative, expected in zip(answer.get("alternatives", ()), caption.alternatives, strict=True):
+        assert_same(alternative, expected)
