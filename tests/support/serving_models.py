@@ -1,4 +1,4 @@
-"""Models without TensorFlow for tests of the server, and the two versions of a real one."""
+"""Models without TensorFlow for tests of the server, and a real SavedModel."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from serving.protocol.status import ServingError, invalid
 
 
 class LinearVersion(Version):
-    """y = slope * x + 2 in numpy; `admission`, if given, is called in every run."""
+    """y = slope * x + 2 in NumPy; `on_run` is called in every run. An x of 13 is an error."""
 
-    def __init__(self, number, slope, admission=None):
-        self.number, self.slope, self.admission, self.rows, self.closed = number, slope, admission, [], False
-        one = Spec("float", (-1,))
-        self.signatures = {"serving_default": Signature({"x": one}, {"y": one})}
+    def __init__(self, number, slope, on_run=None):
+        self.number, self.slope, self.on_run, self.rows, self.closed = number, slope, on_run, [], False
+        spec = Spec("float", (-1,))
+        self.signatures = {"serving_default": Signature({"x": spec}, {"y": spec})}
 
     def run(self, signature, inputs, outputs, timeout):
-        assert not self.closed, "a version was run after it was let go of"
-        if self.admission is not None:
-            self.admission()
+        assert not self.closed, "a version was run after it was closed"
+        if self.on_run is not None:
+            self.on_run()
         self.rows.append(len(inputs["x"]))
         if (inputs["x"] == 13).any():
             raise ServingError("INVALID_ARGUMENT", "13 is unlucky")
@@ -33,7 +33,7 @@ class LinearVersion(Version):
 
 
 class EchoVersion(Version):
-    """Gives back what it is given, in several types; the signature `many` has several inputs."""
+    """Returns its inputs, in several types; the signature `many` has several inputs."""
 
     number = 7
     signatures = {
@@ -64,11 +64,11 @@ class EchoVersion(Version):
 
 
 class StaticModels(Models):
-    """Versions that are simply there."""
+    """A fixed set of versions."""
 
     def __init__(self, name, versions, labels=None):
         self.name, self.labels = name, labels or {}
-        self.versions = {each.number: each for each in versions}
+        self.versions = {version.number: version for version in versions}
 
     @contextlib.contextmanager
     def use(self, name, version=None, label=None):
@@ -83,10 +83,10 @@ class StaticModels(Models):
     def states(self, name, version=None):
         if name != self.name:
             raise ServingError("NOT_FOUND", f"Could not find any versions of model {name}")
-        found = [State(n, "AVAILABLE") for n in sorted(self.versions, reverse=True) if version in (None, n)]
-        if not found:
+        states = [State(n, "AVAILABLE") for n in sorted(self.versions, reverse=True) if version in (None, n)]
+        if not states:
             raise ServingError("NOT_FOUND", f"Could not find version {version} of model {name}")
-        return found
+        return states
 
 
 def half_plus_two():
@@ -95,7 +95,7 @@ def half_plus_two():
 
 
 def write_linear_model(folder, slope):
-    """The same as a real SavedModel."""
+    """Saves y = slope * x + 2 as a real SavedModel."""
     import tensorflow as tf
 
     module = tf.Module()
