@@ -50,7 +50,7 @@ def test_models_and_strategies(server, served):
         "constrained(must_include=['ant bee cat dog'], width=4, banned=['elk'])",
     ],
 )
-def test_rows_of_a_strategy_are_those_of_the_search(strategy):
+def test_rows_equal_those_of_the_search(strategy):
     tokenizer = Tokenizer(["ant", "bee", "cat", "dog", "elk"])
     world = random_world(size=9, tokenizer=tokenizer)
     rows = set()

@@ -51,72 +51,76 @@ def test_page_makes_no_external_requests(server):
         assert len(text.splitlines()) <= 300, path.name
 
 
+# (body, query, status, part of the error).
+INVALID_REQUESTS = [
+    (HEIC, {}, 400, "got HEIC: save it as JPEG or PNG"),
+    (PDF, {}, 400, "got a PDF document: save it as JPEG or PNG"),
+    (b"just text", {}, 400, "got text: save it as JPEG or PNG"),
+    (b"", {}, 400, "expected an image, got an empty file"),
+    (PHOTO[:300], {}, 400, "truncated JPEG"),
+    (LARGE, {}, 400, "10000 x 6000 pixels are more than 50 megapixels: make it smaller"),
+    (PHOTO, {"model": "tini"}, 404, "unknown model 'tini' (did you mean 'tiny'?)"),
+    (PHOTO, {"strategy": "beem"}, 400, "did you mean 'beam'?"),
+    (PHOTO, {"strategy": "beam(width=2, n_best=3)"}, 400, "n_best expects at most width=2, got 3"),
+    (PHOTO, {"strategy": "beam(width=3.5)"}, 400, "width expects"),
+    (PHOTO, {"strategy": "beam(width=)"}, 400, "expected a spec"),
+    (PHOTO, {"strategy": "beam(width=65)"}, 400, "at most 64 beams here, got 65: lower the width"),
+    (
+        PHOTO,
+        {"strategy": "sample(n=65)"},
+        400,
+        "at most 64 beams here, got 65: lower the number of captions",
+    ),
+    (PHOTO, {"strategy": "sample(n=1000000)"}, 400, "n expects a whole number from 1 to 10000"),
+    (
+        PHOTO,
+        {"strategy": f"constrained(must_include=['{'a ' * 20}b'])"},
+        400,
+        "got 66: lower the width or the",
+    ),
+    (PHOTO, {"strategy": "constrained(must_include='dog')"}, 400, "must_include expects a list of words"),
+    (
+        PHOTO,
+        {"strategy": f"beam(banned={[str(i) for i in range(65)]})"},
+        400,
+        "at most 64 banned words here",
+    ),
+    (PHOTO, {"strategy": f"beam(banned=[{'0,' * 1000}])"}, 400, "at most 2000 characters here, got 2015"),
+    (PHOTO, {"strategy": "constrained(must_include=['zebra'])"}, 400, "zebra"),
+    (PHOTO, {"strategy": "constrained(must_include=5)"}, 400, "must_include"),
+    (
+        PHOTO,
+        {"strategy": "os:system(command='true')"},
+        400,
+        "'os:system' names Python code, which is not for visitors: expected one of greedy",
+    ),
+    (
+        PHOTO,
+        {"max_length": "5"},
+        400,
+        "max_length expects a whole number from 20 to 1000 characters, got 5",
+    ),
+    (PHOTO, {"max_length": "1001"}, 400, "max_length expects a whole number from 20 to 1000 characters"),
+    (
+        PHOTO,
+        {"max_length": "x"},
+        400,
+        "max_length expects a whole number from 20 to 1000 characters, got 'x'",
+    ),
+    (base64.b64encode(PHOTO), {}, 400, "this is base64 text: decode it first"),
+    (
+        b"data:image/jpeg;base64," + base64.b64encode(PHOTO),
+        {},
+        400,
+        "this is a data: URL: decode the base64 text",
+    ),
+    (PHOTO, {str(i): "x" for i in range(40)}, 400, "in the query"),
+    (bytes((8 << 20) + 1), {}, 413, "at most 8388608 bytes"),
+]
+
+
 def test_invalid_requests_get_a_sentence(server):
-    for data, query, status, message in [
-        (HEIC, {}, 400, "got HEIC: save it as JPEG or PNG"),
-        (PDF, {}, 400, "got a PDF document: save it as JPEG or PNG"),
-        (b"just text", {}, 400, "got text: save it as JPEG or PNG"),
-        (b"", {}, 400, "expected an image, got an empty file"),
-        (PHOTO[:300], {}, 400, "truncated JPEG"),
-        (LARGE, {}, 400, "10000 x 6000 pixels are more than 50 megapixels: make it smaller"),
-        (PHOTO, {"model": "tini"}, 404, "unknown model 'tini' (did you mean 'tiny'?)"),
-        (PHOTO, {"strategy": "beem"}, 400, "did you mean 'beam'?"),
-        (PHOTO, {"strategy": "beam(width=2, n_best=3)"}, 400, "n_best expects at most width=2, got 3"),
-        (PHOTO, {"strategy": "beam(width=3.5)"}, 400, "width expects"),
-        (PHOTO, {"strategy": "beam(width=)"}, 400, "expected a spec"),
-        (PHOTO, {"strategy": "beam(width=65)"}, 400, "at most 64 beams here, got 65: lower the width"),
-        (
-            PHOTO,
-            {"strategy": "sample(n=65)"},
-            400,
-            "at most 64 beams here, got 65: lower the number of captions",
-        ),
-        (PHOTO, {"strategy": "sample(n=1000000)"}, 400, "n expects a whole number from 1 to 10000"),
-        (
-            PHOTO,
-            {"strategy": f"constrained(must_include=['{'a ' * 20}b'])"},
-            400,
-            "got 66: lower the width or the",
-        ),
-        (PHOTO, {"strategy": "constrained(must_include='dog')"}, 400, "must_include expects a list of words"),
-        (
-            PHOTO,
-            {"strategy": f"beam(banned={[str(i) for i in range(65)]})"},
-            400,
-            "at most 64 banned words here",
-        ),
-        (PHOTO, {"strategy": f"beam(banned=[{'0,' * 1000}])"}, 400, "at most 2000 characters here, got 2015"),
-        (PHOTO, {"strategy": "constrained(must_include=['zebra'])"}, 400, "zebra"),
-        (PHOTO, {"strategy": "constrained(must_include=5)"}, 400, "must_include"),
-        (
-            PHOTO,
-            {"strategy": "os:system(command='true')"},
-            400,
-            "'os:system' names Python code, which is not for visitors: expected one of greedy",
-        ),
-        (
-            PHOTO,
-            {"max_length": "5"},
-            400,
-            "max_length expects a whole number from 20 to 1000 characters, got 5",
-        ),
-        (PHOTO, {"max_length": "1001"}, 400, "max_length expects a whole number from 20 to 1000 characters"),
-        (
-            PHOTO,
-            {"max_length": "x"},
-            400,
-            "max_length expects a whole number from 20 to 1000 characters, got 'x'",
-        ),
-        (base64.b64encode(PHOTO), {}, 400, "this is base64 text: decode it first"),
-        (
-            b"data:image/jpeg;base64," + base64.b64encode(PHOTO),
-            {},
-            400,
-            "this is a data: URL: decode the base64 text",
-        ),
-        (PHOTO, {str(i): "x" for i in range(40)}, 400, "in the query"),
-        (bytes((8 << 20) + 1), {}, 413, "at most 8388608 bytes"),
-    ]:
+    for data, query, status, message in INVALID_REQUESTS:
         reply = server.caption(data, **query)
         error = reply.json()["error"]
         assert reply.status_code == status and message in error, (query, error)
