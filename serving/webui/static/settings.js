@@ -56,8 +56,8 @@ function showFields() {
     byId(id).value = value ?? "";
   };
   field("width", "width" in options, options.width);
-  field("count", "n_best" in options || "n" in options, options.n_best ?? options.n);
-  field("must", "must_include" in options, "");
+  field("n-best", "n_best" in options || "n" in options, options.n_best ?? options.n);
+  field("must-include", "must_include" in options, "");
 }
 
 const strategy = () => choices.strategies.find(({ name }) => name === byId("strategy").value) ?? {};
@@ -71,8 +71,8 @@ function spec(name) {
     if (option in options && byId(id).value !== "") args.push(`${option}=${byId(id).value}`);
   };
   number("width", "width");
-  number("count", "n_best");
-  number("count", "n");
+  number("n-best", "n_best");
+  number("n-best", "n");
   if ("must_include" in options) {
     const words = byId("must-include").value.split(",").map((word) => word.trim()).filter(Boolean);
     args.push(`must_include=${JSON.stringify(words)}`);
