@@ -54,11 +54,11 @@ def _array(name: str, tensor: Any, limit: int) -> np.ndarray:
         raise invalid(f"tensor parsing error: {name}") from None
 
 
-def tensor_of(found: np.ndarray) -> Any:
+def tensor_of(values: np.ndarray) -> Any:
     """An array as a tensor message, with its values in the field of their type, where clients expect them.
 
     Args:
-        found: array.
+        values: array.
 
     Returns:
         `Tensor` message.
@@ -68,13 +68,13 @@ def tensor_of(found: np.ndarray) -> Any:
         [1.0, 2.0]
     """
     kinds = messages()
-    shape = kinds.TensorShape(dim=[kinds.Dim(size=size) for size in found.shape])
-    if found.dtype.name in _FIELDS:
-        number, field = _FIELDS[found.dtype.name]
-        return kinds.Tensor(dtype=number, tensor_shape=shape, **{field: found.reshape(-1).tolist()})
+    shape = kinds.TensorShape(dim=[kinds.Dim(size=size) for size in values.shape])
+    if values.dtype.name in _FIELDS:
+        number, field = _FIELDS[values.dtype.name]
+        return kinds.Tensor(dtype=number, tensor_shape=shape, **{field: values.reshape(-1).tolist()})
     import tensorflow as tf
 
-    number = tf.dtypes.as_dtype(found.dtype).as_datatype_enum
+    number = tf.dtypes.as_dtype(values.dtype).as_datatype_enum
     return kinds.Tensor(
-        dtype=number, tensor_shape=shape, tensor_content=np.ascontiguousarray(found).tobytes()
+        dtype=number, tensor_shape=shape, tensor_content=np.ascontiguousarray(values).tobytes()
     )

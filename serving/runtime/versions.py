@@ -30,11 +30,11 @@ def version_folders(base: Path) -> dict[int, Path]:
     Returns:
         dict of int to Path: children whose names are whole numbers. A folder that holds no graph yet is left out.
     """
-    found: dict[int, Path] = {}
+    folders: dict[int, Path] = {}
     for child in sorted(base.iterdir()):
         if child.name.isascii() and child.name.isdigit() and len(child.name) < 19 and is_version(child):
-            found.setdefault(int(child.name), child)
-    return dict(sorted(found.items(), reverse=True))
+            folders.setdefault(int(child.name), child)
+    return dict(sorted(folders.items(), reverse=True))
 
 
 def is_version(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What the web page says of each model: what it is good for, its size, and figures that its folder holds."""
+"""Descriptions of models on the web page: purpose, size, and the metrics in their folder."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _PURPOSES = {
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a model without loading it.
+    """Properties of a model that are known without loading it.
 
     Attributes:
         engine: str. One of "saved_model", "tflite", "keras" and "remote".
         megabytes: float or None. Its size on disk, in 10^6 bytes.
         cider_d: float or None. CIDEr-D x100 on the test split.
         milliseconds: float or None. Median time for an image, as measured with the other variants of its folder.
-        measured_with: Path or None. The folder that the figures come from: times are compared within it alone.
+        measured_with: Path or None. The folder of these metrics: only times from the same folder are compared.
     """
 
     engine: str
@@ -41,14 +41,14 @@ class About:
 
 
 def about(source: str | Path, home: Path | None = None) -> About:
-    """Looks at a model on disk.
+    """Reads size and metrics of a model from disk.
 
     Args:
         source: str or Path. What `captioner.load` takes.
         home: Path, default None. The model folder that a version folder belongs to.
 
     Returns:
-        `About`; figures of a file whose size is not the one that was measured are left out.
+        `About`; without metrics if the size of the file is not the one that was measured.
 
     Example:
         >>> about("grpc://localhost:8500/captioner").engine
@@ -65,7 +65,7 @@ def about(source: str | Path, home: Path | None = None) -> About:
 
 
 def good_for(models: Sequence[About]) -> list[str]:
-    """A line for each model: what tells it from the others, its size and its figures.
+    """A line of description for each model: purpose, advantage over the others, size and metrics.
 
     Args:
         models: sequence of `About`.
@@ -81,61 +81,61 @@ def good_for(models: Sequence[About]) -> list[str]:
     lines = []
     for i, model in enumerate(models):
         others = [other for j, other in enumerate(models) if j != i]
-        figures = []
+        metrics = []
         if model.megabytes is not None:
-            figures.append(f"{model.megabytes:.1f} MB")
+            metrics.append(f"{model.megabytes:.1f} MB")
         if model.cider_d is not None:
-            figures.append(f"CIDEr-D {model.cider_d:.1f} on test images")
+            metrics.append(f"CIDEr-D {model.cider_d:.1f} on test images")
         if model.milliseconds is not None:
-            figures.append(f"{model.milliseconds:g} ms per image")
+            metrics.append(f"{model.milliseconds:g} ms per image")
         best = " and ".join(_superlatives(model, others))
-        parts = [_PURPOSES[model.engine], f"The {best} here." if best else "", "; ".join(figures)]
-        lines.append(" ".join(part for part in parts if part) + ("." if figures else ""))
+        parts = [_PURPOSES[model.engine], f"The {best} here." if best else "", "; ".join(metrics)]
+        lines.append(" ".join(part for part in parts if part) + ("." if metrics else ""))
     return lines
 
 
 def _superlatives(model: About, others: Sequence[About]) -> list[str]:
-    """What a model is more than each of the others, by figures that all of them have."""
+    """The superlatives of a model among the others, by values that all of them have."""
     best = []
-    if _least([model.megabytes, *(other.megabytes for other in others)]):
+    if _smallest([model.megabytes, *(other.megabytes for other in others)]):
         best.append("smallest")
-    # Times that were measured together; CIDEr-D is only shown, for leads within its error are none.
-    together = all(other.measured_with == model.measured_with for other in others)
-    if together and _least([model.milliseconds, *(other.milliseconds for other in others)]):
+    # Only times that were measured together; CIDEr-D is not compared, because small leads are noise.
+    comparable = all(other.measured_with == model.measured_with for other in others)
+    if comparable and _smallest([model.milliseconds, *(other.milliseconds for other in others)]):
         best.append("fastest")
     return best
 
 
-def _least(values: Sequence[float | None]) -> bool:
-    """Whether the first of several values is the smallest, all being known."""
+def _smallest(values: Sequence[float | None]) -> bool:
+    """Whether the first of several values is the smallest, and all are known."""
     known = [value for value in values if value is not None]
     return 1 < len(known) == len(values) and known[0] < min(known[1:])
 
 
 def _measured(engine: str, size: float | None, folder: Path | None, row: str) -> About:
-    figures = _figures(folder, row)
-    measured = _number(figures, "megabytes")
-    # A file that was exported anew is another; a model folder counts more than its weights.
+    metrics = _test_metrics(folder, row)
+    measured = _number(metrics, "megabytes")
+    # A file that was exported again is another one; a model folder is measured with more than its weights.
     if engine != "keras" and (size is None or measured is None or abs(size - measured) > 0.1):
-        figures = {}
-    cider_d, milliseconds = _number(figures, "CIDEr-D"), _number(figures, "median")
-    return About(engine, size, cider_d, milliseconds, folder if figures else None)
+        metrics = {}
+    cider_d, milliseconds = _number(metrics, "CIDEr-D"), _number(metrics, "median")
+    return About(engine, size, cider_d, milliseconds, folder if metrics else None)
 
 
-def _figures(folder: Path | None, row: str) -> Mapping[str, Any]:
-    """A row of a model folder's test figures; empty where there is none."""
+def _test_metrics(folder: Path | None, row: str) -> Mapping[str, Any]:
+    """A row of the test metrics of a model folder; empty where there is none."""
     if folder is None:
         return {}
     try:
-        figures = json.loads((folder / bundle.METRICS).read_text(encoding="utf-8"))["test"][row]
+        metrics = json.loads((folder / bundle.METRICS).read_text(encoding="utf-8"))["test"][row]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return figures if isinstance(figures, Mapping) else {}
+    return metrics if isinstance(metrics, Mapping) else {}
 
 
-def _number(figures: Mapping[str, Any], name: str) -> float | None:
+def _number(metrics: Mapping[str, Any], name: str) -> float | None:
     try:
-        return checks.number(figures.get(name), name)
+        return checks.number(metrics.get(name), name)
     except SpecError:
         return None
 
