@@ -17,9 +17,9 @@ from typing import Any
 import captioner
 from captioner import bundle, checks
 from captioner.cli.parser import Parser
-from captioner.engines import ENGINES
+from captioner.engines import ENGINES, engine_for
 from captioner.engines.tensorflow_import import import_tensorflow
-from captioner.errors import DataError, MissingDependency
+from captioner.errors import DataError, EngineError, MissingDependency
 from serving.runtime.closed_loop import Ask, Measurement, measure
 
 ABOUT = """\
@@ -68,20 +68,23 @@ def load_images(folder: str | None) -> list[bytes]:
     return images
 
 
-def asker(model: Any) -> Ask:
-    """A function that asks a loaded model for the caption of one image.
+def asker(model: Any, clients: int) -> Ask:
+    """A function that asks a loaded model for the caption of one image, in several threads at a time.
 
     Args:
         model: `captioner.Captioner`.
+        clients: int. Threads.
 
     Returns:
         callable.
+
+    Raises:
+        EngineError: if there are several threads, and the engine of the model is not thread-safe.
     """
-
-    def ask(image: bytes) -> None:
-        model.caption(image)
-
-    return ask
+    if clients > 1 and not model.engine.thread_safe:
+        name = model.engine.describe()["engine"]
+        raise EngineError(f"threads may not share an engine {name!r}: measure it with --clients 1")
+    return lambda image: model.caption(image)
 
 
 def encoder(folder: str) -> Ask:
@@ -163,13 +166,16 @@ def measurements(options: argparse.Namespace) -> list[Measurement]:
     checks.number(options.seconds, "--seconds", 0, 86_400, above=True)
     images = load_images(options.images)
     targets: list[tuple[str, Ask]] = []
-    scheme, remote, _ = options.target.partition("://")
+    most_clients = max(options.clients)
+    remote = "retries" in ENGINES[engine_for(options.target)].options()
     folder = options.local if remote else options.target
     if remote:
         # A refused request counts as failed: no retries.
-        targets.append((scheme, asker(captioner.load(options.target, retries=0))))
+        model = captioner.load(options.target, retries=0)
+        targets.append((options.target.partition("://")[0], asker(model, most_clients)))
     if folder is not None:
-        targets.append(("saved_model", asker(captioner.Captioner(ENGINES["saved_model"].open(folder)))))
+        local = captioner.Captioner(ENGINES["saved_model"].open(folder))
+        targets.append(("saved_model", asker(local, most_clients)))
         if (Path(folder) / bundle.MANIFEST).is_file():
             targets.append(("encoder", encoder(folder)))
     return [

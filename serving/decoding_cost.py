@@ -22,6 +22,7 @@ import numpy as np
 from captioner import checks
 from captioner.cli.parser import Parser
 from captioner.engines import import_tensorflow
+from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.text import Tokenizer
 from captioner.types import END
 
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     build = Parser(prog="decoding_cost.py", description=__doc__)
     build.add_argument("--encoder", nargs="+", default=["densenet169"], help="default: %(default)s")
     build.add_argument("--decoder", default="lstm(units=512)", help="default: %(default)s")
-    build.add_argument("--strategy", default="beam(width=3)", help="default: %(default)s")
+    build.add_argument("--strategy", default=DEFAULT_STRATEGY, help="default: %(default)s")
     build.add_argument("--vocabulary", type=int, default=3000, metavar="V", help="default: %(default)s")
     build.add_argument("--steps", type=int, default=20, metavar="T", help="default: %(default)s")
     build.add_argument("--batch", type=int, nargs="+", default=[1, 32], metavar="B", help="default: 1 32")

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
+from captioner.signature import SERVING_DEFAULT
+
 from serving.protocol.json_answers import write
 from serving.protocol.json_tensors import read
 from serving.protocol.json_text import TOO_DEEP, parse, show
-from serving.protocol.predict import DEFAULT_SIGNATURE, Call, Models, State, predict_on
+from serving.protocol.predict import Call, Models, State, predict_on
 from serving.protocol.status import ServingError, invalid
 
 _VERSION = r"(?:(?:/versions/(?P<version>[0-9]+))|(?:/labels/(?P<label>[^/:]+)))?"
@@ -123,7 +125,7 @@ def _predict_document(document: dict[str, Any], models: Models, call: Call, abou
             f"JSON Value: {show(document)} not formatted correctly. "
             "'signature_name' key must be a string value."
         )
-    key = signature or DEFAULT_SIGNATURE
+    key = signature or SERVING_DEFAULT
     with models.use(call.name, call.version, call.label) as version:
         if key not in version.signatures:
             raise invalid(f'Serving signature name: "{key}" not found in signature def')

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from captioner.signature import SERVING_DEFAULT
 
 from serving.protocol.json_tensors import Spec
 from serving.protocol.status import ServingError, invalid
 
-DEFAULT_SIGNATURE = "serving_default"
 # Whether the client has disconnected, as the interface that received the request knows. Set for its thread.
 client_disconnected: ContextVar[Callable[[], bool] | None] = ContextVar("client_disconnected", default=None)
 
@@ -141,7 +141,7 @@ def predict(models: Models, call: Call) -> Answer:
 
 def predict_on(version: Version, call: Call) -> Answer:
     """Answers a call with a version that is already acquired; see `predict`."""
-    key = call.signature or DEFAULT_SIGNATURE
+    key = call.signature or SERVING_DEFAULT
     if key not in version.signatures:
         raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{key}" not found.')
     signature = version.signatures[key]

@@ -8,19 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.remote.messages import TYPE_NAMES, array, messages
+from captioner.engines.remote.messages import FIELDS, TYPE_NAMES, array, messages
 from captioner.errors import EngineError
 from serving.protocol.status import invalid
 
-# Types that have a field of their own in a tensor message, by numpy's name.
-_FIELDS = {
-    "float32": (1, "float_val"),
-    "float64": (2, "double_val"),
-    "int32": (3, "int_val"),
-    "object": (7, "string_val"),
-    "int64": (9, "int64_val"),
-    "bool": (10, "bool_val"),
-}
 _MAX_ITEM_BYTES = 16
 
 
@@ -69,8 +60,8 @@ def tensor_of(values: np.ndarray) -> Any:
     """
     kinds = messages()
     shape = kinds.TensorShape(dim=[kinds.Dim(size=size) for size in values.shape])
-    if values.dtype.name in _FIELDS:
-        number, field = _FIELDS[values.dtype.name]
+    if values.dtype.name in FIELDS:
+        number, field = FIELDS[values.dtype.name]
         return kinds.Tensor(dtype=number, tensor_shape=shape, **{field: values.reshape(-1).tolist()})
     import tensorflow as tf
 

@@ -6,13 +6,13 @@ the server computes only the outputs that a request asks for.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from captioner.errors import DataError
 from serving.protocol.json_tensors import Spec
 from serving.protocol.predict import Call, Signature, Version, predict_on
 from serving.protocol.status import ServingError, code_of, invalid
@@ -127,13 +127,18 @@ def warm_up(version: Version, folder: Path) -> int:
     """
     if not (folder / WARM_UP).is_file():
         return 0
+    from captioner.tfrecord import read_records
     from google.protobuf.message import DecodeError
 
     from captioner.engines.remote.messages import messages
     from serving.protocol.tensor_proto import arrays_of
 
     count = 0
-    for record in _records(folder / WARM_UP):
+    try:
+        records = [record.content for record in read_records(folder / WARM_UP)]
+    except DataError as error:
+        raise ServingError("DATA_LOSS", str(error)) from None
+    for record in records:
         try:
             log = messages().PredictionLog.FromString(record)
         except DecodeError:
@@ -153,17 +158,6 @@ def warm_up(version: Version, folder: Path) -> int:
             raise ServingError(error.code, f"warm-up request {count + 1}: {error.message}") from None
         count += 1
     return count
-
-
-def _records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file. Their checksums are left to TensorFlow, which wrote them."""
-    with path.open("rb") as file:
-        while head := file.read(12):
-            length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
-            data = file.read(length) if length < 1 << 31 else b""
-            if len(head) < 12 or len(data) < length or len(file.read(4)) < 4:
-                raise ServingError("DATA_LOSS", f"{path.name} ends in the middle of a request")
-            yield data
 
 
 def _shape_allowed(spec: Spec, array: np.ndarray) -> bool:

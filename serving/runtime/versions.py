@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from captioner.engines.versions import GRAPH, versions
 from serving.protocol.predict import Models, State, Version, not_found
 from serving.protocol.status import ServingError, invalid
 from serving.runtime import log
 
-GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+GRAPHS = (GRAPH, "saved_model.pbtxt")
 Load = Callable[[Path, int], Version]
 
 
@@ -29,12 +30,12 @@ def version_folders(base: Path) -> dict[int, Path]:
 
     Returns:
         dict of int to Path: children whose names are whole numbers. A folder that holds no graph yet is left out.
+
+    Raises:
+        OSError: if the base path is gone or cannot be read.
     """
-    folders: dict[int, Path] = {}
-    for child in sorted(base.iterdir()):
-        if child.name.isascii() and child.name.isdigit() and len(child.name) < 19 and is_version(child):
-            folders.setdefault(int(child.name), child)
-    return dict(sorted(folders.items(), reverse=True))
+    base.stat()  # an error if it is gone, instead of no versions
+    return {number: folder for number, folder in reversed(versions(base).items()) if is_version(folder)}
 
 
 def is_version(folder: Path) -> bool:

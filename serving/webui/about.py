@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle, checks
-from captioner.errors import SpecError
-
-# The rows of `metrics.json` as `training/publish.py` names them; a `.tflite` file's is called after the file.
-_KERAS, _SAVED_MODEL = "weights, run by Keras", "SavedModel"
-_PURPOSES = {
-    "saved_model": "For servers: the export that TensorFlow Serving runs.",
-    "tflite": "For phones and small computers: needs no TensorFlow.",
-    "keras": "For development: the trained weights, run by Keras.",
-    "remote": "Runs on another server.",
-}
+from captioner import bundle, checks, metadata
+from captioner.engines import ENGINES, engine_for
+from captioner.errors import BundleError, SpecError
+from serving.runtime.versions import is_version
 
 
 @dataclass(frozen=True)
@@ -26,7 +18,7 @@ class About:
     """Properties of a model that are known without loading it.
 
     Attributes:
-        engine: str. One of "saved_model", "tflite", "keras" and "remote".
+        engine: str. A row of `captioner.engines.ENGINES`.
         megabytes: float or None. Its size on disk, in 10^6 bytes.
         cider_d: float or None. CIDEr-D x100 on the test split.
         milliseconds: float or None. Median time for an image, as measured with the other variants of its folder.
@@ -52,16 +44,18 @@ def about(source: str | Path, home: Path | None = None) -> About:
 
     Example:
         >>> about("grpc://localhost:8500/captioner").engine
-        'remote'
+        'grpc'
     """
-    if "://" in str(source):
-        return About("remote")
     path = Path(source)
-    if path.suffix == ".tflite":
-        return _measured("tflite", _size(path), path.parent, path.name)
+    # The server also runs graphs in text form, and those of others.
+    engine = "saved_model" if is_version(path) else engine_for(str(source))
+    label = ENGINES[engine].label(path)
     if (path / bundle.MANIFEST).is_file():
-        return _measured("keras", _size(path / bundle.WEIGHTS), path, _KERAS)
-    return _measured("saved_model", _size(path), home, _SAVED_MODEL)
+        # A model folder is measured with more than its weights.
+        return _measured(About(engine, _size(path / bundle.WEIGHTS)), path, label, any_size=True)
+    if path.is_file():
+        home = path.parent
+    return _measured(About(engine, _size(path)), home, label)
 
 
 def good_for(models: Sequence[About]) -> list[str]:
@@ -74,7 +68,7 @@ def good_for(models: Sequence[About]) -> list[str]:
         list of str, as many.
 
     Example:
-        >>> good_for([About("saved_model", 23.8), About("tflite", 6.74, 58.94, 9.5)])[1]
+        >>> good_for([About("saved_model", 23.8), About("lite", 6.74, 58.94, 9.5)])[1]
         'For phones and small computers: needs no TensorFlow. The smallest here. 6.7 MB; CIDEr-D 58.9 on test images; \
 9.5 ms per image.'
     """
@@ -89,7 +83,7 @@ def good_for(models: Sequence[About]) -> list[str]:
         if model.milliseconds is not None:
             metrics.append(f"{model.milliseconds:g} ms per image")
         best = " and ".join(_superlatives(model, others))
-        parts = [_PURPOSES[model.engine], f"The {best} here." if best else "", "; ".join(metrics)]
+        parts = [ENGINES[model.engine].purpose, f"The {best} here." if best else "", "; ".join(metrics)]
         lines.append(" ".join(part for part in parts if part) + ("." if metrics else ""))
     return lines
 
@@ -112,23 +106,25 @@ def _smallest(values: Sequence[float | None]) -> bool:
     return 1 < len(known) == len(values) and known[0] < min(known[1:])
 
 
-def _measured(engine: str, size: float | None, folder: Path | None, row: str) -> About:
-    metrics = _test_metrics(folder, row)
+def _measured(model: About, folder: Path | None, label: str, any_size: bool = False) -> About:
+    """Adds the metrics of a folder, if they are those of a file of this size: one exported again is another."""
+    metrics = _test_metrics(folder, label)
     measured = _number(metrics, "megabytes")
-    # A file that was exported again is another one; a model folder is measured with more than its weights.
-    if engine != "keras" and (size is None or measured is None or abs(size - measured) > 0.1):
+    if not any_size and (
+        model.megabytes is None or measured is None or abs(model.megabytes - measured) > 0.1
+    ):
         metrics = {}
     cider_d, milliseconds = _number(metrics, "CIDEr-D"), _number(metrics, "median")
-    return About(engine, size, cider_d, milliseconds, folder if metrics else None)
+    return About(model.engine, model.megabytes, cider_d, milliseconds, folder if metrics else None)
 
 
-def _test_metrics(folder: Path | None, row: str) -> Mapping[str, Any]:
-    """A row of the test metrics of a model folder; empty where there is none."""
+def _test_metrics(folder: Path | None, label: str) -> Mapping[str, Any]:
+    """The test metrics of a model folder under a label; empty where there are none."""
     if folder is None:
         return {}
     try:
-        metrics = json.loads((folder / bundle.METRICS).read_text(encoding="utf-8"))["test"][row]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        metrics = metadata.load(folder / bundle.METRICS)["test"][label]
+    except (BundleError, KeyError, TypeError):
         return {}
     return metrics if isinstance(metrics, Mapping) else {}
 

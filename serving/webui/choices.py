@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner import bundle
-from captioner.engines.tflite_file import read as read_lite
-from captioner.errors import CaptionerError, SpecError
+from captioner import benchmark, bundle
+from captioner.engines import ENGINES, engine_for
+from captioner.errors import CaptionerError, MissingDependency, SpecError
 from captioner.registry import parse_spec, table_specs_only, unknown
 from captioner.text import words
 from serving.protocol.predict import Models
@@ -55,8 +54,8 @@ class Choices:
         models: callable that returns `Models`.
         find: callable that returns the version folders on disk.
         admission: `AdmissionControl`.
-        model: str, default None. Path of the served model; a model folder brings its other strategies and its
-            `.tflite` files.
+        model: str, default None. Path of the served model; a model folder brings its other strategies and the
+            files that were exported into it.
         extra_models: sequence of str, default none. Further models, as `captioner.load` takes them.
 
     Raises:
@@ -76,8 +75,9 @@ class Choices:
         served = ServedModel(name, models, find, admission, home)
         self._models: dict[str, PageModel] = {name: served}
         self._extra_models = list(extra_models)
-        for path in sorted(home.glob("*.tflite")) if home else []:
-            self._offer_lite(path, admission)
+        for source in sorted(benchmark.variants(home)) if home else []:
+            if os.path.isfile(source):  # the served versions and their model folder are offered already
+                self._offer_file(source, admission)
         for source in extra_models:
             if source in self._models:
                 raise SpecError(
@@ -127,15 +127,16 @@ class Choices:
         for model in self:
             model.close()
 
-    def _offer_lite(self, path: Path, admission: AdmissionControl) -> None:
-        if importlib.util.find_spec("ai_edge_litert") is None:
-            return
+    def _offer_file(self, source: str, admission: AdmissionControl) -> None:
+        engine, name = ENGINES[engine_for(source)], os.path.basename(source)
         try:
-            strategy = str(read_lite(path).facts["strategy"])
-        except CaptionerError as error:
-            log.event("not_offered", "warning", file=path.name, reason=str(error))
+            strategy = engine.metadata(source).get("strategy")
+        except MissingDependency:
             return
-        self._models[path.name] = LoadedModel(path.name, str(path), admission, strategy)
+        except CaptionerError as error:
+            log.event("not_offered", "warning", file=name, reason=str(error))
+            return
+        self._models[name] = LoadedModel(name, source, admission, strategy, engine.chooses_strategy)
 
 
 def strategies() -> list[dict[str, Any]]:

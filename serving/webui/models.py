@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from captioner.signature import EXPLAIN, INPUT, captions_from, missing
 
-from captioner.engines.answers import OUTPUTS, captions_from
 from captioner.engines.versions import facts
 from captioner.errors import EngineError, SpecError
-from captioner.exporting.signatures import INPUT
 from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, table_specs_only
 from captioner.types import Caption
@@ -22,9 +21,6 @@ from serving.protocol.predict import Call, Models, Version, predict_on
 from serving.protocol.status import ServingError
 from serving.runtime.admission import AdmissionControl
 from serving.webui.about import About, about
-
-SIGNATURE = "explain"
-_FREE = ("keras", "lite")  # engines that run any strategy
 
 
 class PageModel(abc.ABC):
@@ -108,8 +104,7 @@ class LoadedModel(PageModel):
         from captioner.api import load
 
         model: Any = load(self.source)
-        metadata = model.engine.describe()
-        self.strategy, self.free = metadata["strategy"], metadata["engine"] in _FREE
+        self.strategy, self.free = model.engine.describe()["strategy"], model.engine.chooses_strategy
         self._model = model
 
     def row(self) -> dict[str, Any]:
@@ -205,8 +200,8 @@ class ServedModel(PageModel):
                 if problem := _problem(self.name, version):
                     raise EngineError(problem)
                 inputs = {INPUT: np.array([data], object)}
-                outputs = sorted(version.signatures[SIGNATURE].outputs)
-                call = Call(self.name, inputs, signature=SIGNATURE, outputs=outputs, timeout=timeout)
+                outputs = sorted(version.signatures[EXPLAIN].outputs)
+                call = Call(self.name, inputs, signature=EXPLAIN, outputs=outputs, timeout=timeout)
                 caption = captions_from(predict_on(version, call).outputs)[0]
                 self._has_attention = _shows_attention(caption, self._has_attention)
                 return caption
@@ -246,11 +241,10 @@ def _row(name: str, attention: bool | None, strategy: str | None, free: bool) ->
 
 
 def _problem(name: str, version: Version) -> str | None:
-    signature = version.signatures.get(SIGNATURE)
-    missing = [output for output in OUTPUTS if signature is None or output not in signature.outputs]
-    if signature is None or list(signature.inputs) != [INPUT] or missing:
+    signature = version.signatures.get(EXPLAIN)
+    if signature is None or missing(signature.inputs, signature.outputs):
         return (
-            f"{name} cannot be captioned with here: it lacks the signature {SIGNATURE!r} of models that "
+            f"{name} cannot be captioned with here: it lacks the signature {EXPLAIN!r} of models that "
             "`captioner export` writes"
         )
     return None

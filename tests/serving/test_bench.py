@@ -13,6 +13,8 @@ from tests.support.serving_models import StaticModels
 pytest.importorskip("starlette")
 pytest.importorskip("grpc")
 import captioner
+from captioner.engines.fake import FakeEngine
+from captioner.errors import EngineError
 from serving import bench
 from serving.http.app import HttpServer, Limits, RestApp
 from serving.http.grpc_services import GrpcServer
@@ -112,6 +114,15 @@ def test_served_model_is_measured(served, tmp_path, capsys):
         for row in rows:
             assert row["failed"] == 0 < row["requests"] == pytest.approx(row["rate"] * row["seconds"])
             assert 0 < row["p50"] <= row["p95"] <= row["p99"] <= 1000 * row["seconds"]
+
+
+def test_engine_that_is_not_thread_safe():
+    engine = FakeEngine()
+    engine.thread_safe = False
+    with pytest.raises(EngineError, match="may not share an engine 'fake': measure it with --clients 1"):
+        bench.asker(captioner.Captioner(engine), 4)
+    bench.asker(captioner.Captioner(engine), 1)(np.zeros((8, 8, 3), np.uint8))
+    assert engine.calls == [1]
 
 
 def test_json_has_no_nan(capsys):

@@ -1,10 +1,10 @@
-"""Warm-up requests, replayed on models without TensorFlow; shapes that a signature does not allow."""
+"""Warm-up requests, replayed on NumPy models; shapes that a signature does not allow."""
 
 import contextlib
-import struct
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.support.serving_models import LinearVersion, write_linear_model
 
@@ -35,7 +35,9 @@ def log(values, signature="serving_default", outputs=()):
 def write(folder, *logs):
     path = folder / WARM_UP
     path.parent.mkdir()
-    path.write_bytes(b"".join(struct.pack("<QI", len(data), 0) + data + b"\0\0\0\0" for data in logs))
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for data in logs:
+            file.write(data)
     return path
 
 
@@ -64,7 +66,9 @@ def test_failing_request_fails_the_version(tmp_path, bad, message):
 def test_truncated_file(tmp_path, keep):
     path = write(tmp_path, log([1.0]))
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ServingError, match="ends in the middle of a request"):
+    with pytest.raises(
+        ServingError, match="expected whole TFRecords, got one that is damaged or cut off at byte 0"
+    ):
         warm_up(LinearVersion(1, 0.5), tmp_path)
 
 
@@ -76,7 +80,8 @@ def test_damaged_requests_do_not_crash(tmp_path):
         noisy = bytearray(valid)
         for index in random.integers(0, len(noisy), 2):
             noisy[index] = random.integers(256)
-        path.write_bytes(struct.pack("<QI", len(noisy), 0) + bytes(noisy) + b"\0\0\0\0")
+        with tf.io.TFRecordWriter(str(path)) as file:
+            file.write(bytes(noisy))
         with contextlib.suppress(ServingError):
             warm_up(LinearVersion(1, 0.5), tmp_path)
 

@@ -30,11 +30,11 @@ def test_descriptions_of_models(server, tmp_path):
     ]
     assert good_for(both[:1]) == [f"{lead} 2.1 MB; CIDEr-D 51.2 on test images; 9.5 ms per image."]
     # Times of another machine, or none, are not compared.
-    assert "fastest" not in " ".join(good_for([*both, About("remote")]))
+    assert "fastest" not in " ".join(good_for([*both, About("grpc")]))
     (tmp_path / "a.tflite").write_bytes(
         bytes(2_500_000)
     )  # exported again: the metrics are those of another file
     assert good_for([about(tmp_path / "a.tflite")]) == [f"{lead} 2.5 MB."]
     for text in ("{", "[]", '{"test": 5}', '{"test": {"b.tflite": {"megabytes": "x", "median": NaN}}}'):
         (tmp_path / "metrics.json").write_text(text)
-        assert about(tmp_path / "b.tflite") == About("tflite", 1.0)
+        assert about(tmp_path / "b.tflite") == About("lite", 1.0)
