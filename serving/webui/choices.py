@@ -22,7 +22,7 @@ from serving.webui.models import LoadedModel, PageModel, ServedModel
 
 # Limits on a visitor's strategy: each beam takes memory and time, and so does each word of a rule.
 _MAX_ROWS, _MAX_BANNED, _MAX_SPEC = 64, 64, 2000
-_FIELDS = ("width", "n_best", "n", "must_include")  # options that the page has fields for
+_FIELDS = ("width", "n_best", "n", "must_include", "rerank")  # options that the page has fields for
 # Labels and descriptions of the rows of `STRATEGIES`.
 _LABELS = {
     "greedy": ("Greedy", "Takes the most likely word at every step: the fastest."),
@@ -42,8 +42,9 @@ _LABELS = {
         "Required words",
         "Beam search for a caption that contains the words or phrases that you enter.",
     ),
-    "consensus": ("Consensus", "Finds several captions and takes the one that most resembles the others."),
 }
+# Labels of the rows of `RERANKERS`.
+_RERANKERS = {"mbr": "Consensus: the caption that most resembles the others"}
 
 
 class Choices:
@@ -163,6 +164,21 @@ def strategies() -> list[dict[str, Any]]:
             },
         }
         for name in STRATEGIES
+    ]
+
+
+def rerankers() -> list[dict[str, str]]:
+    """The rerankers that run with every model, as JSON for the form: none that needs parameters fitted for it.
+
+    Returns:
+        list of dict with "name" and "label" (for people).
+    """
+    from captioner.rerank import RERANKERS
+
+    return [
+        {"name": name, "label": _RERANKERS.get(name, name)}
+        for name in RERANKERS
+        if not RERANKERS[name].parameters
     ]
 
 

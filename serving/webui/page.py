@@ -30,7 +30,7 @@ from serving.http.rest import Reply, error_body
 from serving.protocol.status import ServingError, invalid
 from serving.runtime import log
 from serving.runtime.admission import AdmissionControl
-from serving.webui.choices import Choices, check_strategy, strategies
+from serving.webui.choices import Choices, check_strategy, rerankers, strategies
 from serving.webui.models import PageModel
 
 FILES = Path(__file__).parent / "static"
@@ -110,7 +110,12 @@ class Page:
             )
         if path == "/page/models":
             return _json(
-                {"models": self._choices.rows(), "strategies": strategies(), "max_bytes": self._max_bytes}
+                {
+                    "models": self._choices.rows(),
+                    "strategies": strategies(),
+                    "rerankers": rerankers(),
+                    "max_bytes": self._max_bytes,
+                }
             )
         if path == "/page/caption":
             if _cross_site(headers):

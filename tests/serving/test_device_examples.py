@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture(scope="module")
 def lite(tiny_bundle, tmp_path_factory):
-    return captioner.export(tiny_bundle, ["tflite"], into=tmp_path_factory.mktemp("lite"))["tflite"]
+    return captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path_factory.mktemp("lite"))["tflite"]
 
 
 def test_script_captions_without_captioner(lite, tmp_path):

@@ -24,7 +24,7 @@ IMAGES[4:4] = [b"no image", b"", IMAGES[1][:200]]
 @pytest.fixture(scope="module")
 def folder(tiny_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports") / "tiny"
-    captioner.export(tiny_bundle, ["saved_model(batch_sizes=(1,))"], strategy=BEAM, into=folder)
+    captioner.export(tiny_bundle, ["saved_model(batch_sizes=(1,))"], strategy=BEAM, output_dir=folder)
     return folder
 
 

@@ -2,12 +2,14 @@
 
 import { byId, element } from "./dom.js";
 
-const choices = { models: [], strategies: [], max_bytes: Infinity };
+const choices = { models: [], strategies: [], rerankers: [], max_bytes: Infinity };
 
 /** Fills the form with the choices of the server, and calls `onChange` when the user changes a setting. */
 export function fillSettings(fetched, onChange) {
   Object.assign(choices, fetched);
   byId("model").replaceChildren(...choices.models.map(({ name }) => element("option", { value: name, textContent: shortName(name) })));
+  const rerankers = choices.rerankers.map(({ name, label }) => element("option", { value: name, textContent: label }));
+  byId("rerank").replaceChildren(element("option", { value: "", textContent: "None" }), ...rerankers);
   showStrategies();
   byId("settings").onsubmit = (event) => event.preventDefault();
   byId("settings").onchange = ({ target }) => {
@@ -58,6 +60,7 @@ function showFields() {
   field("width", "width" in options, options.width);
   field("n-best", "n_best" in options || "n" in options, options.n_best ?? options.n);
   field("must-include", "must_include" in options, "");
+  field("rerank", "rerank" in options, "");
 }
 
 const strategy = () => choices.strategies.find(({ name }) => name === byId("strategy").value) ?? {};
@@ -77,5 +80,6 @@ function spec(name) {
     const words = byId("must-include").value.split(",").map((word) => word.trim()).filter(Boolean);
     args.push(`must_include=${JSON.stringify(words)}`);
   }
+  if ("rerank" in options && byId("rerank").value) args.push(`rerank=${JSON.stringify(byId("rerank").value)}`);
   return args.length ? `${name}(${args.join(", ")})` : name;
 }

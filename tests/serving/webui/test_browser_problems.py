@@ -184,3 +184,8 @@ def test_labels_of_models_and_strategies(open_page, served):
     page.select_option("#strategy", label="Required words")
     expect(page.locator("#must-include")).to_be_visible()
     expect(page.locator("#strategy-about")).to_contain_text("contains the words or phrases")
+    page.select_option("#strategy", label="Beam search")
+    expect(page.locator("#rerank")).to_be_visible()
+    assert page.locator("#rerank option").evaluate_all("rows => rows.map(row => row.value)") == ["", "mbr"]
+    page.select_option("#strategy", label="Greedy")
+    expect(page.locator("#rerank")).to_be_hidden()

@@ -13,6 +13,7 @@ pytest.importorskip("starlette")
 import captioner
 from captioner.decoding import RULES, STRATEGIES, generate
 from captioner.errors import SpecError
+from captioner.rerank import RERANKERS
 from captioner.text import Tokenizer, words
 from serving.webui.choices import check_strategy
 from tests.support.serving.page_server import PHOTO, STRATEGY, PageServer, assert_same
@@ -26,10 +27,16 @@ def test_models_and_strategies(server, served):
     assert exported["chooses_strategy"] and extra["chooses_strategy"]
     strategies = {row["name"]: row["options"] for row in choices["strategies"]}
     assert list(strategies) == STRATEGIES.names()
-    assert strategies["beam"] == {"width": 3, "n_best": 1} and strategies["greedy"] == {}
-    assert strategies["sample"] == {"n": 1} and "must_include" in strategies["constrained"]
+    assert strategies["beam"] == {"width": 3, "n_best": 1, "rerank": None} and strategies["greedy"] == {}
+    assert strategies["sample"] == {"n": 1, "rerank": None} and "must_include" in strategies["constrained"]
     assert exported["default_strategy"] == "beam search, width 3, n best 3, min length 4"
     assert extra["default_strategy"] == ""  # not loaded yet
+    # Those that need nothing fitted for a model; each runs with every model.
+    names = [row["name"] for row in choices["rerankers"]]
+    assert names == [name for name in RERANKERS if not RERANKERS[name].parameters]
+    assert all(row["label"] not in ("", row["name"]) for row in choices["rerankers"])
+    for name in names:
+        assert check_strategy(f'beam(width=5, rerank="{name}")')
     # Every row has a label and a description of its own, not its docstring.
     docstrings = STRATEGIES.describe()
     assert all(row["label"] != row["name"] for row in choices["strategies"] if row["name"] != "greedy")
@@ -43,7 +50,8 @@ def test_models_and_strategies(server, served):
         "beam(width=5, n_best=2)",
         "sample(n=7, seed=1)",
         "diverse(width=6, groups=3)",
-        "consensus(width=5)",
+        "beam(width=5, rerank='mbr')",
+        "constrained(must_include=['dog', 'cat'], width=2, rerank='mbr')",
         "constrained(width=3)",
         "constrained(must_include=['dog'], width=2)",
         "constrained(must_include=['Cat dog', 'bee', 'cat, dog!', 'dog'], width=3)",
@@ -80,9 +88,10 @@ def test_limit_of_beams_for_all_strategies():
 def test_random_specs_are_valid_or_one_sentence():
     pick = random.Random(3)
     values = ["None", "True", "-1", "0", "1", "64", "10**9", "1e308", "-0.5", "'dog'", "''", "[]", "['']", "[['dog']]",
-              "[1]", "{'a': 1}", "b'x'", "'beam'", "[None]", "9" * 400, "('dog', 'cat')", "lambda: 0"]  # fmt: skip
+              "[1]", "{'a': 1}", "b'x'", "'beam'", "[None]", "9" * 400, "('dog', 'cat')", "lambda: 0",
+              "'mbr'", "'mbr(temperature=0)'", "'os:system'"]  # fmt: skip
     options = [*RULES, "width", "n", "n_best", "must_include", "groups", "penalty", "temperature", "top_k", "top_p",
-               "seed", "evidence", "sharpness", "fluency", "length_penalty", "unknown", "self"]  # fmt: skip
+               "seed", "rerank", "length_penalty", "unknown", "self"]  # fmt: skip
     good = 0
     for _ in range(3000):
         chosen = pick.sample(options, pick.randint(0, 2))
