@@ -153,8 +153,9 @@ def _read_back(beams: _Beams, strategy: Strategy, task: Task) -> Hypotheses:
     slots, rows = tf.stack(slots[::-1]), tf.stack(rows[::-1])
     score = tf.gather(score, best, batch_dims=1)
     real = possible(score)
-    # Unreachable hypotheses are returned empty.
-    logp = tf.where(real, tf.gather(beams.logp, best, batch_dims=1), FORBIDDEN)
+    logp = tf.gather(beams.logp, best, batch_dims=1)
+    # Unreachable hypotheses are returned empty; NaN stays NaN, for the caller to see.
+    logp = tf.where(real | (logp != logp), logp, FORBIDDEN)
     ids = tf.where(real, tf.gather(ids, slots, batch_dims=2), PAD)
     said = ids != PAD
     word_logp = tf.where(said, tf.gather(word_logp, slots, batch_dims=2), 0.0)

@@ -140,13 +140,14 @@ def test_a_bomb_costs_no_memory():
     """In a process of its own, so that the peak is its own."""
     code = f"""
 import resource, sys
-sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]!r}
-import tensorflow as tf, zoo
-from captioner import images
-graph = tf.function(lambda data: images.load_rows(data, (224, 224)),
+sys.path[:0] = {[str(ROOT)]!r}
+import tensorflow as tf
+from captioner.image import tf_decode
+from tests.support import odd_images
+graph = tf.function(lambda data: tf_decode.load_rows(data, (224, 224)),
                     input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-small = zoo.encoded(zoo.drawn(), "PNG")
-bombs = [v for k, v in zoo.bad().items() if k.startswith("bomb")]
+small = odd_images.encoded(odd_images.drawn(), "PNG")
+bombs = [v for k, v in odd_images.bad().items() if k.startswith("bomb")]
 graph(tf.constant([small] * (1 + len(bombs))))
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 _, errors = graph(tf.constant([*bombs, small]))
