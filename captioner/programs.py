@@ -32,7 +32,7 @@ def program(
     parser: Callable[[], argparse.ArgumentParser],
     run: Callable[[argparse.Namespace], int | None],
     stopped: str = "stopped",
-) -> Callable[[Sequence[str] | None], int]:
+) -> Callable[..., int]:
     """The `main` of a program: reads the options and runs it inside `run_program`.
 
     Args:
