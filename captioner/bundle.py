@@ -29,7 +29,7 @@ from captioner import folders, metadata
 from captioner.errors import BundleError, CaptionerError, DataError
 from captioner.text import Tokenizer
 
-FORMAT = 1
+FORMAT = 2  # 1: decoders that read word and mean feature added the biases of their gates twice
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
 CARD, METRICS, CONFIDENCE = "card.md", "metrics.json", "confidence.json"
 # Fitted parameters of rerankers, by their name. The first file keeps the name that format 1 gave it: with another, a
@@ -56,6 +56,7 @@ class Bundle:
         captioner: str. The version that wrote it.
         confidence: dict. What `captioner.outputs.confidence.Confidence` takes; empty if it was never calibrated.
         reranker_parameters: dict of a name of `RERANKER_FILES` to the Path of its file, for those that were fitted.
+        format: int. Of the folder, 1 to `FORMAT`.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Bundle:
     captioner: str = ""
     confidence: dict[str, Any] = field(default_factory=dict)
     reranker_parameters: dict[str, Path] = field(default_factory=dict)
+    format: int = FORMAT
 
 
 def version() -> str:
@@ -280,6 +282,7 @@ def _read(folder: Path) -> Bundle:
         reranker_parameters={
             name: files / file for name, file in RERANKER_FILES.items() if (files / file).is_file()
         },
+        format=manifest["format"],
     )
 
 

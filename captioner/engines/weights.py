@@ -24,6 +24,8 @@ def load_weights(model: Any, found: Any) -> None:
     try:
         _only_numbers(found.weights)
         model.load_weights(str(found.weights))
+        if found.format == 1:
+            model.decoder.from_format_1()
     except ModelError:
         raise
     except Exception as error:  # damage shows in as many ways as there are bytes

@@ -243,9 +243,11 @@ def test_a_caption_that_ended_early_keeps_its_place():
     assert captions(decode(world, "beam(width=2, length_penalty=0.0)"), 0) == [(END,)]
 
 
-def test_a_living_beam_may_still_win_by_its_length():
-    # It scores less than the caption that has ended until its own length counts for it.
-    world = branches({END: 0.6, 4: 0.4}, {4: 1.0})
+@pytest.mark.parametrize("ended", [0.6, 0.648])
+def test_a_living_beam_may_still_win_by_its_length(ended):
+    # It scores less than the caption that has ended until its own length counts for it: at 0.648 only its tenth word
+    # does it, as log(0.352) / (15 / 6) > log(0.648) > log(0.352) / (14 / 6).
+    world = branches({END: ended, 4: 1 - ended}, {4: 1.0})
     assert captions(decode(world, "beam(width=2, length_penalty=1.0)", 10), 0) == [(4,) * 10]
 
 

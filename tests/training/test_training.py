@@ -58,6 +58,43 @@ def trained(quick):
     return out
 
 
+def test_what_is_scored_and_kept_is_the_moving_average_of_the_weights(monkeypatch, tmp_path):
+    run = with_changes(
+        RECIPES.build("tiny"), [*CHANGES, "xe.epochs=2", "xe.learning_rate=0.02", "evaluation.every=1"]
+    )
+    trainer = train.build(run, tmp_path / "run", False)
+    weights = trainer.model.decoder.trainable_variables
+    raw, average, scored = [], [], []
+
+    def step(batch, step=trainer._step):
+        step(batch)
+        raw[:] = [weight.numpy() for weight in weights]
+        # Of the weights after each step, the first as they are.
+        average[:] = [0.9 * a + 0.1 * w for a, w in zip(average or raw, raw, strict=True)]
+
+    def score_split(split, *options, score_split=trainer.score_split):
+        scored.append((split, [weight.numpy() for weight in weights]))
+        return score_split(split, *options)
+
+    monkeypatch.setattr(trainer, "_step", step)
+    monkeypatch.setattr(trainer, "score_split", score_split)
+    for _ in range(2):
+        trainer.state["best"] = -1.0  # every epoch is the best so far
+        trainer._train_epoch()
+        trainer._end_epoch()
+        (split, seen), (arrays, _) = scored.pop(), checkpoint.read(trainer.out / "best.npz")
+        assert split == "validation" and not scored
+        kept = [arrays[f"{i}:{v.path}"] for i, v in enumerate(trainer.model.decoder.variables) if v.trainable]
+        for found in (seen, kept):
+            for value, wanted in zip(found, average, strict=True):
+                np.testing.assert_allclose(value, wanted, atol=1e-5)
+        for weight, wanted in zip(weights, raw, strict=True):
+            np.testing.assert_allclose(
+                weight, wanted, atol=1e-6
+            )  # training goes on with the weights themselves
+    assert max(np.abs(a - w).max() for a, w in zip(average, raw, strict=True)) > 0.01
+
+
 # Losses.
 
 

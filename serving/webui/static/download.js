@@ -1,17 +1,17 @@
-// The table as files that spreadsheets, and `captioner evaluate`, read.
+// The table as files for spreadsheets and `captioner evaluate`.
 
-import { element } from "./page.js";
+import { element } from "./dom.js";
 
 const COLUMNS = ["image", "caption", "alt_text", "confidence", "flagged", "edited", "score", "error"];
 
-/** Rows {name, answer, alt, error} as CSV; `alt` is what somebody made of the alt text. */
+/** Rows {name, answer, alt, error} as CSV; `alt` is the edited alt text, if any. */
 export function csv(rows) {
   const lines = rows.map(({ name, answer, alt, error }) => {
     const { text, confidence, flagged } = answer?.alt_text ?? {};
     const edited = answer && alt !== undefined;
     return [name, answer?.caption, alt ?? text, confidence, flagged, edited, answer?.score, error].map(cell).join(",");
   });
-  // The mark in front tells spreadsheets that this is UTF-8.
+  // The byte order mark tells spreadsheets that this is UTF-8.
   return "\ufeff" + [COLUMNS.join(","), ...lines, ""].join("\r\n");
 }
 
@@ -33,7 +33,7 @@ export function jsonLines(rows) {
   }) + "\n").join("");
 }
 
-/** Has the browser keep a text as a file. */
+/** Downloads a text as a file. */
 export function download(text, name, type) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   element("a", { href: address, download: name }).click();
@@ -43,7 +43,7 @@ export function download(text, name, type) {
 function cell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "string") return String(value);
-  // Spreadsheets take what begins like this for a formula, and would run it.
+  // Spreadsheets would evaluate what begins like this as a formula.
   const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
   return `"${safe.replaceAll('"', '""')}"`;
 }

@@ -1,4 +1,4 @@
-"""One model, run by Keras, as a SavedModel, and asked for over gRPC and REST: the same captions."""
+"""One model in Keras, as a SavedModel, and over gRPC and REST: the same captions."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 
 import captioner
 from captioner.types import Caption
-from tests.serving.test_devserver import Process
 from tests.support import odd_images
+from tests.support.serving.devserver import DevserverProcess
 
 EXAMPLES = Path(__file__).parents[2] / "serving/examples"
 BEAM = "beam(width=3, n_best=3, min_length=2)"
@@ -28,14 +28,14 @@ def folder(tiny_export):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    server = Process(folder, "--name", "tiny")
+    server = DevserverProcess(folder, "--name", "tiny")
     yield server
     assert server.stop() == 0
 
 
 @pytest.fixture(scope="module")
 def expected(tiny_bundle):
-    """What the Keras engine says; the attention of the images differs, or this would prove little."""
+    """The captions of the Keras engine, which differ between the images."""
     with captioner.load(tiny_bundle) as model:
         captions = model.engine.predict(IMAGES, BEAM)
     assert [c.ok for c in captions] == [i not in (4, 5, 6) for i in range(len(IMAGES))]
@@ -44,15 +44,15 @@ def expected(tiny_bundle):
     return captions
 
 
-def assert_same(found: Caption, expected: Caption) -> None:
-    assert (found.text, found.words, found.error) == (expected.text, expected.words, expected.error)
-    assert len(found.word_logp) == len(expected.word_logp)
-    numbers = [[c.score, c.logp, *c.word_logp] for c in (found, expected)]
+def assert_same(actual: Caption, expected: Caption) -> None:
+    assert (actual.text, actual.words, actual.error) == (expected.text, expected.words, expected.error)
+    assert len(actual.word_logp) == len(expected.word_logp)
+    numbers = [[c.score, c.logp, *c.word_logp] for c in (actual, expected)]
     np.testing.assert_allclose(*numbers, atol=1e-4)
     if expected.attention is not None:
-        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)
-    for one, other in zip(found.alternatives, expected.alternatives, strict=True):
-        assert_same(one, other)
+        np.testing.assert_allclose(actual.attention, expected.attention, atol=1e-4)
+    for alternative, reference in zip(actual.alternatives, expected.alternatives, strict=True):
+        assert_same(alternative, reference)
 
 
 def sources(server):
@@ -60,27 +60,27 @@ def sources(server):
 
 
 @pytest.mark.parametrize("name", ["saved_model", "grpc", "http"])
-def test_every_engine_says_the_same(name, folder, server, expected):
+def test_engines_agree(name, folder, server, expected):
     source = folder if name == "saved_model" else sources(server)[name]
     with captioner.load(source) as model:
         assert model.engine.describe()["engine"] == name
-        found = model.engine.predict(IMAGES)
-    for one, other in zip(found, expected, strict=True):
-        assert_same(one, other)
+        captions = model.engine.predict(IMAGES)
+    for caption, reference in zip(captions, expected, strict=True):
+        assert_same(caption, reference)
 
 
-def test_what_the_engines_say_of_the_server(server):
+def test_metadata_of_the_server(server):
     for name, source in sources(server).items():
         with captioner.load(source, batch_size=4) as model:
-            said = model.engine.describe()
-        assert (said["engine"], said["model"], said["version"]) == (name, "tiny", 1)
-        assert {"serving_default", "captions", "explain"} <= set(said["signatures"])
+            metadata = model.engine.describe()
+        assert (metadata["engine"], metadata["model"], metadata["version"]) == (name, "tiny", 1)
+        assert {"serving_default", "captions", "explain"} <= set(metadata["signatures"])
         for wrong in (source.replace("/tiny", "/huge"), f"{source}/versions/7"):
             with pytest.raises(captioner.CaptionerError, match="no such model"):
                 captioner.load(wrong)
 
 
-def test_the_examples_run(server, expected, tmp_path):
+def test_examples_run(server, expected, tmp_path):
     for i in (0, 4):
         (tmp_path / f"{i}.bin").write_bytes(IMAGES[i])
     paths = ["0.bin", "4.bin"]

@@ -1,4 +1,4 @@
-"""The examples that users copy: each runs as it stands, on its own."""
+"""The client examples: each runs on its own, without captioner or TensorFlow."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from tests.support.fake_tf_serving import SERVERS, Refusal, World, expected
 EXAMPLES = Path(__file__).parents[2] / "serving/examples"
 GOOD, OTHER, BAD = b"GIF89a one", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2000, b"no image"
 
-# An example has neither captioner nor TensorFlow beside it.
+# Runs an example while some packages cannot be imported.
 ALONE = """
 import runpy, sys
 class Block:
@@ -39,7 +39,7 @@ def world():
 
 @pytest.fixture(params=["curl.sh", "rest_client.py", "grpc_client.py"])
 def ask(request, world, folder):
-    """Runs an example on images, against a server that speaks its protocol."""
+    """Runs an example on images, against a fake server of its protocol."""
     server = SERVERS["grpc" if "grpc" in request.param else "http"](world)
 
     def ask(*paths, model="dogs", port=server.port):
@@ -50,13 +50,13 @@ def ask(request, world, folder):
             command = ["sh", EXAMPLES / request.param, *paths, rest]
         else:
             names = "tensorflow captioner google numpy" + (" grpc" if "rest" in request.param else "")
-            where = [f"127.0.0.1:{port}", model] if "grpc" in request.param else [rest]
+            target = [f"127.0.0.1:{port}", model] if "grpc" in request.param else [rest]
             command = [
                 sys.executable,
                 "-c",
                 ALONE.format(names=names),
                 EXAMPLES / request.param,
-                *where,
+                *target,
                 *paths,
             ]
         return subprocess.run(
@@ -68,14 +68,14 @@ def ask(request, world, folder):
     server.close()
 
 
-def test_an_example_prints_the_sentence(ask, world):
+def test_example_prints_the_caption(ask, world):
     for path, data in {"good.gif": GOOD, "other.png": OTHER}.items():
         done = ask(path)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == (f"{path}: " if ask.many else "") + f"{expected(data).text}\n"
 
 
-def test_an_example_takes_several_images_and_bad_ones(ask):
+def test_several_and_invalid_images(ask):
     done = ask("bad.jpg")
     assert "not an image" in done.stdout + done.stderr
     if ask.many:
@@ -84,7 +84,7 @@ def test_an_example_takes_several_images_and_bad_ones(ask):
         assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == lines
 
 
-def test_an_example_sends_no_more_at_a_time_than_a_batch_holds(ask, world, folder):
+def test_requests_hold_at_most_one_batch(ask, world, folder):
     if not ask.many:
         pytest.skip("curl.sh takes one image")
     done = ask(*["good.gif"] * 19)
@@ -92,7 +92,7 @@ def test_an_example_sends_no_more_at_a_time_than_a_batch_holds(ask, world, folde
     assert world.requests == [8, 8, 3]
 
 
-def test_an_example_says_what_went_wrong(ask, world):
+def test_errors_are_printed(ask, world):
     for done, message in (
         (ask("good.gif", model="cats"), "Servable not found for request: Latest(cats)"),
         (ask("missing.jpg"), "missing.jpg"),
@@ -100,11 +100,11 @@ def test_an_example_says_what_went_wrong(ask, world):
         assert done.returncode != 0 and done.stdout == ""
         assert message in done.stderr and "Traceback" not in done.stderr
     world.always = Refusal(503, "come back\nlater")
-    said = ask("good.gif").stderr
-    assert "come back" in said and said.count("\n") == 1
+    error = ask("good.gif").stderr
+    assert "come back" in error and error.count("\n") == 1
 
 
-def test_an_example_without_arguments_says_how_to_use_it():
+def test_usage():
     for name in ("rest_client.py", "grpc_client.py"):
         done = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and f"python {name}" in done.stderr
@@ -112,12 +112,12 @@ def test_an_example_without_arguments_says_how_to_use_it():
     assert done.returncode != 0 and "usage: sh curl.sh" in done.stderr
 
 
-def test_nobody_there(ask):
+def test_unreachable_server(ask):
     done = ask("good.gif", port=1)
     assert done.returncode != 0 and "Traceback" not in done.stderr and done.stderr.strip()
 
 
-def test_a_server_of_another_kind(ask, world):
+def test_server_of_the_other_protocol(ask, world):
     other = SERVERS["http" if ask.grpc else "grpc"](world)
     try:
         done = ask("good.gif", port=other.port)
@@ -130,16 +130,16 @@ def test_a_server_of_another_kind(ask, world):
 @pytest.mark.parametrize(
     "answer", [b"hello", b"{}", b'{"predictions": [{}]}', b'{"predictions": 3}', b"\xff\xfe"]
 )
-def test_answers_that_are_not_ours_are_one_line(ask, world, answer):
+def test_invalid_answers_are_one_line(ask, world, answer):
     if ask.grpc:
         pytest.skip("JSON")
-    world.always = lambda found: answer
+    world.always = lambda outputs: answer
     done = ask("good.gif")
     assert done.returncode != 0 and done.stdout == "" and "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_the_readme_names_every_example():
+def test_readme_names_every_example():
     text = (EXAMPLES / "README.md").read_text()
     files = [path for path in EXAMPLES.iterdir() if path.suffix in (".py", ".sh")]
     assert len(files) == 4
