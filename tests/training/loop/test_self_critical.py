@@ -202,7 +202,7 @@ def test_rewards_rise_with_training(started, tmp_path):
 
 @pytest.fixture(scope="module")
 def never_stopped(quick, no_reports):
-    """The folder of a run with both phases, and its figures."""
+    """The folder of a run with both stages, and its metrics."""
     out = Path("whole").absolute()
     return out, train.train(run_of("scst.epochs=1", "checkpoint_minutes=0"), out, False)
 
