@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import xp
 from captioner.decoding.rules import FORBIDDEN, possible
 from captioner.errors import SpecError
 from captioner.types import Hypotheses
@@ -82,17 +82,17 @@ class Reranker:
 
         Example:
             >>> import numpy as np
-            >>> from captioner.decoding.backend import numpy_arrays
+            >>> from captioner.decoding.backend import numpy_backend
             >>> class Shortest(Reranker):
             ...     def score(self, hypotheses, features, parameters):
             ...         return -np.float32(hypotheses.lengths)
             >>> ids, logp = np.int32([[[5, 6, 2], [5, 2, 0]]]), np.float32([[-1.0, -2.0]])
             >>> both = Hypotheses(ids, np.int32([[3, 2]]), logp, logp, np.zeros((1, 2, 3)), np.zeros((1, 2, 3, 1)))
-            >>> with numpy_arrays():
+            >>> with numpy_backend():
             ...     Shortest().rerank(both, 1, None, None).ids.tolist()
             [[[5, 2, 0]]]
         """
         score = self.score(hypotheses, features, parameters)
-        score, order = tf.math.top_k(tf.where(possible(hypotheses.logp), score, FORBIDDEN), n_best)
-        best = Hypotheses(*(tf.gather(leaf, order, batch_dims=1) for leaf in hypotheses))
+        score, order = xp.math.top_k(xp.where(possible(hypotheses.logp), score, FORBIDDEN), n_best)
+        best = Hypotheses(*(xp.gather(leaf, order, batch_dims=1) for leaf in hypotheses))
         return best._replace(score=score)

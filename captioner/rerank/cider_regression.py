@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from captioner import checks
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import xp
 from captioner.errors import BundleError
 from captioner.rerank.base import Reranker
 from captioner.rerank.ngrams import ORDERS, keyed, ngrams
@@ -61,7 +61,7 @@ class CiderRegressionReranker(Reranker):
 
     def score(self, hypotheses: Hypotheses, features: Any, parameters: CiderRegression) -> Any:
         """Predicted CIDEr-D and weighted log-probability, see `Reranker.score`."""
-        lengths = tf.cast(tf.maximum(hypotheses.lengths, 1), tf.float32)
+        lengths = xp.cast(xp.maximum(hypotheses.lengths, 1), xp.float32)
         predicted = parameters.predict(parameters.project(features), hypotheses.ids)
         return predicted + self.logp_weight * hypotheses.logp / lengths
 
@@ -92,8 +92,8 @@ class CiderRegression:
 
     def project(self, features: Any) -> Any:
         """Images in the regression's R dimensions: float32 [B, R] of features [B, L, C]."""
-        mean = tf.reduce_sum(tf.cast(features, tf.float32), axis=1) / float(features.shape[1])
-        return tf.matmul(unit(mean - self.centre), self.projection)
+        mean = xp.reduce_sum(xp.cast(features, xp.float32), axis=1) / float(features.shape[1])
+        return xp.matmul(unit(mean - self.centre), self.projection)
 
     def predict(self, projected: Any, ids: Any) -> Any:
         """The expected CIDEr-D, not x100, of captions.
@@ -110,23 +110,23 @@ class CiderRegression:
         for n, grams, real in ngrams(ids):
             positions, keys = grams.shape[2], keyed(grams, n)
             shape = [-1, k, positions]
-            flat = tf.reshape(keys, [-1])
-            row = tf.minimum(tf.searchsorted(self.keys, flat), len(self.keys) - 1)
-            known = tf.reshape(tf.gather(self.keys, row) == flat, shape) & real
+            flat = xp.reshape(keys, [-1])
+            row = xp.minimum(xp.searchsorted(self.keys, flat), len(self.keys) - 1)
+            known = xp.reshape(xp.gather(self.keys, row) == flat, shape) & real
             # An n-gram that is not in the table occurs with hardly an image.
-            idf = tf.where(known, tf.reshape(tf.gather(self.idf, row), shape), float(np.log(self.images)))
-            vectors = tf.cast(
-                tf.reshape(tf.gather(self.vectors, row), [-1, k * positions, self.vectors.shape[1]]),
-                tf.float32,
+            idf = xp.where(known, xp.reshape(xp.gather(self.idf, row), shape), float(np.log(self.images)))
+            vectors = xp.cast(
+                xp.reshape(xp.gather(self.vectors, row), [-1, k * positions, self.vectors.shape[1]]),
+                xp.float32,
             )
-            reference = tf.reshape(tf.matmul(vectors, projected[:, :, tf.newaxis]), shape)
-            reference = reference + tf.reshape(tf.gather(self.mean, row), shape)
+            reference = xp.reshape(xp.matmul(vectors, projected[:, :, xp.newaxis]), shape)
+            reference = reference + xp.reshape(xp.gather(self.mean, row), shape)
             # Summed over positions, an n-gram that occurs c times counts c times: term frequency times idf.
-            dot = tf.reduce_sum(tf.where(known, idf * reference, 0.0), axis=-1)
-            same = (keys[..., tf.newaxis] == keys[..., tf.newaxis, :]) & real[..., tf.newaxis, :]
-            count = tf.reduce_sum(tf.cast(same, tf.float32), axis=-1)
-            squares = tf.reduce_sum(tf.where(real, count * idf**2, 0.0), axis=-1)
-            total = total + dot / tf.maximum(squares, 1e-12) ** 0.5
+            dot = xp.reduce_sum(xp.where(known, idf * reference, 0.0), axis=-1)
+            same = (keys[..., xp.newaxis] == keys[..., xp.newaxis, :]) & real[..., xp.newaxis, :]
+            count = xp.reduce_sum(xp.cast(same, xp.float32), axis=-1)
+            squares = xp.reduce_sum(xp.where(real, count * idf**2, 0.0), axis=-1)
+            total = total + dot / xp.maximum(squares, 1e-12) ** 0.5
         return 10.0 / ORDERS * total
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -188,4 +188,4 @@ def _names() -> dict[str, str]:
 
 def unit(x: Any) -> Any:
     """Rows [N, C] at unit length."""
-    return x / tf.maximum(tf.reduce_sum(x * x, axis=-1, keepdims=True), 1e-12) ** 0.5
+    return x / xp.maximum(xp.reduce_sum(x * x, axis=-1, keepdims=True), 1e-12) ** 0.5

@@ -101,7 +101,7 @@ def test_variants_of_a_folder_are_opened_by_the_engine_that_lists_them(tmp_path)
         (tmp_path / file).write_bytes(b"{}")
     variants = {name: ENGINES[name].variants(tmp_path) for name in ENGINES}
     expected = {"keras": [str(tmp_path)], "saved_model": [str(tmp_path / "2")]}
-    assert variants == dict.fromkeys(ENGINES, []) | expected | {"lite": [str(tmp_path / "model.tflite")]}
+    assert variants == dict.fromkeys(ENGINES, []) | expected | {"tflite": [str(tmp_path / "model.tflite")]}
     assert all(engine_for(each) == name for name, sources in variants.items() for each in sources)
 
 

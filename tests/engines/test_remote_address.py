@@ -12,7 +12,7 @@ SCHEMES = {**ENGINES["grpc"].schemes, **ENGINES["http"].schemes}
 
 
 def address(source, **given):
-    return remote_address.address(source, SCHEMES, **given)
+    return remote_address.parse_address(source, SCHEMES, **given)
 
 
 @pytest.fixture(autouse=True)

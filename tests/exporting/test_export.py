@@ -13,10 +13,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 import captioner
 from captioner.engines import engine_for
-from captioner.engines.versions import facts, version_folder, versions
+from captioner.engines.versions import read_metadata, version_folder, versions
 from captioner.errors import BundleError, EngineError, ModelError, SpecError
 from captioner.exporting import TARGETS, saved_model, warmup
-from captioner.exporting import versions as publish
+from captioner.exporting import versions as exporting_versions
 from captioner.exporting.sentences import Sentences
 from captioner.image import pillow_preprocess
 from captioner.signature import SIGNATURES, captions_from, missing, outputs
@@ -68,12 +68,12 @@ def filled(folder):
 
 def test_versions_count_up_and_none_is_overwritten(tmp_path):
     folder = tmp_path / "new" / "model"
-    assert publish.publish(folder, filled) == folder / "1"
-    assert publish.publish(folder, filled).name == "2"
+    assert exporting_versions.write_version(folder, filled) == folder / "1"
+    assert exporting_versions.write_version(folder, filled).name == "2"
     (folder / "7").mkdir()
     (folder / "0009").mkdir()
     (folder / "notes").write_text("mine")
-    assert publish.publish(folder, filled).name == "10"
+    assert exporting_versions.write_version(folder, filled).name == "10"
     assert sorted(p.name for p in folder.iterdir()) == ["0009", "1", "10", "2", "7", "notes"]
 
 
@@ -91,7 +91,7 @@ def test_nothing_half_written_stays(tmp_path, fault):
     kept.mkdir()
     for folder in (kept, tmp_path / "new"):
         with pytest.raises(BundleError if isinstance(fault, OSError) else type(fault)) as error:
-            publish.publish(folder, fill)
+            exporting_versions.write_version(folder, fill)
         if isinstance(fault, OSError):
             assert str(error.value) == f"cannot write the export to {folder}: No space left on device"
     assert [p.name for p in tmp_path.iterdir()] == ["there"] and not list(kept.iterdir())
@@ -105,7 +105,8 @@ def test_exports_at_the_same_time_get_numbers_of_their_own(tmp_path):
         gate.wait()
 
     threads = [
-        threading.Thread(target=lambda: made.append(publish.publish(tmp_path, fill))) for _ in range(4)
+        threading.Thread(target=lambda: made.append(exporting_versions.write_version(tmp_path, fill)))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -117,7 +118,7 @@ def test_exports_at_the_same_time_get_numbers_of_their_own(tmp_path):
 def test_a_file_in_the_way_is_one_line(tmp_path):
     (tmp_path / "model").write_text("not a folder")
     with pytest.raises(BundleError, match="cannot write the export to .*model: "):
-        publish.publish(tmp_path / "model", filled)
+        exporting_versions.write_version(tmp_path / "model", filled)
 
 
 # Finding versions
@@ -152,7 +153,7 @@ def test_notes_that_are_not_ours_are_one_line(tmp_path, text, said):
     if text is not None:
         (tmp_path / "assets.extra/captioner.json").write_text(text)
     with pytest.raises(EngineError, match=re.escape(said)) as error:
-        facts(tmp_path)
+        read_metadata(tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -277,9 +278,9 @@ def test_a_folder_that_is_no_model(tmp_path):
 
 def test_only_finite_numbers_come_out():
     odd = tf.constant([[np.nan, 1.0], [np.inf, -np.inf], [5.0, 6.0]])
-    found = saved_model.Served._hidden(odd, tf.constant([True, True, False])).numpy()
+    found = saved_model.Served._masked(odd, tf.constant([True, True, False])).numpy()
     assert found.tolist() == [[-1e9, 1.0], [-1e9, -1e9], [0.0, 0.0]]
-    text = saved_model.Served._hidden(tf.constant(["a", "b"]), tf.constant([False, True]))
+    text = saved_model.Served._masked(tf.constant(["a", "b"]), tf.constant([False, True]))
     assert text.numpy().tolist() == [b"", b"b"]
 
 
@@ -287,15 +288,15 @@ def test_the_note_in_a_bundle_leaves_it_a_bundle(tmp_path, tiny_bundle):
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_bundle, folder)
     (folder / "3").mkdir()
-    publish.record(folder, folder / "3", {"strategy": "greedy"})
+    exporting_versions.record_export(folder, folder / "3", {"strategy": "greedy"})
     (folder / "4").mkdir()
-    publish.record(folder, folder / "4", {"strategy": "beam"})
+    exporting_versions.record_export(folder, folder / "4", {"strategy": "beam"})
     (folder / "3").rmdir()
-    publish.record(folder, folder / "4", {"strategy": "sample"})
+    exporting_versions.record_export(folder, folder / "4", {"strategy": "sample"})
     noted = json.loads((folder / "captioner.json").read_text())
     assert noted["exports"] == {"4": {"strategy": "sample"}}
     assert captioner.bundle.read(folder).config == captioner.bundle.read(tiny_bundle).config
-    publish.record(tmp_path, tmp_path / "1", {})  # no bundle, nothing to note it in
+    exporting_versions.record_export(tmp_path, tmp_path / "1", {})  # no bundle, nothing to note it in
     assert [p.name for p in Path(tmp_path).iterdir()] == ["tiny"]
 
 

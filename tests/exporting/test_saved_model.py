@@ -15,7 +15,7 @@ import captioner
 from captioner.cli import main
 from captioner.engines.keras import KerasEngine
 from captioner.engines.saved_model import SavedModelEngine
-from captioner.engines.versions import facts
+from captioner.engines.versions import read_metadata
 from captioner.errors import EngineError
 from captioner.exporting import saved_model
 from captioner.image import tf_decode
@@ -97,7 +97,7 @@ def test_every_decoder_runs_in_a_session(spec, tmp_path, monkeypatch):
     model, whole = small_models.build(spec), spec == SPECS[0]
     for variable in model.decoder.weights:
         variable.assign(variable * 2.0)
-    monkeypatch.setattr(saved_model, "_try_out", lambda *_: None)  # done here, and compared
+    monkeypatch.setattr(saved_model, "_check_export", lambda *_: None)  # done here, and compared
     if not whole:
         monkeypatch.setattr(saved_model, "_reader", png_reader)
     folder = saved_model.write(model, tmp_path, "beam(width=2, n_best=2)", max_pixels=1500)
@@ -190,7 +190,7 @@ def test_no_images_give_no_rows(served):
 
 
 def test_the_notes(exported, tiny_model):
-    noted = facts(exported)
+    noted = read_metadata(exported)
     assert (noted["strategy"], noted["max_length"], noted["n_best"]) == (BEAM, 7, 3)
     assert (noted["image_size"], noted["grid"]) == ([32, 32], [4, 4])
     assert noted["vocabulary"] == {"size": 14, "fingerprint": tiny_model.tokenizer.fingerprint}

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import captioner
 from captioner.decoding import generate
-from captioner.decoding.backend import numpy_arrays
+from captioner.decoding.backend import numpy_backend
 from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.cider import CiderD
 from captioner.models.ensemble import joined
@@ -93,7 +93,7 @@ def test_the_same_in_numpy():
     grids = np.stack([features[0, :4], features[0, 4:8]], axis=1)
     ids = np.concatenate([ids_of(each) for each in captions[:4]])
     wanted = regression.predict(regression.project(grids), tf.constant(ids)).numpy()
-    with numpy_arrays():
+    with numpy_backend():
         np.testing.assert_allclose(
             regression.predict(regression.project(grids), ids), wanted, rtol=1e-4, atol=1e-5
         )

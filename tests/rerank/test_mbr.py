@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioner.decoding.backend import numpy_arrays
+from captioner.decoding.backend import numpy_backend
 from captioner.errors import SpecError
 from captioner.rerank import RERANKERS
 from captioner.rerank.mbr import ngram_f1
@@ -52,7 +52,7 @@ def random_ids(count, k, length, seed):
 def test_f1_is_that_of_shared_n_grams(k, length):
     ids = random_ids(4, k, length, seed=k)
     found = ngram_f1(tf.constant(ids)).numpy()
-    with numpy_arrays():
+    with numpy_backend():
         np.testing.assert_allclose(ngram_f1(ids), found, atol=1e-6)
     for image in range(4):
         for a in range(k):

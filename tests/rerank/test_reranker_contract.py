@@ -10,14 +10,14 @@ import tensorflow as tf
 
 import captioner
 from captioner.decoding import STRATEGIES, generate
-from captioner.decoding.backend import numpy_arrays
+from captioner.decoding.backend import numpy_backend
 from captioner.errors import SpecError
 from captioner.registry import table_specs_only
 from captioner.rerank import RERANKERS
 from captioner.rerank.base import Reranker
 from captioner.text import Tokenizer
 from captioner.types import END, Hypotheses
-from tests.support.probability_worlds import InNumpy, captions, random_world, same
+from tests.support.probability_worlds import NumpyWorld, assert_same, captions, random_world
 from tests.support.tiny_model import TINY_WORDS, build_tiny_model
 from training import fit_cider_regression
 
@@ -66,9 +66,9 @@ def decode(world, strategy, max_length=6):
 
 
 def decode_in_numpy(world, strategy, max_length=6):
-    model = InNumpy(world)
+    model = NumpyWorld(world)
     model.reranker_parameters = world.reranker_parameters
-    with numpy_arrays():
+    with numpy_backend():
         return generate(model, world.features(range(KINDS)), strategy, max_length, world.tokenizer)
 
 
@@ -97,7 +97,7 @@ def test_the_n_best_are_those_of_the_highest_score(in_numpy):
     hypotheses = Hypotheses(ids, lengths, logp, logp, word_logp, np.tile(word_logp[..., np.newaxis], 2))
     table = [2e6, 0, 0, 0, 0.25, 0.5, -3.0, 0.75]
     if in_numpy:
-        with numpy_arrays():
+        with numpy_backend():
             best = ByTable(table).rerank(hypotheses, 3, None, None)
     else:
         best = ByTable(table).rerank(Hypotheses(*map(tf.constant, hypotheses)), 3, None, None)
@@ -144,7 +144,7 @@ def test_it_reorders_what_search_found(world, strategy, rerank):
 def test_n_best_are_the_first_of_all_beams(world, rerank):
     every = decode(world, f"beam(width=6, n_best=6, rerank={rerank!r})")
     some = decode(world, f"beam(width=6, n_best=2, rerank={rerank!r})")
-    same(some, Hypotheses(*(leaf[:, :2] for leaf in every)))
+    assert_same(some, Hypotheses(*(leaf[:, :2] for leaf in every)))
     # The list is that of the search, whatever would rank it.
     other = decode(world, f"beam(width=6, n_best=6, length_penalty=0.0, rerank={rerank!r})")
     np.testing.assert_allclose(other.score, every.score, atol=1e-5)
@@ -156,7 +156,7 @@ def test_numpy_agrees(world, strategy, rerank):
     found = decode_in_numpy(world, spec(strategy, 3, rerank))
     assert {type(leaf) for leaf in found} == {np.ndarray}
     wanted = decode(world, spec(strategy, 3, rerank))
-    same(found, wanted)
+    assert_same(found, wanted)
     assert [leaf.dtype for leaf in found] == [leaf.dtype for leaf in wanted]
 
 
@@ -225,7 +225,7 @@ def test_the_graph_of_a_saved_model_agrees(model, tmp_path):
     loaded = tf.saved_model.load(tmp_path / "graph")
     found = loaded.run(features)
     for name, wanted in run(features).items():
-        same(Hypotheses(**found[name]), Hypotheses(**wanted))
+        assert_same(Hypotheses(**found[name]), Hypotheses(**wanted))
 
 
 @pytest.fixture(scope="module")
