@@ -89,7 +89,7 @@ def test_no_images_no_captions(outputs):
     assert captions_from({name: array[:0] for name, array in outputs.items()}) == []
 
 
-def test_a_caption_does_not_keep_the_whole_answer_alive(outputs):
+def test_a_caption_does_not_hold_the_response(outputs):
     assert captions_from(outputs)[0].attention.base is None
 
 
@@ -119,7 +119,7 @@ def test_a_bad_row_always_has_a_reason(outputs):
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-def test_what_is_not_ours_is_refused_in_one_line(outputs, name, change, message):
+def test_foreign_files_are_refused(outputs, name, change, message):
     if change is None:
         del outputs[name]
     else:

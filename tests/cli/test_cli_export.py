@@ -16,7 +16,7 @@ from captioner import api
 from captioner.cli import main
 from captioner.engines.tflite_file import read
 from captioner.errors import SpecError
-from captioner.exporting import tflite_path, tflite
+from captioner.exporting import tflite, tflite_path
 
 pytestmark = pytest.mark.usefixtures("quick")
 

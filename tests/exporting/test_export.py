@@ -35,7 +35,7 @@ def test_the_signatures_are_these():
         "explain": "caption score logp ids words word_logp attention alternatives_caption alternatives_score "
         "alternatives_logp alternatives_ids alternatives_words alternatives_word_logp alternatives_attention ok error",
     }
-    names = {name for given in SIGNATURES.values() for name in given}
+    names = {name for signature in SIGNATURES.values() for name in signature}
     assert not any(name.endswith("_bytes") for name in names), "REST would answer with base64"
 
 
@@ -97,7 +97,7 @@ def test_nothing_half_written_stays(tmp_path, fault):
     assert [p.name for p in tmp_path.iterdir()] == ["there"] and not list(kept.iterdir())
 
 
-def test_exports_at_the_same_time_get_numbers_of_their_own(tmp_path):
+def test_concurrent_exports_get_different_numbers(tmp_path):
     gate, made = threading.Barrier(4), []
 
     def fill(folder):
@@ -139,7 +139,7 @@ def test_the_newest_version_with_a_graph_counts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "was not exported by captioner"),
         ("{", "damaged"),
@@ -148,11 +148,11 @@ def test_the_newest_version_with_a_graph_counts(tmp_path):
         ('{"format": 99, "captioner": "9.0", "strategy": "greedy"}', "by a newer captioner (9.0, format 99)"),
     ],
 )
-def test_notes_that_are_not_ours_are_one_line(tmp_path, text, said):
+def test_foreign_metadata_is_one_line(tmp_path, text, message):
     (tmp_path / "assets.extra").mkdir()
     if text is not None:
         (tmp_path / "assets.extra/captioner.json").write_text(text)
-    with pytest.raises(EngineError, match=re.escape(said)) as error:
+    with pytest.raises(EngineError, match=re.escape(message)) as error:
         read_metadata(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -176,17 +176,17 @@ def test_the_file_holds_every_signature_and_size(tmp_path):
     assert tf.io.decode_image(image).shape == (20, 30, 3)
     path = warmup.write(tmp_path, "dogs", [1, 4], image)
     assert path.name == "tf_serving_warmup_requests"
-    found = []
+    requests = []
     for record in tf.compat.v1.io.tf_record_iterator(str(path)):
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        given = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
-        assert set(given) == {image}
-        found.append((request.model_spec.signature_name, len(given), tuple(request.output_filter)))
+        images = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
+        assert set(images) == {image}
+        requests.append((request.model_spec.signature_name, len(images), tuple(request.output_filter)))
     filters = [(name, 1, outputs) for name in warmup.FILTERS for outputs in warmup.FILTERS[name]]
-    assert sorted(found) == sorted([(name, size, ()) for name in SIGNATURES for size in (1, 4)] + filters)
+    assert sorted(requests) == sorted([(name, size, ()) for name in SIGNATURES for size in (1, 4)] + filters)
 
 
-def test_the_outputs_that_our_clients_ask_for_are_warmed_up():
+def test_output_filters_of_clients_are_warmed_up():
     example = Path(__file__).parents[2] / "serving/examples/grpc_client.py"
     asked = tuple(re.findall(r'field\(3, b"(\w+)"\)', example.read_text(encoding="utf-8")))
     assert asked == ("caption", "error") and asked in warmup.FILTERS["serving_default"]
@@ -216,7 +216,7 @@ TEXTS = [
 def test_sentences_are_those_of_the_tokenizer():
     vocabulary = list(dict.fromkeys(word for text in TEXTS for word in words(text)))
     tokenizer = Tokenizer(vocabulary)
-    said = Sentences(tokenizer)
+    sentences = Sentences(tokenizer)
     random = np.random.default_rng(0)
     rows = [tokenizer.encode(text, 12) for text in TEXTS]
     for _ in range(2000):
@@ -225,14 +225,14 @@ def test_sentences_are_those_of_the_tokenizer():
     ids = np.full((len(rows), 12), PAD, np.int32)
     for place, row in enumerate(rows):
         ids[place, : len(row)] = row
-    texts, spelled = said.text(tf.constant(ids)).numpy(), said.words(tf.constant(ids)).numpy()
+    texts, spelled = sentences.text(tf.constant(ids)).numpy(), sentences.words(tf.constant(ids)).numpy()
     for row, text, one in zip(ids, texts, spelled, strict=True):
         assert text.decode() == tokenizer.decode(row)
         assert tuple(w.decode() for w in one if w) == tokenizer.words(row)
     # Any leading axes, none of them, and no rows at all.
-    cube = said.text(tf.constant(ids[:6].reshape(2, 3, 12)))
+    cube = sentences.text(tf.constant(ids[:6].reshape(2, 3, 12)))
     assert cube.numpy().reshape(-1).tolist() == texts[:6].tolist()
-    assert said.text(tf.zeros((0, 3, 12), tf.int32)).shape == (0, 3)
+    assert sentences.text(tf.zeros((0, 3, 12), tf.int32)).shape == (0, 3)
 
 
 # What is refused
@@ -278,13 +278,13 @@ def test_a_folder_that_is_no_model(tmp_path):
 
 def test_only_finite_numbers_come_out():
     odd = tf.constant([[np.nan, 1.0], [np.inf, -np.inf], [5.0, 6.0]])
-    found = saved_model.Served._masked(odd, tf.constant([True, True, False])).numpy()
-    assert found.tolist() == [[-1e9, 1.0], [-1e9, -1e9], [0.0, 0.0]]
+    masked = saved_model.Served._masked(odd, tf.constant([True, True, False])).numpy()
+    assert masked.tolist() == [[-1e9, 1.0], [-1e9, -1e9], [0.0, 0.0]]
     text = saved_model.Served._masked(tf.constant(["a", "b"]), tf.constant([False, True]))
     assert text.numpy().tolist() == [b"", b"b"]
 
 
-def test_the_note_in_a_bundle_leaves_it_a_bundle(tmp_path, tiny_bundle):
+def test_a_recorded_export_keeps_the_bundle(tmp_path, tiny_bundle):
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_bundle, folder)
     (folder / "3").mkdir()

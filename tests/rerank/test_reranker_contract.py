@@ -61,8 +61,8 @@ def spec(strategy, n_best, rerank=None):
 
 
 def decode(world, strategy, max_length=6):
-    found = generate(world, world.features(range(KINDS)), strategy, max_length, world.tokenizer)
-    return Hypotheses(*(leaf.numpy() for leaf in found))
+    hypotheses = generate(world, world.features(range(KINDS)), strategy, max_length, world.tokenizer)
+    return Hypotheses(*(leaf.numpy() for leaf in hypotheses))
 
 
 def decode_in_numpy(world, strategy, max_length=6):
@@ -87,7 +87,7 @@ class ByTable(Reranker):
 
 
 @pytest.mark.parametrize("in_numpy", [False, True])
-def test_the_n_best_are_those_of_the_highest_score(in_numpy):
+def test_n_best_have_the_highest_scores(in_numpy):
     ids = np.int32(
         [[[5, 2, 0], [4, 6, 2], [7, 2, 0], [0, 0, 0]], [[6, 2, 0], [5, 4, 2], [0, 0, 0], [0, 0, 0]]]
     )
@@ -153,33 +153,33 @@ def test_n_best_are_the_first_of_all_beams(world, rerank):
 @pytest.mark.parametrize("strategy", [n for n in OPTIONS if n != "sample"])  # whose draws differ
 @pytest.mark.parametrize("rerank", RERANKERS)
 def test_numpy_agrees(world, strategy, rerank):
-    found = decode_in_numpy(world, spec(strategy, 3, rerank))
-    assert {type(leaf) for leaf in found} == {np.ndarray}
+    hypotheses = decode_in_numpy(world, spec(strategy, 3, rerank))
+    assert {type(leaf) for leaf in hypotheses} == {np.ndarray}
     wanted = decode(world, spec(strategy, 3, rerank))
-    assert_same(found, wanted)
-    assert [leaf.dtype for leaf in found] == [leaf.dtype for leaf in wanted]
+    assert_same(hypotheses, wanted)
+    assert [leaf.dtype for leaf in hypotheses] == [leaf.dtype for leaf in wanted]
 
 
 @pytest.mark.parametrize("rerank", RERANKERS)
 @pytest.mark.parametrize("max_length", [2, 3, 6])
 def test_required_words_stay_required(world, rerank, max_length):
     """Of two words there are two orders: the beams of few required words must not fill up the list."""
-    found = decode(
+    hypotheses = decode(
         world, f"constrained(must_include=['ant', 'dog'], width=8, n_best=8, {rerank=})", max_length
     )
     for image in range(KINDS):
-        listed = captions(found, image)
+        listed = captions(hypotheses, image)
         assert {4, 7} <= set(listed[0])
         assert all({4, 7} <= set(ids) for ids in listed if ids)
     if max_length == 2:
-        assert [len(set(captions(found, image)) - {()}) for image in range(KINDS)] == [2] * KINDS
+        assert [len(set(captions(hypotheses, image)) - {()}) for image in range(KINDS)] == [2] * KINDS
 
 
 @pytest.mark.parametrize("rerank", RERANKERS)
 def test_an_image_without_any_words_has_one_caption(world, rerank):
-    found = decode(world, f"beam(width=3, n_best=3, banned={WORDS}, {rerank=})")
-    assert [captions(found, image) for image in range(KINDS)] == [[(END,), (), ()]] * KINDS
-    assert (found.score[:, 1:] == -1e9).all() and np.isfinite(found.score).all()
+    hypotheses = decode(world, f"beam(width=3, n_best=3, banned={WORDS}, {rerank=})")
+    assert [captions(hypotheses, image) for image in range(KINDS)] == [[(END,), (), ()]] * KINDS
+    assert (hypotheses.score[:, 1:] == -1e9).all() and np.isfinite(hypotheses.score).all()
 
 
 # Wherever a model runs.
@@ -206,7 +206,7 @@ def keras(folder):
 
 def agree(one, other):
     assert [c.text for c in (one, *one.alternatives)] == [c.text for c in (other, *other.alternatives)]
-    scores = [[c.score for c in (each, *each.alternatives)] for each in (one, other)]
+    scores = [[c.score for c in (caption, *caption.alternatives)] for caption in (one, other)]
     np.testing.assert_allclose(*scores, atol=1e-4)
 
 
@@ -223,9 +223,9 @@ def test_the_graph_of_a_saved_model_agrees(model, tmp_path):
     module.variables_kept = [variable.value for variable in model.variables]
     tf.saved_model.save(module, tmp_path / "graph")
     loaded = tf.saved_model.load(tmp_path / "graph")
-    found = loaded.run(features)
+    outputs = loaded.run(features)
     for name, wanted in run(features).items():
-        assert_same(Hypotheses(**found[name]), Hypotheses(**wanted))
+        assert_same(Hypotheses(**outputs[name]), Hypotheses(**wanted))
 
 
 @pytest.fixture(scope="module")
@@ -250,21 +250,21 @@ def test_a_tflite_file_agrees_with_keras(model, lite, keras, rerank):
             agree(lite.caption(image), keras.caption(image, strategy))
 
 
-def test_search_and_reranking_are_one_call_of_a_tflite_file(model, lite, keras):
+def test_signature_caption_searches_and_reranks(model, lite, keras):
     from ai_edge_litert.interpreter import Interpreter
 
     image = np.random.default_rng(5).integers(0, 256, (*model.image_size, 3), np.uint8)
     run = Interpreter(model_path=str(lite.engine.path)).get_signature_runner("caption")
-    found, wanted = (
+    actual, wanted = (
         run(image=image[np.newaxis]),
         keras.caption(image, "beam(width=5, n_best=3, rerank='mbr')"),
     )
-    assert model.tokenizer.decode(found["ids"][0, 0]) == wanted.text
-    assert found["score"][0, 0] == pytest.approx(wanted.score, abs=1e-4)
+    assert model.tokenizer.decode(actual["ids"][0, 0]) == wanted.text
+    assert actual["score"][0, 0] == pytest.approx(wanted.score, abs=1e-4)
 
 
 @pytest.mark.parametrize("rerank", [n for n in RERANKERS if RERANKERS[n].parameters])
-def test_what_needs_parameters_says_so_before_the_first_image(lite, tiny_bundle, folder, tmp_path, rerank):
+def test_missing_parameters_are_one_line(lite, tiny_bundle, folder, tmp_path, rerank):
     strategy = f"beam(width=5, {rerank=})"
     with captioner.load(tiny_bundle) as unfitted:
         for model in (unfitted, lite):
@@ -292,10 +292,10 @@ class Longest(Reranker):
         )
 
 
-def test_a_row_in_the_table_is_all_that_a_new_one_needs(monkeypatch, world, keras, lite, images):
+def test_a_new_reranker_needs_one_row(monkeypatch, world, keras, lite, images):
     monkeypatch.setitem(RERANKERS._rows, "longest", Longest)
-    found = decode(world, "beam(width=6, n_best=6, rerank='longest')")
-    assert (np.diff(found.lengths, axis=1) <= 0).all() and (np.ptp(found.lengths, axis=1) > 0).any()
+    hypotheses = decode(world, "beam(width=6, n_best=6, rerank='longest')")
+    assert (np.diff(hypotheses.lengths, axis=1) <= 0).all() and (np.ptp(hypotheses.lengths, axis=1) > 0).any()
     for model in (keras, lite):
         caption = model.caption(images[0], "beam(width=5, n_best=5, rerank='longest')")
         assert [caption.score, *(c.score for c in caption.alternatives)] == sorted(
