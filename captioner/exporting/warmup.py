@@ -48,7 +48,7 @@ def write(folder: Path, name: str, batch_sizes: Sequence[int], image: bytes) -> 
 
 def _log(name: str, signature: str, images: Sequence[bytes], outputs: Sequence[str] = ()) -> bytes:
     """A serialized `PredictionLog`; `outputs` are its `output_filter`."""
-    classes = messages.messages()
+    classes = messages.message_classes()
     spec = classes.ModelSpec(name=name, signature_name=signature)
     request = classes.PredictRequest(model_spec=spec, inputs={INPUT: messages.strings(images)})
     request.output_filter.extend(outputs)

@@ -39,14 +39,18 @@ CODES |= {
 
 def tensor_of(array):
     """A tensor message, with numbers in the typed fields, as the server writes them."""
-    shape = messages.messages().TensorShape(dim=[messages.messages().Dim(size=size) for size in array.shape])
+    shape = messages.message_classes().TensorShape(
+        dim=[messages.message_classes().Dim(size=size) for size in array.shape]
+    )
     number, field = {
         "f": (1, "float_val"),
         "i": (3, "int_val"),
         "O": (7, "string_val"),
         "b": (10, "bool_val"),
     }[array.dtype.kind]
-    return messages.messages().Tensor(dtype=number, tensor_shape=shape, **{field: array.ravel().tolist()})
+    return messages.message_classes().Tensor(
+        dtype=number, tensor_shape=shape, **{field: array.ravel().tolist()}
+    )
 
 
 class GrpcServer:
@@ -62,7 +66,7 @@ class GrpcServer:
         self._server = grpc.server(
             self._pool, options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         )
-        classes = messages.messages()
+        classes = messages.message_classes()
         for path, method, request in (
             (messages.PREDICT, self._predict, classes.PredictRequest),
             (messages.GET_STATUS, self._status, classes.GetModelStatusRequest),
@@ -111,7 +115,7 @@ class GrpcServer:
         version = self._version(spec)
         images = messages.array(request.inputs["image_bytes"]).tolist()
         arrays = self.world.predict(spec.signature_name or "serving_default", images)
-        answer = messages.messages().PredictResponse()
+        answer = messages.message_classes().PredictResponse()
         for name, array in arrays.items():
             if request.output_filter and name not in request.output_filter:
                 continue
@@ -121,7 +125,7 @@ class GrpcServer:
 
     def _status(self, request):
         spec = request.model_spec
-        answer = messages.messages().GetModelStatusResponse()
+        answer = messages.message_classes().GetModelStatusResponse()
         numbers = {name: number for number, name in messages.STATES.items()}
         for version, state, message in self.world.status(
             spec.version.value if spec.HasField("version") else None
@@ -132,7 +136,10 @@ class GrpcServer:
 
     def _metadata(self, request):
         assert list(request.metadata_field) == ["signature_def"]
-        answer, signatures = messages.messages().GetModelMetadataResponse(), messages.messages().SignatureDefMap()
+        answer, signatures = (
+            messages.message_classes().GetModelMetadataResponse(),
+            messages.message_classes().SignatureDefMap(),
+        )
         answer.model_spec.version.value = self._version(request.model_spec)
         for name, names in {"__saved_model_init_op": ["NoOp"], **self.world.signatures}.items():
             signatures.signature_def[name].inputs["image_bytes"].dtype = 7

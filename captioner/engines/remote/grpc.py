@@ -63,7 +63,7 @@ class GrpcTransport(Transport):
             import grpc
         except ImportError as error:
             raise MissingDependency(error.name or "grpc", "serve", "asking a server over gRPC") from None
-        self._classes = messages.messages()
+        self._classes = messages.message_classes()
         self._place, self._limit = place, options.max_bytes
         self._headers = [("authorization", options.authorization)] if options.authorization else []
         self._codes, self._problem = grpc.StatusCode, grpc.RpcError

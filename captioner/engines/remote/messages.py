@@ -73,7 +73,7 @@ _building = threading.Lock()
 _built: SimpleNamespace | None = None
 
 
-def messages() -> SimpleNamespace:
+def message_classes() -> SimpleNamespace:
     """The message classes by name, the same for every thread.
 
     Returns:
@@ -83,7 +83,7 @@ def messages() -> SimpleNamespace:
         MissingDependency: if protobuf is not installed.
 
     Example:
-        >>> spec = messages().ModelSpec(name="dogs", version_label="stable")
+        >>> spec = message_classes().ModelSpec(name="dogs", version_label="stable")
         >>> spec.SerializeToString()
         b'\\n\\x04dogs"\\x06stable'
     """
@@ -142,8 +142,8 @@ def strings(values: Sequence[bytes]) -> Any:
     Returns:
         `Tensor` message.
     """
-    shape = messages().TensorShape(dim=[messages().Dim(size=len(values))])
-    return messages().Tensor(dtype=FIELDS["object"][0], tensor_shape=shape, string_val=values)
+    shape = message_classes().TensorShape(dim=[message_classes().Dim(size=len(values))])
+    return message_classes().Tensor(dtype=FIELDS["object"][0], tensor_shape=shape, string_val=values)
 
 
 def array(tensor: Any) -> np.ndarray:

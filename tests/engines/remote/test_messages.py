@@ -87,7 +87,7 @@ NAMES = {
 
 @pytest.mark.parametrize("ours, theirs", NAMES.items())
 def test_every_field_arrives_there_and_comes_back(ours, theirs, official):
-    mine = filled(getattr(messages.messages(), ours)())
+    mine = filled(getattr(messages.message_classes(), ours)())
     # The last field of a oneof wins, so one of the two kinds of version is all that can come back.
     if hasattr(mine, "model_spec"):
         mine.model_spec.ClearField("version")
@@ -119,14 +119,16 @@ def unknown_fields(message):
 
 @pytest.mark.parametrize("ours, theirs", NAMES.items())
 def test_fields_have_the_official_names_and_numbers(ours, theirs, official):
-    mine, other = getattr(messages.messages(), ours).DESCRIPTOR, getattr(official, theirs).DESCRIPTOR
+    mine, other = getattr(messages.message_classes(), ours).DESCRIPTOR, getattr(official, theirs).DESCRIPTOR
     for field in mine.fields:
         assert other.fields_by_name[field.name].number == field.number
 
 
 def test_a_version_by_number_arrives(official):
-    spec = messages.messages().ModelSpec(name="dogs", version=messages.messages().Int64Value(value=7))
-    request = messages.messages().PredictRequest(model_spec=spec)
+    spec = messages.message_classes().ModelSpec(
+        name="dogs", version=messages.message_classes().Int64Value(value=7)
+    )
+    request = messages.message_classes().PredictRequest(model_spec=spec)
     received = official.PredictRequest.FromString(request.SerializeToString()).model_spec
     assert (received.name, received.version.value, received.WhichOneof("version_choice")) == (
         "dogs",
@@ -181,7 +183,7 @@ def test_tensors_of_tensorflow_become_the_same_arrays(values, official):
 
         assert tf.io.parse_tensor(tensor.SerializeToString(), tf.string).numpy().tolist() == values.tolist()
     for message in (tensor, by_value):
-        decoded = messages.array(messages.messages().Tensor.FromString(message.SerializeToString()))
+        decoded = messages.array(messages.message_classes().Tensor.FromString(message.SerializeToString()))
         assert decoded.dtype == values.dtype and decoded.shape == values.shape
         assert np.array_equal(decoded, values)
 
@@ -191,9 +193,9 @@ def varint(number):
 
 
 def tensor(shape, dtype=1, **values):
-    sizes = [messages.messages().Dim(size=size) for size in shape]
-    return messages.messages().Tensor(
-        dtype=dtype, tensor_shape=messages.messages().TensorShape(dim=sizes), **values
+    sizes = [messages.message_classes().Dim(size=size) for size in shape]
+    return messages.message_classes().Tensor(
+        dtype=dtype, tensor_shape=messages.message_classes().TensorShape(dim=sizes), **values
     )
 
 
@@ -240,14 +242,18 @@ def test_signatures_are_read_from_metadata(official):
     side.outputs["words"].tensor_shape.unknown_rank = True
     answer = official.GetModelMetadataResponse()
     answer.metadata["signature_def"].Pack(full)
-    mine = messages.messages().GetModelMetadataResponse.FromString(answer.SerializeToString())
-    signature_map = messages.messages().SignatureDefMap.FromString(mine.metadata["signature_def"].value)
+    mine = messages.message_classes().GetModelMetadataResponse.FromString(answer.SerializeToString())
+    signature_map = messages.message_classes().SignatureDefMap.FromString(
+        mine.metadata["signature_def"].value
+    )
     assert messages.signatures(signature_map) == {
         "explain": {"inputs": ["image_bytes"], "outputs": ["words"]}
     }
 
 
 def test_both_kinds_of_message_live_in_one_process(official):
-    assert messages.messages().PredictRequest is messages.messages().PredictRequest
-    assert messages.messages().PredictRequest.DESCRIPTOR.full_name == "captioner.serving.PredictRequest"
+    assert messages.message_classes().PredictRequest is messages.message_classes().PredictRequest
+    assert (
+        messages.message_classes().PredictRequest.DESCRIPTOR.full_name == "captioner.serving.PredictRequest"
+    )
     assert official.PredictRequest.DESCRIPTOR.full_name == "tensorflow.serving.PredictRequest"

@@ -38,7 +38,7 @@ def at_once(work, count=8):
 
 def test_message_classes_are_built_once(monkeypatch):
     monkeypatch.setattr(messages, "_built", None)
-    assert len({id(classes) for classes in at_once(lambda i: messages.messages())}) == 1
+    assert len({id(classes) for classes in at_once(lambda i: messages.message_classes())}) == 1
 
 
 def test_threads_that_load_at_once_get_captions(source, monkeypatch):

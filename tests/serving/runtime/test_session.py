@@ -25,7 +25,7 @@ def field(number, content):
 
 def log(values, signature="serving_default", outputs=()):
     """A serialized PredictionLog, with other fields before and after the request."""
-    kinds = messages.messages()
+    kinds = messages.message_classes()
     request = kinds.PredictRequest(model_spec=kinds.ModelSpec(name="any", signature_name=signature))
     request.inputs["x"].CopyFrom(tensor_of(np.array(values, np.float32)))
     request.output_filter.extend(outputs)
