@@ -21,7 +21,7 @@ FORBIDDEN = -1e9
 
 
 class Task(NamedTuple):
-    """What one call of `generate` asks for, besides the model.
+    """The arguments of one call of `generate`, besides the model.
 
     Attributes:
         max_length: int. T, the most ids a caption may have.

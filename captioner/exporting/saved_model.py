@@ -111,7 +111,7 @@ def _check_rank(image_bytes: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _reader(size: tuple[int, int], max_pixels: int) -> Any:
-    """`images.load_rows` as a graph of its own, traced once for any number of exports."""
+    """`tf_decode.load_rows` as a graph of its own, traced once for any number of exports."""
     signature = [tf.TensorSpec([None], tf.string)]
     return tf.function(
         lambda data: tf_decode.load_rows(data, size, max_pixels), input_signature=signature, autograph=False

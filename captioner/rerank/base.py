@@ -1,4 +1,4 @@
-"""What a reranker is, and the stage after search that runs one. Written once for TensorFlow and NumPy."""
+"""The base class of rerankers, for TensorFlow and NumPy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reranker:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], vocabulary: str, channels: int) -> Any:
-        """Reads fitted parameters; they have a `save(path)` that wrote them.
+        """Reads fitted parameters, which were written by their method `save(path)`.
 
         Args:
             path: str or PathLike.
@@ -57,15 +57,15 @@ class Reranker:
         return fitted[self.parameters]
 
     def score(self, hypotheses: Hypotheses, features: Any, parameters: Any) -> Any:
-        """What the hypotheses are ranked by.
+        """The scores that rank the hypotheses.
 
         Args:
             hypotheses: Hypotheses of N captions an image. Those whose `logp` is not `possible` are empty rows.
             features: float [B, L, C]. Of the images; without channels (C = 0) in a `.tflite` engine.
-            parameters: what `find_parameters` returned.
+            parameters: the result of `find_parameters`.
 
         Returns:
-            float32 [B, N]; anything at empty rows.
+            float32 [B, N]; values at empty rows are ignored.
         """
         raise NotImplementedError
 

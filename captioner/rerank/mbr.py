@@ -1,4 +1,4 @@
-"""Minimum Bayes risk reranking: the caption that most resembles the others of the n-best list."""
+"""Minimum Bayes risk reranking: the caption of the highest expected n-gram F1 with the n-best list."""
 
 from __future__ import annotations
 
