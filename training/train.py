@@ -129,7 +129,7 @@ def build(run: Run, out: Path, resume: bool) -> Any:
         (run.model.image_size, run.model.image_size),
         run.model.train_encoder,
     )
-    model.keep_statistics = run.model.keep_statistics
+    model.freeze_batch_norm = run.model.keep_statistics
     if run.model.start:
         _begin_with(model, run.model.start)
     if run.xe.teacher:

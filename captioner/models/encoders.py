@@ -4,7 +4,7 @@ The table covers `keras.applications`, and EfficientNet-Lite. Each row takes `we
 (downloaded and cached by Keras, which has none of EfficientNet-Lite) or the path of a weights file made for the
 network without its top; and `layer`: the name of the layer whose output is the grid, the last one when None, so that
 an earlier stage gives a finer grid. Several names give features of several depths, joined on the coarsest grid, or with
-`join="fine"` on the finest. `side_by_side` joins the features of several encoders in the same way.
+`join="fine"` on the finest. `concat` joins the features of several encoders in the same way.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def small_cnn(
     return Encoder(network)
 
 
-def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str = "coarse") -> Encoder:
+def concat(image_size: tuple[int, int], encoders: Sequence[str], join: str = "coarse") -> Encoder:
     """Several encoders that see the same image, their features joined along C.
 
     Args:
@@ -225,22 +225,22 @@ def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str
         ModelError: if they are fewer than two, of the same name, or their grids do not fit.
 
     Example:
-        >>> both = side_by_side((64, 64), ["small_cnn(width=8, stages=5)", "mobilenet(alpha=0.25)"])
+        >>> both = concat((64, 64), ["small_cnn(width=8, stages=5)", "mobilenet(alpha=0.25)"])
         >>> both.grid, both.channels
         ((2, 2), 384)
     """
     if not isinstance(encoders, str | list | tuple):
-        raise ModelError(f"expected side_by_side(encoders=[...]) to list specs, got {encoders!r:.100}")
+        raise ModelError(f"expected concat(encoders=[...]) to list specs, got {encoders!r:.100}")
     specs = [parse_spec(encoder) for encoder in ([encoders] if isinstance(encoders, str) else encoders)]
     names = [spec.name for spec in specs]
     if len(set(names)) < max(2, len(names)):
         raise ModelError(
-            f"expected side_by_side(encoders=[...]) to name two encoders or more, each once, got {names}"
+            f"expected concat(encoders=[...]) to name two encoders or more, each once, got {names}"
         )
     parts = [ENCODERS.build(spec, image_size=tuple(image_size)) for spec in specs]
     pixels = keras.Input((*image_size, 3))
     grids = [part.network(Scaling(part.scaling)(pixels)) for part in parts]
-    network = keras.Model(pixels, _joined(grids, "side_by_side", join), name="side_by_side")
+    network = keras.Model(pixels, _joined(grids, "concat", join), name="concat")
     return Encoder(network, parts=parts)
 
 
@@ -262,7 +262,7 @@ ENCODERS = Table(
         **{name: _row(name) for name in _APPLICATIONS},
         **{f"efficientnet_lite{size}": _lite_row(size) for size in SIZES},
         "small_cnn": small_cnn,
-        "side_by_side": side_by_side,
+        "concat": concat,
     },
 )
 
@@ -307,4 +307,4 @@ def without_weights(encoder: str | Spec) -> Spec:
     return Spec(spec.name, args)
 
 
-__all__ = ["ENCODERS", "Encoder", "build_encoder", "side_by_side", "small_cnn", "without_weights"]
+__all__ = ["ENCODERS", "Encoder", "build_encoder", "concat", "small_cnn", "without_weights"]

@@ -16,7 +16,7 @@ from captioner.models.packing import pack
 from tests.support.small_models import CAPTIONS, IMAGES, TOKENIZER
 from training.loop.losses import CaptionLoss
 
-DECODER = "lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.0)"
+DECODER = "lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.0)"
 QUICK = ["mobilenet", "mobilenet_v3_small", "vgg16", "efficientnet_lite0", "small_cnn"]
 # The smallest images that some of them take, and the grid that these give.
 SMALLEST = {"inception_v3": (75, 1), "inception_resnet_v2": (75, 1), "xception": (71, 3)}
@@ -26,7 +26,7 @@ CHANNELS = {
     "inception_v3": 2048, "xception": 2048, "efficientnet_b0": 1280, "efficientnet_b7": 2560, "small_cnn": 128,
     **{f"efficientnet_lite{size}": 1280 for size in range(5)},
     "convnext_tiny": 768, "convnext_large": 1536, "nasnet_mobile": 1056, "efficientnet_v2_b0": 1280,
-    "side_by_side": 1024 + 512,
+    "concat": 1024 + 512,
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def row(name):
 def test_every_encoder_builds_and_gives_its_grid(name):
     keras.backend.clear_session()
     side, places = SMALLEST.get(name, (64, 8 if name == "small_cnn" else 2))
-    spec = "side_by_side(encoders=['mobilenet', 'vgg16'])" if name == "side_by_side" else name
+    spec = "concat(encoders=['mobilenet', 'vgg16'])" if name == "concat" else name
     encoder = ENCODERS.build(spec, image_size=(side, side))
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     features = encoder(pixels)
@@ -111,7 +111,7 @@ def test_encoders_side_by_side_see_one_image_each_in_its_own_scale(tmp_path):
     for one, file in zip(alone, files.values(), strict=True):
         one.network.save_weights(file)
     specs = [spec[:-1] + f", weights={files[name]!r})" for name, spec in bare.items()]
-    model = CaptionModel(f"side_by_side(encoders={specs!r})", DECODER, TOKENIZER, image_size=(64, 96))
+    model = CaptionModel(f"concat(encoders={specs!r})", DECODER, TOKENIZER, image_size=(64, 96))
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
     expected = np.concatenate([one(images) for one in alone], axis=-1)
     np.testing.assert_allclose(model.encode(images), expected, atol=1e-5)
@@ -129,7 +129,7 @@ def test_encoders_side_by_side_of_other_grids_are_joined(tmp_path):
     keras.utils.set_random_seed(1)
     specs = ["mobilenet(alpha=0.25)", "small_cnn(width=4, stages=3)"]
     for join, grid in (("coarse", (2, 2)), ("fine", (8, 8))):
-        both = ENCODERS.build(f"side_by_side(encoders={specs!r}, join={join!r})", image_size=(64, 64))
+        both = ENCODERS.build(f"concat(encoders={specs!r}, join={join!r})", image_size=(64, 64))
         assert (both.grid, both.channels) == (grid, 256 + 16)
 
 
@@ -190,7 +190,7 @@ def test_statistics_of_a_pretrained_encoder_can_be_kept():
     model = CaptionModel(
         "small_cnn(width=4, stages=2)", DECODER, TOKENIZER, image_size=(8, 8), train_encoder=True
     )
-    model.keep_statistics = True
+    model.freeze_batch_norm = True
     before = {w.path: w.numpy() for w in model.encoder.weights}
     model.compile(keras.optimizers.SGD(0.1), CaptionLoss(), run_eagerly=True)
     model.train_on_batch({"images": images, **packed.as_inputs()}, packed.targets, packed.weights)
@@ -224,11 +224,11 @@ def test_statistics_of_a_pretrained_encoder_can_be_kept():
         ("small_cnn(weights='nowhere.h5')", ModelError, "'nowhere.h5', which does not exist"),
         ("small_cnn(widht=4)", SpecError, "did you mean 'width'"),
         ("xception", ModelError, "71"),
-        ("side_by_side(encoders=['mobilenet'])", ModelError, "two encoders or more"),
-        ("side_by_side(encoders=['mobilenet', 'mobilenet'])", ModelError, "each once"),
-        ("side_by_side(encoders='mobilenet')", ModelError, "two encoders or more"),
-        ("side_by_side(encoders=['mobilenet', 'small_cn'])", SpecError, "did you mean 'small_cnn'"),
-        ("side_by_side(encoders=['mobilenet', 'small_cnn'], join='fin')", ModelError, "did you mean 'fine'"),
+        ("concat(encoders=['mobilenet'])", ModelError, "two encoders or more"),
+        ("concat(encoders=['mobilenet', 'mobilenet'])", ModelError, "each once"),
+        ("concat(encoders='mobilenet')", ModelError, "two encoders or more"),
+        ("concat(encoders=['mobilenet', 'small_cn'])", SpecError, "did you mean 'small_cnn'"),
+        ("concat(encoders=['mobilenet', 'small_cnn'], join='fin')", ModelError, "did you mean 'fine'"),
     ],
 )
 def test_a_wrong_encoder_is_one_line(spec, error, words):
@@ -289,9 +289,9 @@ def test_an_encoder_must_end_in_a_grid():
         "mobilenet_v2(alpha=1e400)",
         "mobilenet(name='x')",
         "mobilenet(input_tensor=7)",
-        "side_by_side(encoders=7)",
-        "side_by_side(encoders='small_cnn')",
-        "side_by_side()",
+        "concat(encoders=7)",
+        "concat(encoders='small_cnn')",
+        "concat()",
         "fractions:Fraction",
         "captioner.models.encoders:without_weights",
     ],

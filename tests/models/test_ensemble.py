@@ -19,8 +19,8 @@ from training import ensemble
 pytestmark = pytest.mark.usefixtures("quick")
 
 DECODERS = [
-    "lstm(units=12, embedding=10, depth=8)",
-    "top_down(units=6, embedding=8, depth=8, attention='scaled_dot')",
+    "lstm(units=12, embedding=10, value_dim=8)",
+    "top_down(units=6, embedding=8, value_dim=8, attention='scaled_dot')",
 ]
 
 
@@ -114,7 +114,7 @@ def test_models_that_do_not_fit_are_one_line(models):
     for given, says in (
         (models[:1], "two models or more"),
         ([models[0], other_words], "one vocabulary, model 2"),
-        ([*models, elsewhere], "same encoder and its weights, model 3"),
+        ([*models, elsewhere], "same encoder and encoder weights, model 3"),
     ):
         with pytest.raises(ModelError, match=says) as caught:
             joined(given)

@@ -18,7 +18,7 @@ from tests.support.small_models import (
     CHANNELS,
     IMAGES,
     LENGTH,
-    PLACES,
+    LOCATIONS,
     ROWS,
     SIZES,
     SPECS,
@@ -68,7 +68,7 @@ def test_shapes_and_what_leads_with_what(spec):
     rows = tree(lambda leaf: tf.repeat(leaf, group, axis=0), state)
     ids = np.array([1, 4, 5, 6, 7, 19], np.int32)
     output, attention, after = model.step(ids, memory, rows)
-    assert attention.shape == (batch * group, PLACES) and attention.dtype == tf.float32
+    assert attention.shape == (batch * group, LOCATIONS) and attention.dtype == tf.float32
     assert model.head(output).shape == (batch * group, SIZE)
     # A loop carries the state: its structure, shapes and types must stay.
     keras.tree.assert_same_structure(rows, after)
@@ -216,7 +216,7 @@ def test_decoding_speaks_for_the_model(spec):
 
 @pytest.mark.parametrize("name", ["lstm", "top_down"])
 def test_overfits_a_toy_through_fit_and_then_says_it(name):
-    model = build(f"{name}(units=16, embedding=16, depth=16, dropout=0.0, attention='additive(units=8)')")
+    model = build(f"{name}(units=16, embedding=16, value_dim=16, dropout=0.0, attention='additive(units=8)')")
     features, captions, images = features_of(3), [CAPTIONS[i] for i in (0, 1, 3)], [0, 1, 2]
     packed = pack(captions, images, batch=3, group=1)
     model.compile(keras.optimizers.Adam(0.03, global_clipnorm=5.0), CaptionLoss())
@@ -263,7 +263,7 @@ def test_packing_and_back():
         ("lstm(unitz=5)", ModelError, "unitz"),
         ("lstm(units=-1)", SpecError, "units expects a whole number from 1 to 16384, got -1"),
         ("lstm(units=10000000000)", SpecError, "units expects a whole number from 1"),
-        ("lstm(depth='8')", SpecError, "depth expects a whole number from 0"),
+        ("lstm(value_dim='8')", SpecError, "value_dim expects a whole number from 0"),
         ("lstm(dropout=2)", SpecError, "dropout expects a number from 0 to 1"),
         ("lstm(attention='multi_head(units=8, heads=0)')", SpecError, "heads expects"),
         ("lstm(cell='gru')", ModelError, r"write soft_attention\(cell='gru'\)"),

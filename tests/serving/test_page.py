@@ -102,7 +102,7 @@ def models_in(folder):
     seeing = captioner.save(model, folder / "tiny")
     version = captioner.export(seeing, ["saved_model(batch_sizes=(1,))"], strategy=STRATEGY)["saved_model"]
     calibrate(version)
-    blind = build_tiny_model("show_and_tell(units=12, embedding=10, depth=8)")
+    blind = build_tiny_model("show_and_tell(units=12, embedding=10, value_dim=8)")
     return seeing, captioner.save(blind, folder / "blind")
 
 

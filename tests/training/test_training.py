@@ -33,7 +33,7 @@ CHANGES = [
     f"data.source={SOURCE}",
     "data.max_vocabulary=20",
     "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.1)",
+    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.1)",
     "model.image_size=32",
     "model.max_length=4",
     "model.train_encoder=false",
@@ -99,7 +99,7 @@ def test_gradient_of_the_loss_is_softmax_less_target_however_far_apart_logits_ar
 
 
 def test_loss_in_training_is_the_mean_over_words_whatever_the_batch_is_filled_up_with():
-    model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
+    model = build_tiny_model("lstm(units=8, embedding=8, value_dim=8, dropout=0.0)")
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss=CaptionLoss(), run_eagerly=True)
     visits = [Visit(0, [[4, 5, 2], [6, 2]]), Visit(1, [[7, 8, 9, 4, 2]]), Visit(2, [[5, 2]])]
     pixels = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)
@@ -116,7 +116,7 @@ def test_loss_in_training_is_the_mean_over_words_whatever_the_batch_is_filled_up
 
 
 def test_attention_penalty_is_doubly_stochastic_attention():
-    model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
+    model = build_tiny_model("lstm(units=8, embedding=8, value_dim=8, dropout=0.0)")
     captions, owners = [[4, 5, 6, 2], [7, 2], [8, 9, 2]], [0, 0, 1]
     features = np.random.default_rng(3).normal(size=(2, 16, 12)).astype(np.float32)
     expected = []

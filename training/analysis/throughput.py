@@ -77,22 +77,31 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any 
     places, words = model.grid[0] * model.grid[1], int(sum(lengths))
     look = decoder.attention
     dense = {id(each): each for each in decoder._flatten_layers() if isinstance(each, keras.layers.Dense)}
-    seeds = [maker for each in decoder._flatten_layers() if hasattr(each, "makers") for maker in each.makers]
+    seeds = [
+        maker
+        for each in decoder._flatten_layers()
+        if hasattr(each, "projections")
+        for maker in each.projections
+    ]
     adaptive, alone = isinstance(decoder, decoders.Adaptive), isinstance(decoder, decoders.ShowAndTell)
-    grid = [decoder.project, getattr(look, "key", None), getattr(look, "value", None)]
-    once = [*seeds, getattr(decoder, "image", None)]
-    rereader = [each.back_recur for each in _cells(decoder) if isinstance(each, cells.Bidirectional)]
+    grid = [decoder.value_projection, getattr(look, "key", None), getattr(look, "value", None)]
+    once = [*seeds, getattr(decoder, "image_projection", None)]
+    rereader = [
+        each.backward_recurrent_projection
+        for each in _cells(decoder)
+        if isinstance(each, cells.Bidirectional)
+    ]
     energy = [look.energy] if isinstance(look, attention.Additive) else []
     apart = {id(each) for each in (*grid, *once, *rereader, *energy)}
     each_word = [layer for key, layer in dense.items() if key not in apart]
 
     # What the mean feature is read by, besides `image`.
-    first: Any = getattr(decoder, "look", getattr(decoder, "cell", None))
-    reads = [first.reader, getattr(first, "back_reader", None)]
+    first: Any = getattr(decoder, "attention_cell", getattr(decoder, "cell", None))
+    reads = [first.input_projection, getattr(first, "backward_input_projection", None)]
     if adaptive:
         reads.append(decoder.gate_words)
     elif alone:
-        reads += [first.joint, getattr(first, "recur", None)]
+        reads += [first.recurrent_kernel, getattr(first, "recurrent_projection", None)]
     elif not isinstance(decoder, decoders.TopDown):
         reads = []
 
@@ -101,12 +110,12 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any 
         total += int(np.prod(decoder.embedding.embeddings.shape)) * words
     total += size(*rereader) * sum(t * (t + 1 if alone else t - 1) // 2 for t in lengths)
     if not alone:
-        depth = decoder.depth or model.encoder.channels
+        depth = decoder.value_dim or model.encoder.channels
         keys = look.units if isinstance(look, attention.ScaledDot | attention.MultiHead) else 0
         total += words * places * (keys + (look.units if isinstance(look, attention.MultiHead) else depth))
         total += words * size(*energy) * (places + adaptive)
         total += words * size(*grid[1:]) * adaptive
-    return total, size(decoder.project) * places * images
+    return total, size(decoder.value_projection) * places * images
 
 
 def _cells(decoder: Any) -> list[Any]:

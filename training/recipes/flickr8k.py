@@ -63,7 +63,7 @@ def topdown() -> Run:
 
 
 def _device_decoder(cell: str) -> str:
-    sizes = "units=256, depth=256, embedding=192"
+    sizes = "units=256, value_dim=256, embedding=192"
     return f"{cell}({sizes}, attention='multi_head', dropout=0.3, word_dropout=0.15, tied=True)"
 
 
@@ -98,7 +98,7 @@ def best() -> Run:
     run = _run(
         "flickr8k_best",
         f"lstm(attention='multi_head', {SHARED})",
-        f"side_by_side(encoders={[ENCODER, SMALL_ENCODER]!r})",
+        f"concat(encoders={[ENCODER, SMALL_ENCODER]!r})",
     )
     return replace(
         run, data=replace(run.data, views=4), xe=replace(run.xe, epochs=12), scst=SelfCritical(epochs=8)
