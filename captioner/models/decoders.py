@@ -16,8 +16,8 @@ from captioner.registry import Table
 class SoftAttention(Decoder):
     """Soft attention with gated context (Xu et al. 2015, Show, Attend and Tell).
 
-    The previous output looks (eq. 4-6), a gate scales what it sees (section 4.2.1), the cell reads word and
-    context (eq. 1-3), and the head sums projections of output, context and word before the vocabulary (eq. 7).
+    The previous output is the query (eq. 4-6), a gate scales the context vector (section 4.2.1), the cell reads word
+    and context (eq. 1-3), and the head sums projections of output, context and word before the vocabulary (eq. 7).
     Arguments as for `Decoder`.
     """
 
@@ -54,11 +54,11 @@ class SoftAttention(Decoder):
 
 
 class Adaptive(Decoder):
-    """Adaptive attention with a visual sentinel (Lu et al. 2017, section 2.3): it may choose not to look.
+    """Adaptive attention with a visual sentinel (Lu et al. 2017, section 2.3): a word may not need the image.
 
-    The output looks at the places and at a sentinel made from the cell's memory, s = sigmoid(W x + U h) * tanh(m)
-    (eq. 9-10), m being the LSTM's memory, or the state of a cell that has no other. The map of a word sums to
-    1 - beta, the share that went to the image (eq. 11-13). The mean feature is projected to the width of the
+    The output attends to the locations and to a sentinel computed from the cell's memory, s = sigmoid(W x + U h) *
+    tanh(m) (eq. 9-10), m being the LSTM's memory, or the state of a cell that has no other. The attention of a word
+    sums to 1 - beta, the probability of the image (eq. 11-13). The mean feature is projected to the width of the
     word vectors and added to them. Arguments as for `Decoder`.
     """
 
@@ -108,11 +108,11 @@ class Adaptive(Decoder):
 
 
 class TopDown(Decoder):
-    """Top-down attention, two layers (Anderson et al. 2018, section 3.2): one cell looks, the other speaks.
+    """Top-down attention, two layers (Anderson et al. 2018, section 3.2): an attention LSTM and a language LSTM.
 
-    The looking cell reads the speaker's last output, the mean feature and the word (eq. 2); its output looks
-    (eq. 3-5); the speaking cell reads what was seen and that output (eq. 6). The mean feature is projected to the
-    width of the word vectors and added to them. Arguments as for `Decoder`, and
+    The attention cell reads the language cell's last output, the mean feature and the word (eq. 2); its output is
+    the query (eq. 3-5); the language cell reads the context vector and that output (eq. 6). The mean feature is
+    projected to the width of the word vectors and added to them. Arguments as for `Decoder`, and
 
     Args:
         deep_output: bool, default False. Whether the head sums projections of output, context and word before the
@@ -159,7 +159,7 @@ class TopDown(Decoder):
             read["gates"] + state["image"], state["output"], state["attention_cell"]
         )
         context, attention = self.attention.attend(query, memory, layout)
-        # The query is the only thing the speaker reads that is new at each step, so it cannot leave the loop.
+        # The query depends on the state, so its projection cannot leave the loop as that of the words does.
         output, language_states = self.language_cell(
             self.language_cell.read(query), context, state["language_cell"]
         )
@@ -178,9 +178,9 @@ class TopDown(Decoder):
 
 
 class ShowAndTell(Decoder):
-    """No attention (Vinyals et al. 2015, Show and Tell): the cell sees the mean feature once, before any word.
+    """No attention (Vinyals et al. 2015, Show and Tell): the cell reads the mean feature once, before any word.
 
-    Arguments as for `Decoder`; `attention` is not used and its map is all zeros.
+    Arguments as for `Decoder`; `attention` is not used, and the attention is all zeros.
     """
 
     def __init__(self, vocabulary_size: int, **kwargs: Any):
