@@ -197,7 +197,7 @@ class Bidirectional(LSTM):
     def history(self, like: Any, length: int | None = None) -> list[Any]:
         """An empty buffer [R, max_length, 4 * backward_units] and how much of it is filled [R, 1].
 
-        Training, which asks for a `length` of 0, gets a list in the buffer's place, which grows by a [R, 4 *
+        Training, which asks for a `length` of 0, gets a list instead of the buffer, which grows by a [R, 4 *
         backward_units] a word: the gradient of a slice would be as large as the whole buffer.
         """
         if length == 0:

@@ -37,7 +37,7 @@ class Decoder(keras.layers.Layer):
         attention: spec of `ATTENTIONS`, default "additive".
         value_dim: int, default 512. Features are projected to this width (ReLU); 0 leaves them as they are.
         dropout: float, default 0.5. Of features, word vectors and output.
-        word_dropout: float or None, default None. Share of words that training hides whole (Gal & Ghahramani 2016,
+        word_dropout: float or None, default None. Share of words whose vectors training drops (Gal & Ghahramani 2016,
             section 4.2); then no single entries of word vectors are dropped.
         tied: bool, default False. Whether the word vectors are the weights of the logits as well (Press & Wolf 2017).
     """

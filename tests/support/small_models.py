@@ -19,7 +19,7 @@ FAMILIES = [name for name in DECODERS if inspect.isclass(DECODERS[name])]
 ATTENDING = [name for name in FAMILIES if name not in ("show_and_tell", "ensemble")]
 
 # Every row of DECODERS, every family with every cell ("lstm", "gru" ... are soft attention with theirs), and every
-# attention with and without one more place to look.
+# attention with and without a sentinel.
 ROWS = [f"{name}({SIZES}, attention='additive(units=8)')" for name in DECODERS]
 SPECS = ROWS + [f"{n}({SIZES}, cell={c!r})" for n in ATTENDING[1:] for c in CELLS if c != "lstm"]
 SPECS += [f"show_and_tell({SIZES}, cell={c!r})" for c in CELLS if c != "lstm"]
@@ -42,7 +42,7 @@ def build(spec: str, seed: int = 1) -> CaptionModel:
 
 @cache
 def model_of(spec: str) -> CaptionModel:
-    """The same, kept; whoever changes its weights builds another."""
+    """The same, cached; a test that changes the weights builds its own."""
     return build(spec)
 
 
