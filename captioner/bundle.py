@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from captioner import folders, metadata
+from captioner import folders, format1, metadata
 from captioner.errors import BundleError, CaptionerError, DataError
 from captioner.text import Tokenizer
 
@@ -235,7 +235,7 @@ def _read(folder: Path) -> Bundle:
     manifest = _manifest(folder)
     where = folder / MANIFEST
     fields = metadata.Fields(manifest, str(where))
-    config = metadata.model_config(manifest.get("model"), f"{where}, model")
+    config = format1.model_config(metadata.model_config(manifest.get("model"), f"{where}, model"))
     vocabulary = fields.fields("vocabulary")
     fingerprint = vocabulary.text("fingerprint")
     expected = fields.fields("sha256").text(WEIGHTS)

@@ -188,7 +188,7 @@ def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError])
         where, error: see `parse`.
 
     Returns:
-        dict: the same, its strategy as this version writes it.
+        dict: the same, its strategy and its model as this version writes them.
 
     Raises:
         CaptionerError: of the class `error`.
@@ -198,6 +198,10 @@ def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError])
         strategy = format1.strategy(entries.spec("strategy"))
     except SpecError as reason:
         raise error(f"damaged {where}: strategy: {reason}") from None
+    model = {}
+    if isinstance(facts.get("model"), Mapping):
+        config = model_config(facts["model"], f"{where}, model", error)
+        model = {"model": format1.model_config(config)}
     entries.integer("max_length", 2, LONGEST)
     height, width = entries.pair("image_size", 1, LARGEST_SIDE)
     rows, columns = entries.pair("grid", 1, LARGEST_SIDE)
@@ -211,7 +215,7 @@ def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError])
         vocabulary.integer("size", 1, 10**8)
     if facts.get("confidence") is not None:
         confidence(facts["confidence"], where, error)
-    return {**facts, "strategy": strategy}
+    return {**facts, **model, "strategy": strategy}
 
 
 def confidence(noted: Any, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:

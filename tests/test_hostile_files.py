@@ -42,11 +42,11 @@ SPECS = [
     "evil_parts:run(units=4)",
     "lstm(attention='evil_parts:run')",
     "ensemble(members=['gru(units=4)', 'evil_parts:run'])",
-    "side_by_side(encoders=['small_cnn', 'evil_parts:run'])",
+    "concat(encoders=['small_cnn', 'evil_parts:run'])",
     f"lstm(attention='{INNER}')",
     f"top_down(cell='{INNER}')",
     f"ensemble(members=['lstm', '{INNER}'])",
-    f"side_by_side(encoders=['small_cnn', '{INNER}'])",
+    f"concat(encoders=['small_cnn', '{INNER}'])",
 ]
 VALUES = [
     None,
@@ -99,7 +99,7 @@ def small(tmp_path_factory):
     keras.utils.set_random_seed(1)
     model = CaptionModel(
         "small_cnn(width=2, stages=2)",
-        "gru(units=4, embedding=4, depth=4, attention='additive(units=4)')",
+        "gru(units=4, embedding=4, value_dim=4, attention='additive(units=4)')",
         Tokenizer(["a", "dog"]),
         max_length=4,
         image_size=(8, 8),
@@ -301,7 +301,7 @@ def package(tmp_path, monkeypatch, name):
 def test_a_bundle_that_needs_code_of_ones_own(small, tmp_path, monkeypatch):
     package(tmp_path, monkeypatch, "my_parts")
     content = json.loads((small / "captioner.json").read_text())
-    content["model"]["decoder"] = "gru(units=4, embedding=4, depth=4, attention='my_parts:Look(units=4)')"
+    content["model"]["decoder"] = "gru(units=4, embedding=4, value_dim=4, attention='my_parts:Look(units=4)')"
     folder = folder_with(small, tmp_path, "captioner.json", content)
     with pytest.raises(
         ModelError, match="names Python code.*nothing was imported.*trust=..my_parts"
@@ -437,7 +437,7 @@ def test_layers_of_ones_own_are_told_when_saving(tmp_path, monkeypatch):
             return {"name": self.name}
 
     keras.saving.register_keras_serializable("tests")(Forgetful)
-    decoder, tokenizer = "gru(units=4, embedding=4, depth=4)", Tokenizer(["a"])
+    decoder, tokenizer = "gru(units=4, embedding=4, value_dim=4)", Tokenizer(["a"])
     for layer, says in (
         (Unregistered(), "'Unregistered', which Keras does not know.*register_keras_serializable"),
         (keras.layers.Lambda(lambda x: x * 2), "Lambda layer: it holds Python code"),

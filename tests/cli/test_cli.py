@@ -406,7 +406,9 @@ def test_trust_is_asked_for_in_words_of_the_command_line(tiny_bundle, folder, tm
     mine = tmp_path / "mine"
     shutil.copytree(tiny_bundle, mine)
     manifest = json.loads((mine / "captioner.json").read_text())
-    manifest["model"]["decoder"] = "captioner.models.decoders:SoftAttention(units=12, embedding=10, depth=8)"
+    manifest["model"]["decoder"] = (
+        "captioner.models.decoders:SoftAttention(units=12, embedding=10, value_dim=8)"
+    )
     (mine / "captioner.json").write_text(json.dumps(manifest))
     for command in (["caption", str(folder / "a.jpg"), "--model", str(mine)], ["export", str(mine), "-q"]):
         assert main(command) == 2
