@@ -108,7 +108,7 @@ def top_down(decoder, features, ids):
     mean = v.mean(1)
     h1, c1 = (np.tanh(affine(init, mean)) for init in decoder.attention_initial_state.projections)
     h2, c2 = (np.tanh(affine(init, mean)) for init in decoder.language_initial_state.projections)
-    yield {"look": [h1, c1], "speak": [h2, c2], "output": h2}
+    yield {"attention_cell": [h1, c1], "language_cell": [h2, c2], "output": h2}
     for word in ids:
         W_e = np.asarray(decoder.embedding.embeddings, np.float64)[word]
         # Eq. 2: x1 = [h2_{t-1}, mean v, W_e word], mean and word read with the same matrix.
@@ -122,7 +122,7 @@ def top_down(decoder, features, ids):
         output = h2  # eq. 7, or all that Xu et al. 2015 (eq. 7) show the vocabulary
         if decoder.deep_output is not None:
             output = affine(decoder.deep_output, np.concatenate([h2, v_hat, W_e], -1))
-        yield {"look": [h1, c1], "speak": [h2, c2], "output": h2}, alpha, affine(decoder.logits, output)
+        yield {"attention_cell": [h1, c1], "language_cell": [h2, c2], "output": h2}, alpha, affine(decoder.logits, output)
 
 
 def show_and_tell(decoder, features, ids):
