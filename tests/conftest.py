@@ -18,9 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files whose tests take longest. They are begun first, so that two processes end at about the same time.
-LONGEST = ["models", "docs", "resume", "self_critical", "tflite", "saved_model", "page_browser", "page"]
+LONGEST = ["models", "docs", "resume", "self_critical", "tflite", "saved_model"]
+LONGEST += ["browser_single", "browser_batch", "browser_problems", "page"]
 LONGEST += ["publish", "training", "hostile_files", "encoders", "api", "engine_contract", "distillation"]
-LONGEST += ["default_model", "wheel", "jax", "devserver", "remote_devserver", "cider_regression", "ensemble"]
+LONGEST += ["default_model", "wheel", "jax", "devserver", "remote_engines", "cider_regression", "ensemble"]
 LONGEST += ["training_report", "metrics"]
 
 

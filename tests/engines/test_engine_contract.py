@@ -229,7 +229,7 @@ def write_toy(model, folder, strategy=None, max_length=None):
 def test_a_new_target_and_engine(tiny_bundle, tmp_path, monkeypatch):
     from captioner import benchmark
     from captioner.exporting import TARGETS
-    from serving.runtime.batching import Gate
+    from serving.runtime.admission import AdmissionControl
     from serving.webui.about import about, good_for
     from serving.webui.choices import Choices
 
@@ -240,7 +240,7 @@ def test_a_new_target_and_engine(tiny_bundle, tmp_path, monkeypatch):
     file = captioner.export(folder, ["toy"], strategy="greedy")["toy"]
     assert isinstance(captioner.load(file).engine, ToyEngine)
     assert benchmark.variants(folder) == [str(folder), str(file)]
-    choices = Choices("tiny", dict, dict, Gate(1, 1), str(folder))
+    choices = Choices("tiny", dict, dict, AdmissionControl(1, 1), str(folder))
     assert [(model.name, model.strategy) for model in choices if model.name != "tiny"] == [
         ("model.toy", "greedy")
     ]
