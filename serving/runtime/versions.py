@@ -167,6 +167,8 @@ class ModelFolder(Models):
         fingerprint = _fingerprint(path)
         if number in self._failed and self._failed[number] == fingerprint:
             return False
+        if not is_version(path):  # deleted since it was listed
+            return False
         self._set_state(State(number, "LOADING"))
         try:
             version = self._load(path, number)

@@ -98,6 +98,17 @@ def test_corrupt_version_is_reported_once(base, capsys):
     assert (state.state, state.code, state.message) == ("END", "DATA_LOSS", "the file is damaged")
 
 
+def test_version_deleted_after_the_listing_is_no_failure(base, capsys):
+    """A listed version may be gone before it is loaded."""
+    listed = {3: base / "3", 2: publish(base, 2, None), 1: base / "1"}
+    models = ModelFolder("m", lambda: listed, load)
+    assert models.refresh() and states(models)[2] == "END"
+    (base / "2").rename(base / "gone")
+    assert models.refresh() and list(states(models)) == [2, 1]
+    failed = [event["version"] for event in events(capsys) if event["event"] == "version_failed"]
+    assert failed == [2]
+
+
 def test_corrupt_version_is_retried_after_a_change(base):
     models = folder(base)
     path = publish(base, 2, None)
