@@ -181,7 +181,7 @@ def model_config(config: Any, where: str, error: type[CaptionerError] = BundleEr
 
 
 def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError]) -> dict[str, Any]:
-    """Checks what every export notes about itself, as `captioner.exporting.options.facts` gives it.
+    """Checks what every export notes about itself, as `captioner.exporting.options.export_metadata` gives it.
 
     Args:
         facts: dict.

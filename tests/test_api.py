@@ -259,7 +259,7 @@ def test_captions_of_reads_ids_up_to_their_length():
     ("source", "name"),
     [
         ("saved_models/default", "keras"),
-        ("a.tflite", "lite"),
+        ("a.tflite", "tflite"),
         ("grpc://host:8500/dogs", "grpc"),
         ("http://host:8501/dogs", "http"),
         ("https://host/dogs", "http"),

@@ -49,7 +49,7 @@ def test_costs_are_those_of_a_process_of_its_own(lite, image):
     cost = benchmark.cost(str(lite), [image], iterations=5, processes=2, threads=1)
     with captioner.load(lite, threads=1) as model:
         assert cost.caption == model.caption(image).text
-    assert cost.engine == "lite" and cost.megabytes == lite.stat().st_size / 1e6
+    assert cost.engine == "tflite" and cost.megabytes == lite.stat().st_size / 1e6
     assert len(cost.latencies) == 10
     assert 0 < cost.latency(0.0) <= cost.latency() <= cost.latency(0.95) == max(cost.latencies) < cost.first
     # This process holds TensorFlow; that one does not.
@@ -150,7 +150,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(lite, image, tmp_pa
 def test_trust_reaches_the_process(lite, image, monkeypatch):
     asked = []
     ran = {
-        "engine": "lite",
+        "engine": "tflite",
         "first": 1.0,
         "first_memory": None,
         "latencies": [0.1],

@@ -67,7 +67,7 @@ def test_a_tflite_file_that_names_it_says_the_new_name(tmp_path):
     noted = {"format": 1, "strategy": OLD, **sizes, "signatures": [], "memory": [], "state": []}
     path = tmp_path / "model.tflite"
     path.write_bytes(pack(b"1234TFL3", noted, Tokenizer(["a"])))
-    assert read(path).facts["strategy"] == NEW
+    assert read(path).metadata["strategy"] == NEW
     path.write_bytes(pack(b"1234TFL3", {**noted, "strategy": "consensus(sharpness='x')"}, Tokenizer(["a"])))
     with pytest.raises(EngineError, match="damaged .*strategy: sharpness expects a number") as error:
         read(path)
@@ -76,6 +76,6 @@ def test_a_tflite_file_that_names_it_says_the_new_name(tmp_path):
 
 def test_an_exported_version_that_names_it_says_the_new_name(tmp_path):
     noted = {"format": 1, "strategy": OLD, "max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
-    (tmp_path / versions.FACTS).parent.mkdir()
-    (tmp_path / versions.FACTS).write_text(json.dumps(noted))
-    assert versions.facts(tmp_path) == {**noted, "strategy": NEW}
+    (tmp_path / versions.METADATA_FILE).parent.mkdir()
+    (tmp_path / versions.METADATA_FILE).write_text(json.dumps(noted))
+    assert versions.read_metadata(tmp_path) == {**noted, "strategy": NEW}

@@ -26,7 +26,7 @@ import captioner
 from captioner import bundle, metadata
 from captioner.engines import versions
 from captioner.engines.keras import KerasEngine
-from captioner.engines.tflite import LiteEngine
+from captioner.engines.tflite import TFLiteEngine
 from captioner.errors import BundleError, CaptionerError, EngineError, ModelError
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
@@ -203,7 +203,7 @@ def test_specs_in_every_field_of_a_tflite_file(exported, tmp_path, spec):
     for path in paths(facts):
         file = rewritten(exported["tflite"], tmp_path / "x.tflite", changed(facts, path, spec))
         image = odd_images.encoded(odd_images.drawn(8, 8), "PNG")
-        worked = survives(lambda: LiteEngine.open(str(file)).predict([image]))  # noqa: B023
+        worked = survives(lambda: TFLiteEngine.open(str(file)).predict([image]))  # noqa: B023
         assert not (worked and path == ("strategy",))
         assert not list(tmp_path.rglob(MARKER)), path
 
@@ -216,26 +216,26 @@ def test_odd_values_in_every_field_of_a_tflite_file(exported, tmp_path):
             continue  # shown, never built
         for value in VALUES:
             file = rewritten(exported["tflite"], tmp_path / "x.tflite", changed(facts, path, value))
-            survives(lambda: LiteEngine.open(str(file), threads=1).predict([image]))  # noqa: B023
+            survives(lambda: TFLiteEngine.open(str(file), threads=1).predict([image]))  # noqa: B023
     for name in facts:
         less = {key: value for key, value in facts.items() if key != name}
-        survives(lambda: LiteEngine.open(str(rewritten(exported["tflite"], tmp_path / "x.tflite", less))))  # noqa: B023
+        survives(lambda: TFLiteEngine.open(str(rewritten(exported["tflite"], tmp_path / "x.tflite", less))))  # noqa: B023
 
 
 def test_specs_and_odd_values_in_every_field_of_an_exported_version(exported, tmp_path):
     version = tmp_path / "1"
     shutil.copytree(exported["saved_model"], version)
-    facts = json.loads((version / versions.FACTS).read_text()) | {"confidence": CALIBRATION}
+    facts = json.loads((version / versions.METADATA_FILE).read_text()) | {"confidence": CALIBRATION}
     for path in paths(facts):
         for value in [*SPECS, *VALUES]:
-            (version / versions.FACTS).write_text(json.dumps(changed(facts, path, value)))
-            survives(lambda: versions.facts(version))
+            (version / versions.METADATA_FILE).write_text(json.dumps(changed(facts, path, value)))
+            survives(lambda: versions.read_metadata(version))
     # A graph has its strategy inside: what the file calls it is a text, and builds nothing.
-    (version / versions.FACTS).write_text(json.dumps({**facts, "strategy": COMMAND}))
+    (version / versions.METADATA_FILE).write_text(json.dumps({**facts, "strategy": COMMAND}))
     with captioner.load(version) as model:
         assert model.engine.describe()["strategy"] == COMMAND
         assert model.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).ok
-    (version / versions.FACTS).write_text(json.dumps({**facts, "image_size": [10**9, 1]}))
+    (version / versions.METADATA_FILE).write_text(json.dumps({**facts, "image_size": [10**9, 1]}))
     with pytest.raises(EngineError, match="damaged .*image_size: expected a whole number from 1 to 4096"):
         captioner.load(version)
 
@@ -248,11 +248,11 @@ def test_no_json_in_every_file(small, exported, tmp_path, text):
         folder = folder_with(small, tmp_path, name, text)
         assert not survives(lambda: bundle.read(folder))  # noqa: B023
     file = rewritten(exported["tflite"], tmp_path / "x.tflite", text)
-    assert not survives(lambda: LiteEngine.open(str(file)))
-    version = tmp_path / "1" / versions.FACTS
+    assert not survives(lambda: TFLiteEngine.open(str(file)))
+    version = tmp_path / "1" / versions.METADATA_FILE
     version.parent.mkdir(parents=True)
     version.write_bytes(text)
-    assert not survives(lambda: versions.facts(tmp_path / "1"))
+    assert not survives(lambda: versions.read_metadata(tmp_path / "1"))
 
 
 @pytest.mark.parametrize("kind", ["write", "python", "when loaded"])

@@ -20,7 +20,7 @@ import numpy as np
 from captioner import atomic, bundle, checks
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
-from captioner.decoding.backend import numpy_arrays
+from captioner.decoding.backend import numpy_backend
 from captioner.errors import BundleError, DataError
 from captioner.metrics.ngrams import index_orders
 from captioner.programs import program
@@ -65,7 +65,7 @@ def fit(
     keys, idf, targets = _targets(captions, tokenizer, min_count)
     count, channels = features.shape[1:]
     centre = features[0].mean(axis=0, dtype=np.float64)
-    with numpy_arrays():
+    with numpy_backend():
         rows = unit(features.astype(np.float64) - centre)
     flat = rows.reshape(-1, channels)
     covariance = flat.T @ flat / len(flat)

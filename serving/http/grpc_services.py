@@ -14,7 +14,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from captioner.engines.remote.messages import GET_METADATA, GET_STATUS, PREDICT, STATES, messages
+from captioner.engines.remote.messages import GET_METADATA, GET_STATUS, PREDICT, STATES, message_classes
 from captioner.errors import EngineError
 from serving.protocol.predict import Call, Models, client_disconnected, predict
 from serving.protocol.status import CODES, ServingError, invalid
@@ -61,7 +61,7 @@ class GrpcServer:
         self._server = grpc.server(
             ThreadPoolExecutor(threads, "grpc"), options=options, maximum_concurrent_rpcs=threads
         )
-        kinds = messages()
+        kinds = message_classes()
         for path, work, request, response in (
             (PREDICT, self._predict, kinds.PredictRequest, kinds.PredictResponse),
             (GET_METADATA, self._metadata, kinds.GetModelMetadataRequest, kinds.GetModelMetadataResponse),
@@ -137,7 +137,7 @@ class GrpcServer:
                 ),
             )
         about |= {"version": answer.version, "signature": answer.signature}
-        response = messages().PredictResponse()
+        response = message_classes().PredictResponse()
         _answer_spec(response.model_spec, name, answer.version, answer.signature)
         for key, array in answer.outputs.items():
             response.outputs[key].CopyFrom(tensor_of(array))
@@ -152,9 +152,9 @@ class GrpcServer:
             if name_of_field != "signature_def":
                 raise invalid(f"Metadata field {name_of_field} is not supported")
         _check_name(name)
-        response = messages().GetModelMetadataResponse()
+        response = message_classes().GetModelMetadataResponse()
         with self._models().use(name, version, label) as servable:
-            signatures = messages().SignatureDefMap()
+            signatures = message_classes().SignatureDefMap()
             for key, definition in (servable.metadata or {}).items():
                 # Fields that our message does not declare are preserved.
                 signatures.signature_def[key].MergeFromString(definition.SerializeToString())
@@ -167,7 +167,7 @@ class GrpcServer:
     def _status(self, request: Any, context: Any, about: dict[str, Any]) -> Any:
         name, version, _ = _spec(request)
         about["model"] = name
-        response = messages().GetModelStatusResponse()
+        response = message_classes().GetModelStatusResponse()
         for state in self._models().states(name, version):
             row = response.model_version_status.add(version=state.version, state=_STATE_NUMBERS[state.state])
             row.status.error_code = CODES[state.code]

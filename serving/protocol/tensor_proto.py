@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.remote.messages import FIELDS, TYPE_NAMES, array, messages
+from captioner.engines.remote.messages import FIELDS, TYPE_NAMES, array, message_classes
 from captioner.errors import EngineError
 from serving.protocol.status import invalid
 
@@ -58,7 +58,7 @@ def tensor_of(values: np.ndarray) -> Any:
         >>> tensor_of(np.array([1, 2], np.float32)).float_val
         [1.0, 2.0]
     """
-    kinds = messages()
+    kinds = message_classes()
     shape = kinds.TensorShape(dim=[kinds.Dim(size=size) for size in values.shape])
     if values.dtype.name in FIELDS:
         number, field = FIELDS[values.dtype.name]

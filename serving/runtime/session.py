@@ -129,7 +129,7 @@ def warm_up(version: Version, folder: Path) -> int:
         return 0
     from google.protobuf.message import DecodeError
 
-    from captioner.engines.remote.messages import messages
+    from captioner.engines.remote.messages import message_classes
     from captioner.tfrecord import read_records
     from serving.protocol.tensor_proto import arrays_of
 
@@ -140,7 +140,7 @@ def warm_up(version: Version, folder: Path) -> int:
         raise ServingError("DATA_LOSS", str(error)) from None
     for record in records:
         try:
-            log = messages().PredictionLog.FromString(record)
+            log = message_classes().PredictionLog.FromString(record)
         except DecodeError:
             raise ServingError("DATA_LOSS", f"warm-up request {count + 1} is damaged") from None
         if not log.HasField("predict_log"):

@@ -68,7 +68,7 @@ def good_for(models: Sequence[About]) -> list[str]:
         list of str, as many.
 
     Example:
-        >>> good_for([About("saved_model", 23.8), About("lite", 6.74, 58.94, 9.5)])[1]
+        >>> good_for([About("saved_model", 23.8), About("tflite", 6.74, 58.94, 9.5)])[1]
         'For phones and small computers: needs no TensorFlow. The smallest here. 6.7 MB; CIDEr-D 58.9 on test images; \
 9.5 ms per image.'
     """

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.versions import facts
+from captioner.engines.versions import read_metadata
 from captioner.errors import EngineError, SpecError
 from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, table_specs_only
@@ -227,7 +227,7 @@ class ServedModel(PageModel):
         """The strategy of a version and its calibration, where captioner exported it."""
         if number not in self._metadata:
             try:
-                metadata = facts(self._find()[number])
+                metadata = read_metadata(self._find()[number])
                 confidence = metadata.get("confidence")
                 calibration = Confidence(confidence) if confidence else None
                 self._metadata[number] = (str(metadata["strategy"]), calibration)

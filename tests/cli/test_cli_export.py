@@ -16,7 +16,7 @@ from captioner import api
 from captioner.cli import main
 from captioner.engines.tflite_file import read
 from captioner.errors import SpecError
-from captioner.exporting import lite_path, tflite
+from captioner.exporting import tflite, tflite_path
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -54,8 +54,8 @@ def test_two_targets_of_one_name_print_both_paths_and_stages_are_said(tiny_bundl
 
 def test_quiet_and_overwrite(tiny_bundle, tiny_export, tmp_path, monkeypatch, capfd):
     made = tiny_export("tflite")
-    graph = made.read_bytes()[: read(made).facts["bytes"]]
-    monkeypatch.setattr(tflite, "_converted", lambda *_: graph)  # as it was converted before
+    graph = made.read_bytes()[: read(made).metadata["bytes"]]
+    monkeypatch.setattr(tflite, "_convert", lambda *_: graph)  # as it was converted before
     path = tmp_path / "model.tflite"
     path.write_bytes(b"old")
     options = ["--to", "tflite", "--output-dir", str(tmp_path)]
@@ -73,7 +73,7 @@ def test_two_targets_that_write_one_file_are_refused_before_the_work(unloaded, t
 
 
 def test_a_file_that_is_there_is_told_before_the_work(unloaded, tmp_path):
-    lite_path(tmp_path, "int8").write_bytes(b"")
+    tflite_path(tmp_path, "int8").write_bytes(b"")
     with pytest.raises(captioner.CaptionerError, match="model_int8.tflite is there already"):
         captioner.export("nowhere", ["saved_model", "tflite(quantize='int8')"], output_dir=tmp_path)
 

@@ -35,7 +35,7 @@ def lite(tiny_export):
 
 def test_script_captions_without_captioner(lite, tmp_path):
     with captioner.load(lite) as model:
-        height, width = model.engine._facts["image_size"]
+        height, width = model.engine._metadata["image_size"]
         paths = []
         for i in range(3):
             paths.append(tmp_path / f"{i}.png")
@@ -106,7 +106,7 @@ def test_kotlin_calls_existing_signatures(lite):
     with zipfile.ZipFile(lite) as packed:
         assert set(re.findall(r'read\(zip, "([\w.]+)"\)', KOTLIN)) == set(packed.namelist())
     with captioner.load(lite) as model:
-        facts = model.engine._facts
+        facts = model.engine._metadata
     used = set(re.findall(r'metadata\.get\w+\("(\w+)"\)', KOTLIN)) | set(
         re.findall(r'names\("(\w+)"\)', KOTLIN)
     )

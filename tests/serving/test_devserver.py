@@ -17,13 +17,13 @@ pytest.importorskip("grpc")
 pytest.importorskip("starlette")
 import grpc
 
-from captioner.engines.remote.messages import GET_STATUS, messages
+from captioner.engines.remote.messages import GET_STATUS, message_classes
 from serving import devserver
 from serving.runtime.versions import ModelFolder
 
 
 def grpc_states(port):
-    kinds = messages()
+    kinds = message_classes()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary(
             GET_STATUS, kinds.GetModelStatusRequest.SerializeToString, kinds.GetModelStatusResponse.FromString

@@ -222,12 +222,12 @@ def test_options_are_documented():
 
 def test_default_model_warms_up_client_requests():
     pytest.importorskip("google.protobuf")
-    from captioner.engines.remote.messages import messages
+    from captioner.engines.remote.messages import message_classes
     from captioner.tfrecord import read_records
     from serving.runtime.session import WARM_UP
 
     records = read_records(ROOT / "saved_models/default/1" / WARM_UP)
-    logs = [messages().PredictionLog.FromString(record.content) for record in records]
+    logs = [message_classes().PredictionLog.FromString(record.content) for record in records]
     specs = [(log.predict_log.request.model_spec, log.predict_log.request.output_filter) for log in logs]
     warmed_up = {(spec.signature_name, tuple(outputs)) for spec, outputs in specs}
     unfiltered = {(name, ()) for name in ("serving_default", "captions", "explain")}

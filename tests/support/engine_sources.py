@@ -25,7 +25,7 @@ def source_of(name, bundle, tmp_path_factory):
     # Random weights may have nothing to say unless they must.
     targets = {
         "saved_model": ("saved_model(batch_sizes=(1,))", "beam(width=3, min_length=3)"),
-        "lite": ("tflite", None),
+        "tflite": ("tflite", None),
     }
     if name in targets:
         target, strategy = targets[name]

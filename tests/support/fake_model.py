@@ -9,7 +9,7 @@ from captioner.types import Caption
 
 T, K, GRID = 6, 3, (4, 4)
 
-NOTHING = np.float32(-1e9)
+IMPOSSIBLE = np.float32(-1e9)
 
 
 class Refusal(Exception):
@@ -32,7 +32,7 @@ class World:
     """
 
     def __init__(self):
-        self.name, self.token, self.rude = "dogs", None, ""
+        self.name, self.token, self.error_prefix = "dogs", None, ""
         self.versions = {2: ("AVAILABLE", ""), 1: ("AVAILABLE", "")}
         self.labels = {"stable": 1}
         self.signatures = {
@@ -40,8 +40,8 @@ class World:
             "explain": sorted(outputs([b""])),
         }
         self.faults, self.always = [], None
-        self.requests, self.asked, self.busy, self.busiest = [], [], 0, 0
-        self.lock, self.over = threading.Lock(), threading.Event()
+        self.requests, self.authorizations, self.running, self.most_running = [], [], 0, 0
+        self.lock, self.closed = threading.Lock(), threading.Event()
 
     def version(self, number=None, label=None):
         """The version that answers a request."""
@@ -56,9 +56,9 @@ class World:
         return max(ready)
 
     def check(self, name, authorization):
-        self.asked.append(authorization)
+        self.authorizations.append(authorization)
         if self.token is not None and authorization != self.token:
-            raise Refusal(401, f"{self.rude}who is {authorization}?")
+            raise Refusal(401, f"{self.error_prefix}who is {authorization}?")
         if name != self.name:
             raise Refusal(404, f"Servable not found for request: Latest({name})")
 
@@ -75,8 +75,8 @@ class World:
             raise NoSignature(signature)
         with self.lock:
             self.requests.append(len(images))
-            self.busy += 1
-            self.busiest = max(self.busiest, self.busy)
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
             fault = self.faults.pop(0) if self.faults else self.always
         try:
             arrays = outputs(images)
@@ -84,13 +84,13 @@ class World:
             if isinstance(fault, Exception):
                 raise fault
             if isinstance(fault, int | float):
-                self.over.wait(fault)
+                self.closed.wait(fault)
             elif fault is not None:
                 arrays = fault(arrays)
             return arrays
         finally:
             with self.lock:
-                self.busy -= 1
+                self.running -= 1
 
 
 def expected(image):
@@ -110,7 +110,7 @@ def expected(image):
 def outputs(images):
     """The outputs of the signature `explain`, as arrays."""
     rows = [expected(image) for image in images]
-    empty = Caption("", float(NOTHING), logp=float(NOTHING))
+    empty = Caption("", float(IMPOSSIBLE), logp=float(IMPOSSIBLE))
     arrays = _columns(rows)
     alternatives = [
         _columns([row.alternatives[k] if k < len(row.alternatives) else empty for row in rows])

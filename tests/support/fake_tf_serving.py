@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from captioner.engines.remote import messages as proto
+from captioner.engines.remote import messages
 from tests.support.fake_model import NoSignature, Refusal, World, expected, outputs
 
 __all__ = ["SERVERS", "NoSignature", "Refusal", "Relay", "World", "expected", "outputs"]
@@ -39,14 +39,18 @@ CODES |= {
 
 def tensor_of(array):
     """A tensor message, with numbers in the typed fields, as the server writes them."""
-    shape = proto.messages().TensorShape(dim=[proto.messages().Dim(size=size) for size in array.shape])
+    shape = messages.message_classes().TensorShape(
+        dim=[messages.message_classes().Dim(size=size) for size in array.shape]
+    )
     number, field = {
         "f": (1, "float_val"),
         "i": (3, "int_val"),
         "O": (7, "string_val"),
         "b": (10, "bool_val"),
     }[array.dtype.kind]
-    return proto.messages().Tensor(dtype=number, tensor_shape=shape, **{field: array.ravel().tolist()})
+    return messages.message_classes().Tensor(
+        dtype=number, tensor_shape=shape, **{field: array.ravel().tolist()}
+    )
 
 
 class GrpcServer:
@@ -62,11 +66,11 @@ class GrpcServer:
         self._server = grpc.server(
             self._pool, options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         )
-        messages = proto.messages()
+        classes = messages.message_classes()
         for path, method, request in (
-            (proto.PREDICT, self._predict, messages.PredictRequest),
-            (proto.GET_STATUS, self._status, messages.GetModelStatusRequest),
-            (proto.GET_METADATA, self._metadata, messages.GetModelMetadataRequest),
+            (messages.PREDICT, self._predict, classes.PredictRequest),
+            (messages.GET_STATUS, self._status, classes.GetModelStatusRequest),
+            (messages.GET_METADATA, self._metadata, classes.GetModelMetadataRequest),
         ):
             _, service, name = path.split("/")
             handler = grpc.unary_unary_rpc_method_handler(
@@ -84,7 +88,7 @@ class GrpcServer:
         self._server.start()
 
     def close(self):
-        self.world.over.set()
+        self.world.closed.set()
         self._server.stop(0).wait()
         self._pool.shutdown(wait=False)
 
@@ -107,11 +111,11 @@ class GrpcServer:
         return self.world.version(number, spec.version_label or None)
 
     def _predict(self, request):
-        messages, spec = proto.messages(), request.model_spec
+        spec = request.model_spec
         version = self._version(spec)
-        images = proto.array(request.inputs["image_bytes"]).tolist()
+        images = messages.array(request.inputs["image_bytes"]).tolist()
         arrays = self.world.predict(spec.signature_name or "serving_default", images)
-        answer = messages.PredictResponse()
+        answer = messages.message_classes().PredictResponse()
         for name, array in arrays.items():
             if request.output_filter and name not in request.output_filter:
                 continue
@@ -121,8 +125,8 @@ class GrpcServer:
 
     def _status(self, request):
         spec = request.model_spec
-        answer = proto.messages().GetModelStatusResponse()
-        numbers = {name: number for number, name in proto.STATES.items()}
+        answer = messages.message_classes().GetModelStatusResponse()
+        numbers = {name: number for number, name in messages.STATES.items()}
         for version, state, message in self.world.status(
             spec.version.value if spec.HasField("version") else None
         ):
@@ -131,9 +135,11 @@ class GrpcServer:
         return answer
 
     def _metadata(self, request):
-        messages = proto.messages()
         assert list(request.metadata_field) == ["signature_def"]
-        answer, signatures = messages.GetModelMetadataResponse(), messages.SignatureDefMap()
+        answer, signatures = (
+            messages.message_classes().GetModelMetadataResponse(),
+            messages.message_classes().SignatureDefMap(),
+        )
         answer.model_spec.version.value = self._version(request.model_spec)
         for name, names in {"__saved_model_init_op": ["NoOp"], **self.world.signatures}.items():
             signatures.signature_def[name].inputs["image_bytes"].dtype = 7
@@ -195,7 +201,7 @@ class RestServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self):
-        self.world.over.set()
+        self.world.closed.set()
         self._server.shutdown()
         self._server.server_close()
 

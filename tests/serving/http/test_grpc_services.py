@@ -176,7 +176,7 @@ def test_cancelled_call_is_not_run():
     import grpc
     import numpy as np
 
-    from captioner.engines.remote.messages import PREDICT, messages
+    from captioner.engines.remote.messages import PREDICT, message_classes
     from serving.protocol.tensor_proto import tensor_of
 
     entered, unblocked = threading.Semaphore(0), threading.Event()
@@ -185,7 +185,7 @@ def test_cancelled_call_is_not_run():
     models = StaticModels("m", [BatchingVersion(version, admission)])
     server = GrpcServer(lambda: models, "127.0.0.1:0", admission, Metrics(admission), 1 << 20)
     server.start()
-    request = messages().PredictRequest(model_spec=messages().ModelSpec(name="m"))
+    request = message_classes().PredictRequest(model_spec=message_classes().ModelSpec(name="m"))
     request.inputs["x"].CopyFrom(tensor_of(np.ones(1, np.float32)))
     try:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.support.serving_models import LinearVersion, write_linear_model
 
 pytest.importorskip("google.protobuf")
-from captioner.engines.remote import messages as proto
+from captioner.engines.remote import messages
 from serving.protocol.status import ServingError
 from serving.protocol.tensor_proto import tensor_of
 from serving.runtime.session import WARM_UP, warm_up
@@ -25,7 +25,7 @@ def field(number, content):
 
 def log(values, signature="serving_default", outputs=()):
     """A serialized PredictionLog, with other fields before and after the request."""
-    kinds = proto.messages()
+    kinds = messages.message_classes()
     request = kinds.PredictRequest(model_spec=kinds.ModelSpec(name="any", signature_name=signature))
     request.inputs["x"].CopyFrom(tensor_of(np.array(values, np.float32)))
     request.output_filter.extend(outputs)

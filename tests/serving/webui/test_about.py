@@ -37,4 +37,4 @@ def test_descriptions_of_models(server, tmp_path):
     assert good_for([about(tmp_path / "a.tflite")]) == [f"{lead} 2.5 MB."]
     for text in ("{", "[]", '{"test": 5}', '{"test": {"b.tflite": {"megabytes": "x", "median": NaN}}}'):
         (tmp_path / "metrics.json").write_text(text)
-        assert about(tmp_path / "b.tflite") == About("lite", 1.0)
+        assert about(tmp_path / "b.tflite") == About("tflite", 1.0)

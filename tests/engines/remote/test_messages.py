@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captioner.engines.remote import messages as proto
+from captioner.engines.remote import messages
 from captioner.errors import EngineError
 
 
@@ -23,7 +23,7 @@ def official():
         prediction_service_pb2,
     )
 
-    found = {}
+    classes = {}
     for module in (
         tensor_pb2,
         meta_graph_pb2,
@@ -31,11 +31,11 @@ def official():
         get_model_status_pb2,
         get_model_metadata_pb2,
     ):
-        found.update({name: getattr(module, name) for name in dir(module) if name[0].isupper()})
+        classes.update({name: getattr(module, name) for name in dir(module) if name[0].isupper()})
     services = {}
     for module in (prediction_service_pb2, model_service_pb2):
         services.update(module.DESCRIPTOR.services_by_name)
-    return SimpleNamespace(**found, services=services)
+    return SimpleNamespace(**classes, services=services)
 
 
 def filled(message, depth=0):
@@ -87,7 +87,7 @@ NAMES = {
 
 @pytest.mark.parametrize("ours, theirs", NAMES.items())
 def test_every_field_arrives_there_and_comes_back(ours, theirs, official):
-    mine = filled(getattr(proto.messages(), ours)())
+    mine = filled(getattr(messages.message_classes(), ours)())
     # The last field of a oneof wins, so one of the two kinds of version is all that can come back.
     if hasattr(mine, "model_spec"):
         mine.model_spec.ClearField("version")
@@ -119,14 +119,16 @@ def unknown_fields(message):
 
 @pytest.mark.parametrize("ours, theirs", NAMES.items())
 def test_fields_have_the_official_names_and_numbers(ours, theirs, official):
-    mine, other = getattr(proto.messages(), ours).DESCRIPTOR, getattr(official, theirs).DESCRIPTOR
+    mine, other = getattr(messages.message_classes(), ours).DESCRIPTOR, getattr(official, theirs).DESCRIPTOR
     for field in mine.fields:
         assert other.fields_by_name[field.name].number == field.number
 
 
 def test_a_version_by_number_arrives(official):
-    spec = proto.messages().ModelSpec(name="dogs", version=proto.messages().Int64Value(value=7))
-    request = proto.messages().PredictRequest(model_spec=spec)
+    spec = messages.message_classes().ModelSpec(
+        name="dogs", version=messages.message_classes().Int64Value(value=7)
+    )
+    request = messages.message_classes().PredictRequest(model_spec=spec)
     received = official.PredictRequest.FromString(request.SerializeToString()).model_spec
     assert (received.name, received.version.value, received.WhichOneof("version_choice")) == (
         "dogs",
@@ -136,18 +138,18 @@ def test_a_version_by_number_arrives(official):
 
 
 def test_service_paths_are_the_official_ones(official):
-    for path in (proto.PREDICT, proto.GET_METADATA, proto.GET_STATUS):
+    for path in (messages.PREDICT, messages.GET_METADATA, messages.GET_STATUS):
         _, service, method = path.split("/")
-        found = official.services[service.rpartition(".")[2]]
-        assert found.full_name == service and method in found.methods_by_name
+        descriptor = official.services[service.rpartition(".")[2]]
+        assert descriptor.full_name == service and method in descriptor.methods_by_name
 
 
 def test_states_and_types_are_the_official_ones(official):
     from tensorflow.core.framework import types_pb2
 
-    for number, name in proto.TYPE_NAMES.items():
+    for number, name in messages.TYPE_NAMES.items():
         assert types_pb2.DataType.Name(number) == name
-    for number, name in proto.STATES.items():
+    for number, name in messages.STATES.items():
         assert official.ModelVersionStatus.State.Name(number) == name
 
 
@@ -167,7 +169,7 @@ ARRAYS = [
 def test_tensors_of_tensorflow_become_the_same_arrays(values, official):
     """`tensor_content` by hand, the value fields by TensorFlow's own rules."""
     fields = {"f4": "float_val", "f8": "double_val", "i4": "int_val", "i8": "int64_val", "b1": "bool_val"}
-    tensor = official.TensorProto(dtype=[n for n, _, d, _ in proto.TYPES if d == values.dtype][0])
+    tensor = official.TensorProto(dtype=[n for n, _, d, _ in messages.TYPES if d == values.dtype][0])
     for size in values.shape:
         tensor.tensor_shape.dim.add().size = size
     by_value = official.TensorProto.FromString(tensor.SerializeToString())
@@ -181,9 +183,9 @@ def test_tensors_of_tensorflow_become_the_same_arrays(values, official):
 
         assert tf.io.parse_tensor(tensor.SerializeToString(), tf.string).numpy().tolist() == values.tolist()
     for message in (tensor, by_value):
-        found = proto.array(proto.messages().Tensor.FromString(message.SerializeToString()))
-        assert found.dtype == values.dtype and found.shape == values.shape
-        assert np.array_equal(found, values)
+        decoded = messages.array(messages.message_classes().Tensor.FromString(message.SerializeToString()))
+        assert decoded.dtype == values.dtype and decoded.shape == values.shape
+        assert np.array_equal(decoded, values)
 
 
 def varint(number):
@@ -191,22 +193,22 @@ def varint(number):
 
 
 def tensor(shape, dtype=1, **values):
-    sizes = [proto.messages().Dim(size=size) for size in shape]
-    return proto.messages().Tensor(
-        dtype=dtype, tensor_shape=proto.messages().TensorShape(dim=sizes), **values
+    sizes = [messages.message_classes().Dim(size=size) for size in shape]
+    return messages.message_classes().Tensor(
+        dtype=dtype, tensor_shape=messages.message_classes().TensorShape(dim=sizes), **values
     )
 
 
-def test_a_short_list_goes_on_with_its_last_value():
-    assert proto.array(tensor([2, 2], float_val=[1, 2])).tolist() == [[1, 2], [2, 2]]
-    assert proto.array(tensor([3], float_val=[])).tolist() == [0, 0, 0]
-    assert proto.array(tensor([3], 7, string_val=[b"x"])).tolist() == [b"x"] * 3
-    assert proto.array(tensor([2], 7)).tolist() == [b"", b""]
+def test_a_short_field_repeats_its_last_value():
+    assert messages.array(tensor([2, 2], float_val=[1, 2])).tolist() == [[1, 2], [2, 2]]
+    assert messages.array(tensor([3], float_val=[])).tolist() == [0, 0, 0]
+    assert messages.array(tensor([3], 7, string_val=[b"x"])).tolist() == [b"x"] * 3
+    assert messages.array(tensor([2], 7)).tolist() == [b"", b""]
     # The same string each time, and not a copy: a message of 13 kB may claim a million of them.
     long = b"x" * 13_000 + b"\0\0"
-    strings = proto.array(tensor([200_000], 7, string_val=[b"y", long])).tolist()
-    assert strings[:3] == [b"y", long, long] and all(each is strings[2] for each in strings[2:])
-    assert proto.array(tensor([0], float_val=[])).tolist() == []
+    strings = messages.array(tensor([200_000], 7, string_val=[b"y", long])).tolist()
+    assert strings[:3] == [b"y", long, long] and all(string is strings[2] for string in strings[2:])
+    assert messages.array(tensor([0], float_val=[])).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ def test_a_short_list_goes_on_with_its_last_value():
 )
 def test_values_and_shape_must_agree(wrong):
     with pytest.raises(EngineError) as caught:
-        proto.array(wrong)
+        messages.array(wrong)
     assert "\n" not in str(caught.value)
 
 
@@ -240,12 +242,18 @@ def test_signatures_are_read_from_metadata(official):
     side.outputs["words"].tensor_shape.unknown_rank = True
     answer = official.GetModelMetadataResponse()
     answer.metadata["signature_def"].Pack(full)
-    mine = proto.messages().GetModelMetadataResponse.FromString(answer.SerializeToString())
-    found = proto.messages().SignatureDefMap.FromString(mine.metadata["signature_def"].value)
-    assert proto.signatures(found) == {"explain": {"inputs": ["image_bytes"], "outputs": ["words"]}}
+    mine = messages.message_classes().GetModelMetadataResponse.FromString(answer.SerializeToString())
+    signature_map = messages.message_classes().SignatureDefMap.FromString(
+        mine.metadata["signature_def"].value
+    )
+    assert messages.signatures(signature_map) == {
+        "explain": {"inputs": ["image_bytes"], "outputs": ["words"]}
+    }
 
 
 def test_both_kinds_of_message_live_in_one_process(official):
-    assert proto.messages().PredictRequest is proto.messages().PredictRequest
-    assert proto.messages().PredictRequest.DESCRIPTOR.full_name == "captioner.serving.PredictRequest"
+    assert messages.message_classes().PredictRequest is messages.message_classes().PredictRequest
+    assert (
+        messages.message_classes().PredictRequest.DESCRIPTOR.full_name == "captioner.serving.PredictRequest"
+    )
     assert official.PredictRequest.DESCRIPTOR.full_name == "tensorflow.serving.PredictRequest"

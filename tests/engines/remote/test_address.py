@@ -11,13 +11,8 @@ from captioner.errors import CaptionerError, EngineError, SpecError
 SCHEMES = {**ENGINES["grpc"].schemes, **ENGINES["http"].schemes}
 
 
-def address(source, **given):
-    return remote_address.address(source, SCHEMES, **given)
-
-
-@pytest.fixture(autouse=True)
-def no_ambient_authorization(monkeypatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
+def parse(source, **options):
+    return remote_address.parse_address(source, SCHEMES, **options)
 
 
 @pytest.mark.parametrize(
@@ -34,25 +29,25 @@ def no_ambient_authorization(monkeypatch):
         ("http://host:1/d%C3%B6gs%2F2?timeout=3", "http://host:1/d%C3%B6gs%2F2"),
     ],
 )
-def test_addresses_are_taken_apart_and_put_together(source, expected):
-    found, _ = address(source)
-    assert str(found) == expected
-    if not found.base:
-        assert address(str(found))[0] == found
+def test_addresses_round_trip(source, expected):
+    parsed, _ = parse(source)
+    assert str(parsed) == expected
+    if not parsed.base:
+        assert parse(str(parsed))[0] == parsed
 
 
-def test_what_an_address_says():
-    found, options = address("http://host:1/d%C3%B6gs%2F2/labels/a%20b?timeout=3&batch_size=2", in_flight=1)
-    assert (found.model, found.label, found.version, found.secure) == ("dögs/2", "a b", None, False)
+def test_parts_of_an_address():
+    parsed, options = parse("http://host:1/d%C3%B6gs%2F2/labels/a%20b?timeout=3&batch_size=2", in_flight=1)
+    assert (parsed.model, parsed.label, parsed.version, parsed.secure) == ("dögs/2", "a b", None, False)
     assert (options.timeout, options.batch_size, options.in_flight) == (3.0, 2, 1)
-    assert address("grpcs://host/dogs/versions/3")[0].version == 3
-    assert address("grpcs://host/dogs")[0].secure
+    assert parse("grpcs://host/dogs/versions/3")[0].version == 3
+    assert parse("grpcs://host/dogs")[0].secure
 
 
-def test_what_is_given_comes_before_what_the_address_says():
-    assert address("grpc://h/d?timeout=3", timeout=5)[1].timeout == 5
-    assert address("grpc://h/d?timeout=3", timeout=None)[1].timeout == 3
-    assert address("grpc://h/d")[1] == Options()
+def test_arguments_override_the_address():
+    assert parse("grpc://h/d?timeout=3", timeout=5)[1].timeout == 5
+    assert parse("grpc://h/d?timeout=3", timeout=None)[1].timeout == 3
+    assert parse("grpc://h/d")[1] == Options()
 
 
 @pytest.mark.parametrize(
@@ -77,9 +72,9 @@ def test_what_is_given_comes_before_what_the_address_says():
         "ftp://host/dogs",
     ],
 )
-def test_what_is_no_address_is_told_in_one_line(source):
+def test_malformed_addresses_are_one_line(source):
     with pytest.raises(EngineError, match="expected .*://host:port/name") as caught:
-        address(source)
+        parse(source)
     assert "\n" not in str(caught.value)
 
 
@@ -101,16 +96,16 @@ def test_what_is_no_address_is_told_in_one_line(source):
         ("timeout=3&timeout=4", "expected the option timeout once"),
     ],
 )
-def test_wrong_options_are_told_in_one_line(query, message):
+def test_wrong_options_are_one_line(query, message):
     with pytest.raises(SpecError, match=message):
-        address(f"grpc://host/dogs?{query}")
+        parse(f"grpc://host/dogs?{query}")
 
 
-def test_wrong_options_that_are_given():
+def test_wrong_options_as_arguments():
     with pytest.raises(SpecError, match="'timout' .did you mean 'timeout'"):
         captioner.load("grpc://host/dogs", timout=3)
     with pytest.raises(SpecError, match="batch_size"):
-        address("grpc://host/dogs", batch_size="8")
+        parse("grpc://host/dogs", batch_size="8")
 
 
 def test_authorization_comes_from_the_environment(monkeypatch):
@@ -121,16 +116,16 @@ def test_authorization_comes_from_the_environment(monkeypatch):
         "http://127.0.0.1:1/dogs",
         "grpc://[::1]:1/dogs",
     ):
-        assert address(source)[1].authorization == "Bearer s3cret"
-    assert address("https://host/dogs", authorization="Basic x")[1].authorization == "Basic x"
+        assert parse(source)[1].authorization == "Bearer s3cret"
+    assert parse("https://host/dogs", authorization="Basic x")[1].authorization == "Basic x"
     # In the clear over a network only when the caller says so.
     with pytest.raises(EngineError, match="not encrypted"):
-        address("http://host/dogs")
-    assert address("http://host/dogs", authorization="Basic x")[1].authorization == "Basic x"
+        parse("http://host/dogs")
+    assert parse("http://host/dogs", authorization="Basic x")[1].authorization == "Basic x"
 
 
 @pytest.mark.parametrize(
-    "source, given",
+    "source, options",
     [
         ("grpc://host/dogs?authorization=s3cret", {}),
         ("http://user:s3cret@host/dogs", {}),
@@ -142,8 +137,8 @@ def test_authorization_comes_from_the_environment(monkeypatch):
         ("grpc://host/dogs", {"authorization": "s3cretö"}),
     ],
 )
-def test_secrets_are_never_shown(source, given):
+def test_secrets_are_never_shown(source, options):
     with pytest.raises(CaptionerError) as caught:
-        address(source, **given)
+        parse(source, **options)
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in repr(Options(authorization="s3cret"))

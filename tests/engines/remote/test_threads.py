@@ -5,51 +5,44 @@ import threading
 import pytest
 
 import captioner
-from captioner.engines.remote import messages as proto
+from captioner.engines.remote import messages
 from captioner.errors import EngineError
-from tests.support.fake_tf_serving import SERVERS, World, expected
+from tests.support.fake_tf_serving import expected
 
 IMAGES = [b"\xff\xd8\xff image %d" % i for i in range(8)]
 
 
 @pytest.fixture
-def world():
-    return World()
-
-
-@pytest.fixture(params=list(SERVERS))
-def source(request, world):
-    server = SERVERS[request.param](world)
-    yield f"{server.scheme}://127.0.0.1:{server.port}/dogs"
-    server.close()
+def source(server):
+    return server.source
 
 
 def at_once(work, count=8):
     """What `work(i)` gives in each of many threads that start together, or raises."""
-    found, together = [None] * count, threading.Barrier(count)
+    results, together = [None] * count, threading.Barrier(count)
 
     def one(i):
         together.wait(30)
         try:
-            found[i] = work(i)
+            results[i] = work(i)
         except Exception as error:
-            found[i] = error
+            results[i] = error
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    return found
+    return results
 
 
 def test_message_classes_are_built_once(monkeypatch):
-    monkeypatch.setattr(proto, "_built", None)
-    assert len({id(found) for found in at_once(lambda i: proto.messages())}) == 1
+    monkeypatch.setattr(messages, "_built", None)
+    assert len({id(classes) for classes in at_once(lambda i: messages.message_classes())}) == 1
 
 
 def test_threads_that_load_at_once_get_captions(source, monkeypatch):
-    monkeypatch.setattr(proto, "_built", None)
+    monkeypatch.setattr(messages, "_built", None)
 
     def ask(i):
         with captioner.load(source) as model:
@@ -68,15 +61,15 @@ def test_many_threads_get_the_captions_that_one_gets(source):
     assert shared == [[text] * 5 for text in alone]
 
 
-def test_closing_lets_calls_that_run_finish_and_refuses_later_ones(source, world):
+def test_close_lets_running_calls_finish(source, world):
     model, running, go_on = captioner.load(source), threading.Event(), threading.Event()
     closed, close = [], model.engine._transport.close
     model.engine._transport.close = lambda: (closed.append(go_on.is_set()), close())
 
-    def hold(found):
+    def hold(outputs):
         running.set()
         assert go_on.wait(30)
-        return found
+        return outputs
 
     world.always = hold
     answers = []
@@ -93,7 +86,7 @@ def test_closing_lets_calls_that_run_finish_and_refuses_later_ones(source, world
     assert answers == [expected(IMAGES[0]).text] and closed == [True]
 
 
-def test_closing_in_the_middle_gives_captions_or_one_line(source):
+def test_close_during_calls(source):
     for _ in range(5):
         model = captioner.load(source)
 
@@ -102,5 +95,5 @@ def test_closing_in_the_middle_gives_captions_or_one_line(source):
                 return model.close()
             return model.engine.predict([IMAGES[i]])[0].text
 
-        for i, found in enumerate(at_once(work)[:7]):
-            assert found == expected(IMAGES[i]).text or "it was closed" in str(found)
+        for i, result in enumerate(at_once(work)[:7]):
+            assert result == expected(IMAGES[i]).text or "it was closed" in str(result)
