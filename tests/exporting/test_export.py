@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.api import engine_for
@@ -24,6 +23,7 @@ from captioner.exporting.signatures import SIGNATURES, outputs
 from captioner.image import pillow_preprocess
 from captioner.text import Tokenizer, words
 from captioner.types import END, PAD
+from tests.support.tiny_model import build_tiny_model
 
 # Signatures
 

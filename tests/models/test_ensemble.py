@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.decoding import generate
@@ -14,6 +13,7 @@ from captioner.errors import ModelError
 from captioner.models import CaptionModel
 from captioner.models.ensemble import joined
 from captioner.text import Tokenizer
+from tests.support.tiny_model import build_tiny_model
 from training import ensemble
 
 pytestmark = pytest.mark.usefixtures("quick")

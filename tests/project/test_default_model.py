@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner import bundle
 from captioner.cli import main
 from captioner.errors import EngineError
+from tests.support.tiny_model import build_tiny_model
 from training import photos
 
 DEFAULT = Path(__file__).parents[2] / "saved_models/default"

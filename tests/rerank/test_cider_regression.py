@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.support.tiny_model import TINY_WORDS, build_tiny_model
 
 import captioner
 from captioner.decoding import STRATEGIES, generate
@@ -16,6 +15,7 @@ from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.cider import CiderD
 from captioner.models.ensemble import joined
 from captioner.text import Tokenizer
+from tests.support.tiny_model import TINY_WORDS, build_tiny_model
 from training import expect
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -16,12 +16,12 @@ import time
 import httpx
 import numpy as np
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 from tests.serving.test_devserver_main import free_ports, run_main
 from tests.support import odd_images
 from tests.support.probability_worlds import random_world
 from tests.support.serving_models import write_line
+from tests.support.tiny_model import build_tiny_model
 
 pytest.importorskip("grpc")
 pytest.importorskip("starlette")

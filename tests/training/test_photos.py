@@ -15,10 +15,10 @@ pytestmark = pytest.mark.usefixtures("quick")
 def talking(tmp_path_factory):
     """A tiny model that always has something to say."""
     import numpy as np
-    from tests.support.tiny_model import build_tiny_model
 
     import captioner
     from captioner.types import END
+    from tests.support.tiny_model import build_tiny_model
 
     model = build_tiny_model()
     bias = model.decoder.logits.bias

@@ -11,12 +11,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.models import CaptionModel
 from captioner.models.packing import pack
 from captioner.types import START
+from tests.support.tiny_model import build_tiny_model
 from training import evaluate, train
 from training.config import with_changes
 from training.data.batches import PackedBatches, Visit

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from tests.support.tiny_model import build_tiny_model
 
 import captioner
 from captioner.errors import BundleError, DataError, ModelError, SpecError
 from captioner.models.packing import pack
+from tests.support.tiny_model import build_tiny_model
 from training import train
 from training.config import with_changes
 from training.loop.distillation import Teacher, open_teacher
