@@ -22,7 +22,7 @@ def examples():
     blocks = {
         text.split("\n", 1)[0]: re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) for text in sections
     }
-    return {title.partition(" ")[2]: found for title, found in blocks.items() if found}
+    return {title.partition(" ")[2]: code for title, code in blocks.items() if code}
 
 
 def module_name(file):

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-README, TRAINING = ROOT / "README.md", ROOT / "training/README.md"
+README, TRAINING, CONTRIBUTING = ROOT / "README.md", ROOT / "training/README.md", ROOT / "CONTRIBUTING.md"
 FOLDERS = ("captioner", "training", "serving")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 DOCUMENTS += [p for folder in (*FOLDERS, "tests") for p in sorted((ROOT / folder).rglob("*.md"))]
