@@ -6,13 +6,14 @@ one line in `PARTS`. `tests/project/test_generated.py` fails while a block is ou
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-import training.config
 from captioner.decoding import RULES, STRATEGIES
 from captioner.engines import ENGINES
 from captioner.exporting import TARGETS
@@ -69,13 +70,14 @@ def part_lines() -> str:
     return "\n".join(lines).strip()
 
 
-# (document, name of the block): its text without the markers.
+# (document, name of the block) to what gives its text, without the markers.
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     (README, "parts"): part_names,
     (PARTS_PAGE, "parts"): part_lines,
 }
-if hasattr(training.config, "keys_table"):
-    BLOCKS[TRAINING, "training-keys"] = training.config.keys_table
+if importlib.util.find_spec("training.recipes.tables"):  # the keys of `--set` and the recipes
+    tables = importlib.import_module("training.recipes.tables").TABLES
+    BLOCKS |= {(TRAINING, name): table for name, table in tables.items()}
 
 
 def pattern(name: str) -> re.Pattern[str]:
