@@ -169,33 +169,6 @@ def test_imports_point_downwards(path):
         )
 
 
-# Directly in training/ or serving/, and yet no program.
-NO_PROGRAMS = {"training", "serving", "training.config"}
-PROGRAMS = {
-    module_name(path): path
-    for folder in ("training", "serving")
-    for path in FILES
-    if path.parent == ROOT / folder and module_name(path) not in NO_PROGRAMS
-}
-
-
-@pytest.mark.parametrize("path", [p for p in FILES if module_name(p) not in PROGRAMS], ids=module_name)
-def test_a_library_module_imports_no_program(path):
-    for line, name in imports(path):
-        assert name not in PROGRAMS, (
-            f"{path.relative_to(ROOT)}:{line} imports {name}, a program that people run: move what both need "
-            f"into a folder of {name.split('.')[0]}/"
-        )
-
-
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_ends_by_running_itself(name):
-    last = ast.unparse(ast.parse(PROGRAMS[name].read_text(encoding="utf-8")).body[-1])
-    assert last == "if __name__ == '__main__':\n    sys.exit(main())", (
-        f"{name} lies among the programs: end it as captioner/programs.py says, or move it into a folder"
-    )
-
-
 @pytest.mark.parametrize("path", [p for p in FILES if unit(module_name(p)) in FREE], ids=module_name)
 def test_the_free_zone_imports_nothing_heavy(path):
     for line, name in imports(path, top_only=True):
