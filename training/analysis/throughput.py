@@ -88,7 +88,7 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any 
 
     # What the mean feature is read by, besides `image`.
     first: Any = getattr(decoder, "look", getattr(decoder, "cell", None))
-    reads = [getattr(first, "reader", None), getattr(first, "back_reader", None)]
+    reads = [first.reader, getattr(first, "back_reader", None)]
     if adaptive:
         reads.append(decoder.gate_words)
     elif alone:

@@ -737,3 +737,9 @@ def test_coco_captions_in_the_features_of_tensorflow_datasets_own_builder(tfds, 
     assert DATASETS.build("coco", data_dir=str(tmp_path)).fingerprint != data.fingerprint
     with pytest.raises(DataError, match="ends within one"):
         DATASETS.build("coco", data_dir=str(tmp_path)).examples("train")
+
+
+def test_every_row_of_the_table_imports_and_says_what_it_is():
+    described = DATASETS.describe()
+    assert list(described) == ["synthetic_scenes", "flickr", "folder", "coco", "tfds"]
+    assert all(described.values())
