@@ -42,8 +42,9 @@ PARTS: dict[str, Table] = {
 
 
 def part_names() -> str:
-    """The table of the README: a row for each family with the names of its parts."""
-    rows = [f"| {family} | {', '.join(_ranges(table))} |" for family, table in PARTS.items()]
+    """The table of the README: a row for each family with the names of its parts, without recipes (training/README.md)."""
+    listed = {family: table for family, table in PARTS.items() if table is not RECIPES}
+    rows = [f"| {family} | {', '.join(_ranges(table))} |" for family, table in listed.items()]
     return "\n".join(["| part | names |", "|---|---|", *rows])
 
 
