@@ -42,7 +42,7 @@ PARTS: dict[str, Table] = {
 
 
 def part_names() -> str:
-    """The table of the README: a row for each family with the names of its parts, without recipes (training/README.md)."""
+    """The table of the README: a row for each family with the names of its parts. Recipes are in its guide."""
     listed = {family: table for family, table in PARTS.items() if table is not RECIPES}
     rows = [f"| {family} | {', '.join(_ranges(table))} |" for family, table in listed.items()]
     return "\n".join(["| part | names |", "|---|---|", *rows])
