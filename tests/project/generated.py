@@ -6,13 +6,13 @@ one line in `PARTS`. `tests/project/test_generated.py` fails while a block is ou
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+
+from captioner.rerank import RERANKERS
 
 from captioner.decoding import RULES, STRATEGIES
 from captioner.engines import ENGINES
@@ -21,7 +21,7 @@ from captioner.metrics import METRICS
 from captioner.models import ATTENTIONS, CELLS, DECODERS, ENCODERS
 from captioner.registry import Table
 from training.data.datasets import DATASETS
-from training.recipes import RECIPES
+from training.recipes import RECIPES, tables
 
 ROOT = Path(__file__).parents[2]
 README, PARTS_PAGE, TRAINING = "README.md", "docs/parts.md", "training/README.md"
@@ -33,6 +33,7 @@ PARTS: dict[str, Table] = {
     "attentions": ATTENTIONS,
     "strategies": STRATEGIES,
     "rules": RULES,
+    "rerankers": RERANKERS,
     "metrics": METRICS,
     "datasets": DATASETS,
     "recipes": RECIPES,
@@ -76,9 +77,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     (README, "parts"): part_names,
     (PARTS_PAGE, "parts"): part_lines,
 }
-if importlib.util.find_spec("training.recipes.tables"):  # the keys of `--set` and the recipes
-    tables = importlib.import_module("training.recipes.tables").TABLES
-    BLOCKS |= {(TRAINING, name): table for name, table in tables.items()}
+BLOCKS |= {(TRAINING, name): table for name, table in tables.TABLES.items()}
 
 
 def pattern(name: str) -> re.Pattern[str]:

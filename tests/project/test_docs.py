@@ -98,7 +98,7 @@ def test_captioner_commands_run(path, world, monkeypatch, capsys):
             if ">" in words:
                 words, target = words[:-2], words[-1]
             if words[0] == "bench":
-                words += ["--starts", "1", "--rounds", "2"]  # three processes a model are for measuring
+                words += ["--processes", "1", "--iterations", "2"]  # more are for measuring
             assert captioner_main(words) == 0, f"captioner {shlex.join(words)}: {capsys.readouterr().err}"
             out = capsys.readouterr().out
             assert out
@@ -186,24 +186,10 @@ def test_datasets_of_the_documents_take_these_options():
 # Names.
 
 
-def test_every_key_and_recipe_is_described():
-    assert {spans(cell)[0] for cell in rows(TRAINING, "Keys") if spans(cell)} == set(
-        keys(RECIPES.build("tiny"))
-    )
-    assert [spans(cell)[0] for cell in rows(TRAINING, "Recipes") if spans(cell)] == RECIPES.names()
-
-
-def test_recipes_are_described_as_they_are():
-    for cell, rest in list(rows(TRAINING, "Recipes").items())[1:]:
-        run = RECIPES.build(spans(cell)[0])
-        source, encoder, decoder = (
-            parse_spec(t).name for t in (run.data.source, run.model.encoder, run.model.decoder)
-        )
-        data, looks, speaks = rest.strip("|").split("|")
-        assert source in data.lower() or "the same" in data
-        assert encoder in looks or "the same" in looks
-        assert ("trained along" in looks) == run.model.train_encoder
-        assert ("soft attention" in speaks) == (decoder in ("lstm", "gru", "simple_rnn", "bidirectional"))
+def test_every_key_is_described():
+    described = {spans(cell)[0]: rest for cell, rest in rows(TRAINING, "Keys").items() if spans(cell)}
+    assert set(described) == set(keys(RECIPES.build("tiny")))
+    assert all(len(rest.rstrip("| ").split("|")[-1]) > 5 for rest in described.values())
 
 
 def test_every_command_and_extra_is_real():
@@ -237,10 +223,7 @@ def test_links_and_paths_lead_somewhere(path):
             titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
             assert anchor in {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
     for span in spans(text) if path.name != "CHANGELOG.md" else []:  # which also names what was there before
-        if (
-            re.fullmatch(r"(captioner|training|serving|tests|docs)/[\w./-]*", span)
-            and span != "captioner/rerank/"
-        ):
+        if re.fullmatch(r"(captioner|training|serving|tests|docs)/[\w./-]*", span):
             assert (ROOT / span).exists(), f"{path.name} speaks of {span}, which is not there"
 
 

@@ -9,7 +9,6 @@ import types
 
 import pytest
 
-from captioner.engines import Engine
 from tests.support.documents import ROOT, rows
 
 PAGE = ROOT / "docs/extending.md"
@@ -52,10 +51,6 @@ def add_row(file, name, text, monkeypatch):
 
 @pytest.mark.parametrize("part", examples())
 def test_an_example_works_with_the_files_that_it_names(part, world, monkeypatch, capsys):
-    if part == "reranker" and not (ROOT / "captioner/rerank").is_dir():
-        pytest.skip("there are no rerankers yet")
-    if part.startswith("export target") and not hasattr(Engine, "opens"):
-        pytest.skip("engines do not say yet what they open")
     monkeypatch.chdir(world)
     files, names = set(), {}
     for block in examples()[part]:

@@ -65,5 +65,5 @@ def test_a_wheel_with_lite_alone_captions_a_photo(alone, tiny_bundle, tmp_path):
     # What needs more says so in one line.
     refused = run(command, "caption", image, "--model", tiny_bundle)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "captioner[tf]" in refused.stderr
-    row = run(command, "bench", model, "--rounds", "2", "--starts", "1")
+    row = run(command, "bench", model, "--iterations", "2", "--processes", "1")
     assert row.returncode == 0 and str(model) in row.stdout
