@@ -1,8 +1,8 @@
-# Nothing but Python 3.11 to 3.13 has to be there: every target makes the virtual environment .venv, and installs into
-# it what the target needs. `make PYTHON=/path/to/python3 test` says which Python; ARGS= passes options on.
+# Needs nothing but Python 3.11 to 3.13: every target makes the virtual environment .venv and installs what it needs
+# there. `make PYTHON=/path/to/python3 test` chooses the Python; ARGS= passes options on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo learn serve test test-slow lint clean
+.PHONY: help demo learn serve test test-slow lint docs clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -15,30 +15,33 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 MODEL ?= saved_models/default
 
-help:  ## say what there is
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/demo.stamp  ## caption photographs with the default model (ARGS="PHOTO ..." takes your own)
+demo: $(VENV)/demo.stamp  ## caption photographs with the default model (ARGS="PHOTO ..." for your own)
 	@$(RUN) training/photos.py $(ARGS)
 
-learn: $(VENV)/train.stamp  ## train on drawn images, then caption new ones (minutes; ARGS=--retrain starts over)
+learn: $(VENV)/train.stamp  ## train on generated images, then caption new ones (takes minutes; ARGS=--retrain starts over)
 	@$(RUN) training/demo.py $(ARGS)
 
-serve: $(VENV)/devserver.stamp  ## serve MODEL=FOLDER as TensorFlow Serving would, for development (ARGS=--help)
+serve: $(VENV)/devserver.stamp  ## serve MODEL=FOLDER over the protocols of TensorFlow Serving, for development (ARGS=--help)
 	@$(RUN) serving/devserver.py "$(MODEL)" --name captioner $(ARGS)
 
-test: lint  ## lint, then all quick tests
+test: lint  ## run lint, then every test that is not marked slow
 	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-slow: $(VENV)/dev.stamp  ## the tests that take minutes each
+test-slow: $(VENV)/dev.stamp  ## run the tests marked slow (minutes each)
 	@$(RUN) -m pytest -m slow $(ARGS)
 
-lint: $(VENV)/dev.stamp  ## style and types
+lint: $(VENV)/dev.stamp  ## check style (ruff) and types (mypy)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 
-clean:  ## delete .venv and caches of tools; runs/, cache/ and demo/ stay
+docs: $(VENV)/dev.stamp  ## rewrite the parts of the documents that are generated from the code
+	@$(RUN) -m tests.project.generated
+
+clean:  ## delete .venv and the caches of tools; keeps runs/, cache/ and demo/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

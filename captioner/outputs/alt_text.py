@@ -21,8 +21,8 @@ _HEDGE = "Perhaps: "
 _OPENING = re.compile(
     r"^(?:(?:this|here|there|it) is )?(?:an? |the )?"
     r"(?:(?:close ?-?up|blurry|blurred|old|color|colou?red|black[ -]and[ -]white|aerial|overhead|still) )?"
-    r"(?:(?:image|photo|photograph|image|snapshot|shot|view|drawing|painting|close ?-?up) of"
-    r"|(?:image|photo|photograph|image) (?:shows|showing|depicts|with)) ",
+    r"(?:(?:image|picture|photo|photograph|snapshot|shot|view|drawing|painting|close ?-?up) of"
+    r"|(?:image|picture|photo|photograph) (?:shows|showing|depicts|with)) ",
     re.I,
 )
 # Words that leave a sentence hanging in the air.

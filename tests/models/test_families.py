@@ -122,7 +122,8 @@ def top_down(decoder, features, ids):
         output = h2  # eq. 7, or all that Xu et al. 2015 (eq. 7) show the vocabulary
         if decoder.deep_output is not None:
             output = affine(decoder.deep_output, np.concatenate([h2, v_hat, W_e], -1))
-        yield {"attention_cell": [h1, c1], "language_cell": [h2, c2], "output": h2}, alpha, affine(decoder.logits, output)
+        state = {"attention_cell": [h1, c1], "language_cell": [h2, c2], "output": h2}
+        yield state, alpha, affine(decoder.logits, output)
 
 
 def show_and_tell(decoder, features, ids):

@@ -22,14 +22,14 @@ SURE = {"bias": 3.0, "weights": {"mean_logp": 0.0, "least_logp": 0.0, "words": 0
     [
         ("a dog runs", "A dog runs."),
         ("a photo of a dog .", "A dog."),
-        ("this is an image of two dogs", "Two dogs."),
+        ("this is a picture of two dogs", "Two dogs."),
         ("there is an image of the sea", "The sea."),
         ("a black and white photo of a man", "A man."),
         ("a close up of a cat", "A cat."),
-        ("an image showing three boys", "Three boys."),
-        ("the image shows a white star", "A white star."),
+        ("a picture showing three boys", "Three boys."),
+        ("the picture shows a white star", "A white star."),
         # These speak of images and are no openings.
-        ("a man holds an image of a dog", "A man holds an image of a dog."),
+        ("a man holds a picture of a dog", "A man holds a picture of a dog."),
         ("a girl drawing with chalk", "A girl drawing with chalk."),
         ("there is a dog in the snow", "There is a dog in the snow."),
         ("a photo of", "A photo of."),

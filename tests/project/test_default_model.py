@@ -30,7 +30,7 @@ def weights():
 
 
 @pytest.fixture(scope="module")
-def said(photo, weights):
+def captions(photo, weights):
     """What every form of it says of one photograph."""
     pytest.importorskip("ai_edge_litert")
     caption = weights.caption(photo)
@@ -73,23 +73,23 @@ def test_nothing_in_it_tells_of_the_machine_it_was_made_on():
         ), path
 
 
-def test_every_form_says_a_sentence_and_how_sure_it_is(said):
-    for caption, sure in said.values():
+def test_every_form_says_a_sentence_and_how_sure_it_is(captions):
+    for caption, sure in captions.values():
         assert caption.ok and len(caption.words) > 3 and 0 < sure < 1
-    assert said["."][0].text == said["1"][0].text == said["model_float16.tflite"][0].text
+    assert captions["."][0].text == captions["1"][0].text == captions["model_float16.tflite"][0].text
 
 
-def test_it_can_rerank_by_the_image(photo, weights, said):
+def test_it_can_rerank_by_the_image(photo, weights, captions):
     caption = weights.caption(photo, "beam(width=20, n_best=20, rerank='cider_regression')")
     every = {alternative.text for alternative in caption.alternatives} | {caption.text}
-    assert said["."][0].text in every
+    assert captions["."][0].text in every
     assert caption.score >= max(alternative.score for alternative in caption.alternatives)
 
 
-def test_load_takes_the_one_here_or_the_one_beside_the_package(tmp_path, monkeypatch, photo, said):
+def test_load_takes_the_one_here_or_the_one_beside_the_package(tmp_path, monkeypatch, photo, captions):
     monkeypatch.chdir(tmp_path)
     with captioner.load() as model:
-        assert model.caption(photo).text == said["."][0].text
+        assert model.caption(photo).text == captions["."][0].text
     captioner.save(build_tiny_model(), "saved_models/default")
     with captioner.load() as model:
         assert model.engine.describe()["vocabulary"] < 100

@@ -136,17 +136,17 @@ def unit(name: str) -> str:
 
 def imports(path: Path, top_only: bool = False) -> list[tuple[int, str]]:
     """(line, module) of every import; with `top_only`, of those that run when the module is imported."""
-    found = []
+    modules = []
 
     def visit(node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
-                found.extend((child.lineno, alias.name) for alias in child.names)
+                modules.extend((child.lineno, alias.name) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path}:{child.lineno}: write the import in full, not relative"
-                found.append((child.lineno, child.module))
+                modules.append((child.lineno, child.module))
                 # `from captioner import images` is an import of captioner.image.tf_decode.
-                found.extend(
+                modules.extend(
                     (child.lineno, f"{child.module}.{a.name}") for a in child.names if is_module(child, a)
                 )
             lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
@@ -155,7 +155,7 @@ def imports(path: Path, top_only: bool = False) -> list[tuple[int, str]]:
                 visit(child)
 
     visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
-    return found
+    return modules
 
 
 def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
@@ -262,21 +262,21 @@ def test_import_captioner_is_light():
     ],
 )
 def test_what_needs_no_model_needs_no_tensorflow(code):
-    said = run(f"{code}\nimport sys\nprint([m for m in ('tensorflow', 'keras') if m in sys.modules])")
-    assert said.splitlines()[-1] == "[]"
+    printed = run(f"{code}\nimport sys\nprint([m for m in ('tensorflow', 'keras') if m in sys.modules])")
+    assert printed.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
-def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("setting", "used"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_unless_the_user_says_otherwise(setting, used, monkeypatch, tmp_path):
     """Before TensorFlow is imported, or it would not hear of it: one that stands in for it says what it hears."""
     (tmp_path / "tensorflow.py").write_text("import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])")
     (tmp_path / "keras.py").write_text("class backend:\n    backend = staticmethod(lambda: 'tensorflow')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    if given is not None:
-        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    if setting is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
     asked = "from captioner.engines.tensorflow_import import import_tensorflow; import_tensorflow('a test')"
-    assert run(asked) == found
+    assert run(asked) == used
 
 
 def test_imports_warn_of_nothing():

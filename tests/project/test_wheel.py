@@ -58,10 +58,10 @@ def test_a_wheel_with_lite_alone_captions_a_photo(alone, tiny_bundle, tiny_expor
         name in listed for name in ("tensorflow", "keras", "h5py", "jax")
     )
     command = alone.parent / "captioner"
-    said = run(command, "caption", image, "--model", model, "--strategy", "beam(width=2, min_length=2)")
+    answer = run(command, "caption", image, "--model", model, "--strategy", "beam(width=2, min_length=2)")
     with captioner.load(model) as here:
         wanted = here.caption(image, "beam(width=2, min_length=2)")
-    assert (said.returncode, said.stdout.strip()) == (0, wanted.text) and wanted.words
+    assert (answer.returncode, answer.stdout.strip()) == (0, wanted.text) and wanted.words
     # What needs more says so in one line.
     refused = run(command, "caption", image, "--model", tiny_bundle)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "captioner[tf]" in refused.stderr
