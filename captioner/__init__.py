@@ -15,7 +15,7 @@ from typing import Any
 _NAMES = {
     "Caption": "captioner.types",
     "CaptionModel": "captioner.models",
-    "Captioner": "captioner.api",
+    "Captioner": "captioner.captioner",
     "CaptionerError": "captioner.errors",
     "Tokenizer": "captioner.text",
     "alt_text": "captioner.outputs.alt_text",

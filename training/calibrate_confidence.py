@@ -32,7 +32,7 @@ from captioner.api import Captioner, load
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.errors import BundleError, DataError
+from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.outputs.confidence import FEATURES, Confidence, features
 from captioner.programs import run_program
@@ -239,15 +239,15 @@ def run(given: argparse.Namespace) -> str:
     folder = bundle.read(given.model).folder
     target, image = folder / bundle.CONFIDENCE, folder / "reliability.png"
     for path in (target, image):
-        if path.exists() and not given.overwrite:
-            raise BundleError(f"{path} is there already: pass --overwrite to replace it")
+        bundle.check_free(path, given.overwrite)
     dataset = DATASETS.build(given.dataset)
     with load(folder, trust=given.trust) as model:
         noted = calibrate(model, dataset, given.ratings, given.split, given.check, given.strategy)
     with defer_signals():
-        bundle.settle(folder)
         draw(noted, image)
-        atomic.write_json(target, noted)
+        bundle.add_file(
+            folder, bundle.CONFIDENCE, lambda path: atomic.write_json(path, noted), overwrite=True
+        )
     shown = noted["reliability"]
     return (
         f"experts would accept {100 * noted['accepted'][given.check]:.0f} % of the {given.check} captions; "

@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from captioner import atomic, bundle, checks
+from captioner import bundle, checks
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
 from captioner.decoding.backend import numpy_arrays
-from captioner.errors import BundleError, DataError
+from captioner.errors import DataError
 from captioner.metrics.ngrams import index_orders
 from captioner.programs import run_program
 from captioner.rerank.cider_regression import CiderRegression, unit
@@ -196,9 +196,8 @@ def _run(arguments: Sequence[str] | None) -> None:
         checks.integer(getattr(options, name), f"--{name}", least)
     checks.number(options.ridge, "--ridge", 1e-12)
     model = bundle.read(options.model)
-    target = model.folder / bundle.RERANKER_FILES["cider_regression"]
-    if target.exists() and not options.overwrite:
-        raise BundleError(f"{target} is there already: pass --overwrite to replace it")
+    name = bundle.RERANKER_FILES["cider_regression"]
+    bundle.check_free(model.folder / name, options.overwrite)
     from captioner.engines.tensorflow_import import import_tensorflow
 
     import_tensorflow("encoding images")
@@ -214,9 +213,7 @@ def _run(arguments: Sequence[str] | None) -> None:
         least=options.least,
         ridge=options.ridge,
     )
-    bundle.settle(model.folder)
-    with atomic.replacing(target, BundleError) as aside:
-        regression.save(aside)
+    target = bundle.add_file(model.folder, name, regression.save, options.overwrite)
     print(
         f"{target}: {len(regression.keys):,} n-grams of {int(regression.images):,} images, rank "
         f"{regression.projection.shape[1]}, {target.stat().st_size / 1e6:.1f} MB; rerank with "

@@ -328,7 +328,7 @@ def test_every_command_and_extra_is_real():
 
 def test_files_of_a_run_are_those_that_training_writes():
     source = "".join(path.read_text() for path in (ROOT / "training").glob("*.py") if path.name != "demo.py")
-    source += (ROOT / "captioner/bundle.py").read_text()
+    source += (ROOT / "captioner/bundle/files.py").read_text()
     for cell in list(rows(TRAINING, "What a run folder holds"))[1:]:
         for name in spans(cell):
             stem = name.split("_SPLIT")[0].rstrip("/")

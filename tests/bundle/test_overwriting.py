@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from captioner import bundle, folders
+from captioner import bundle
+from captioner.bundle import transaction
 from captioner.errors import BundleError
 from captioner.text import Tokenizer
 
@@ -134,7 +135,7 @@ def test_the_writer_is_stopped_at_every_file_operation(tmp_path, monkeypatch, be
         # The next writer succeeds and leaves nothing of this one.
         write(folder, "next")
         assert told(folder) == "next" and not leftovers(folder)
-        assert folders.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
+        assert transaction.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
         assert not before or (folder / "notes.txt").read_text() == "mine"
     assert k > 25 and seen == {before, "new"}
 
@@ -153,16 +154,16 @@ def test_after_a_stop_the_manifest_can_be_amended(tmp_path):
         finally:
             FAULT.disarm()
         name = told(folder)
-        halfway = folders.ENTRY in json.loads((folder / bundle.MANIFEST).read_text())
+        halfway = transaction.ENTRY in json.loads((folder / bundle.MANIFEST).read_text())
         count += halfway
         if k % 2:
-            bundle.settle(folder)
+            bundle.recover(folder)
             assert told(folder) == name and not leftovers(folder)
-            assert folders.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
+            assert transaction.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
         bundle.amend(folder, lambda manifest: {**manifest, "exports": {"1": {"strategy": "greedy"}}})
         assert told(folder) == name and not leftovers(folder)
         manifest = json.loads((folder / bundle.MANIFEST).read_text())
-        assert manifest["exports"] and folders.ENTRY not in manifest
+        assert manifest["exports"] and transaction.ENTRY not in manifest
         assert (folder / "model.weights.h5").read_text() == name * 3
     assert count > 5
 
@@ -238,12 +239,15 @@ def test_a_writer_at_work_is_no_leftover(tmp_path):
 
 def test_a_folder_that_others_hold(tmp_path):
     folder = write(tmp_path / "m", "old")
-    with folders.locked(folder) as held:
+    with transaction.locked(folder) as held:
         assert held
-        with pytest.raises(BundleError, match="another program is writing"), folders.locked(folder, wait=0):
+        with (
+            pytest.raises(BundleError, match="another program is writing"),
+            transaction.locked(folder, wait=0),
+        ):
             pass
         assert told(folder) == "old"  # readers need no lock
-    with folders.locked(folder, shared=True), folders.locked(folder, shared=True, wait=0) as held:
+    with transaction.locked(folder, shared=True), transaction.locked(folder, shared=True, wait=0) as held:
         assert held
 
 
@@ -269,7 +273,7 @@ def test_damage_is_told_at_once(tmp_path):
 def test_a_manifest_cannot_name_another_folder(tmp_path, place):
     folder = write(tmp_path / "m", "old")
     manifest = json.loads((folder / bundle.MANIFEST).read_text())
-    (folder / bundle.MANIFEST).write_text(json.dumps({**manifest, folders.ENTRY: place}))
+    (folder / bundle.MANIFEST).write_text(json.dumps({**manifest, transaction.ENTRY: place}))
     with pytest.raises(BundleError, match="manifest of .*files: expected"):
         bundle.read(folder)
 
