@@ -93,7 +93,7 @@ def read(path: Path) -> LiteFile:
         )
     facts, words = _appended(path)
     metadata.check_format(facts, path, bundle.FORMAT, EngineError)
-    facts = metadata.export_facts(facts, str(path), EngineError)
+    facts = metadata.export_metadata(facts, str(path), EngineError)
     fields = metadata.Fields(facts, str(path), EngineError)
     for name in ("signatures", "memory", "state"):
         fields.names(name)

@@ -66,4 +66,4 @@ def facts(version: Path) -> dict[str, Any]:
         )
     found = metadata.load(path, EngineError)
     metadata.check_format(found, path, bundle.FORMAT, EngineError)
-    return metadata.export_facts(found, str(path), EngineError)
+    return metadata.export_metadata(found, str(path), EngineError)
