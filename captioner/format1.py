@@ -1,4 +1,4 @@
-"""What files of format 1 call otherwise than this version does: the one place that knows the old names."""
+"""Old names in files of format 1, converted to the current ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from captioner.registry import Spec, parse_spec
 
 
 def strategy(spec: str) -> str:
-    """A strategy's spec as it is written today.
+    """Converts the spec of a strategy from format 1.
 
     The strategy `consensus(width, sharpness, evidence, fluency, ...)` is now a beam search with a reranker: with
     `evidence="beam"` `mbr`, whose temperature is the reciprocal of the sharpness, and with `evidence="picture"`
@@ -17,7 +17,7 @@ def strategy(spec: str) -> str:
         spec: str.
 
     Returns:
-        str; `spec` itself if nothing in it is old.
+        str; `spec` itself unless it has old names.
 
     Raises:
         SpecError: for an option out of range.
@@ -43,6 +43,6 @@ def strategy(spec: str) -> str:
 
 
 def _temperature(sharpness: object) -> float:
-    """1 / sharpness, which at 0 is so high that all captions count alike."""
+    """1 / sharpness; for sharpness 0 a temperature so high that all captions have the same weight."""
     sharpness = checks.number(sharpness, "sharpness", 0.0, 1e3)
     return min(1.0 / sharpness, 1e9) if sharpness else 1e9

@@ -96,7 +96,7 @@ def test_nothing_is_measured_less_than_once(lite, image, option):
 
 def test_a_process_that_dies_is_one_line(lite, image, monkeypatch):
     monkeypatch.setattr(benchmark.sys, "executable", "false")
-    with pytest.raises(EngineError, match="its process ended with status 1: it said nothing"):
+    with pytest.raises(EngineError, match="its process ended with status 1: no message"):
         benchmark.cost(str(lite), [image])
 
 
@@ -107,7 +107,7 @@ def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
     assert cli.main(["bench", str(lite), str(broken), *options]) == 1
     said = capsys.readouterr()
     head, row = said.out.splitlines()
-    assert head.split() == ["size", "start", "held", "min", "median", "p95", "peak", "speed", "model"]
+    assert head.split() == ["size", "start", "rss", "min", "median", "p95", "peak", "speed", "model"]
     assert row.endswith(f"1.0x  {lite}") and len(row.split()) == 9
     assert said.err.count("\n") == 2 and "no TensorFlow Lite file" in said.err
     assert said.err.endswith("captioner: 1 of 2 models measured, 1 failed\n")

@@ -66,7 +66,7 @@ def test_a_folder_says_what_it_leaves_out(tree):
     }
     notes = files.notes()
     assert f"1 sub-folder not searched ({tree}/2020): add --recursive" in notes
-    assert f"2 broken links skipped ({tree}/gone.jpg ...): mend or delete them" in notes
+    assert f"2 broken links skipped ({tree}/gone.jpg ...): repair or delete them" in notes
     assert f"1 JPEG XL file skipped ({tree}/x.jxl): save it as JPEG or PNG" in notes
 
 
@@ -290,8 +290,8 @@ def test_heatmaps_of_one_name_do_not_meet(engine, tmp_path, capsys):
         (["a.png"], "file", True, "expects a folder, got the file file"),
         (["a.png", "b.png"], "file", False, "expects a folder, got the file file"),
         (["a.png"], "", True, "a file ending in .png or .gif, or a folder, got ''"),
-        (["a.png"], "file/x/map.png", True, "a place in a folder, but file is none"),
-        (["a.png", "b.png"], "file/x", False, "a place in a folder, but file is none"),
+        (["a.png"], "file/x/map.png", True, "a path in a folder, but file is a file"),
+        (["a.png", "b.png"], "file/x", False, "a path in a folder, but file is a file"),
     ],
 )
 def test_where_heatmaps_cannot_go(tmp_path, monkeypatch, paths, out, alone, words):

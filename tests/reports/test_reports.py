@@ -406,7 +406,7 @@ def test_the_command_compares_two_files(tmp_path, capsys):
         assert main(["evaluate", *files, *option]) == 2
         assert (
             capsys.readouterr().err
-            == f"captioner: {option[0]} is about the report: pass --html OUT.html too\n"
+            == f"captioner: {option[0]} applies to the report: pass --html OUT.html too\n"
         )
 
 
