@@ -40,8 +40,8 @@ def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
-    found = [source.removeprefix(str(tmp_path)) for source in benchmark.variants(tmp_path)]
-    assert found == ["", "/2", "/model.tflite", "/model_int8.tflite"]
+    sources = [source.removeprefix(str(tmp_path)) for source in benchmark.variants(tmp_path)]
+    assert sources == ["", "/2", "/model.tflite", "/model_int8.tflite"]
     assert benchmark.variants("http://host:8501/dogs") == ["http://host:8501/dogs"]
 
 
@@ -57,16 +57,16 @@ def test_costs_are_those_of_a_process_of_its_own(lite, image):
 
 
 def test_sizes_leave_out_what_was_exported_into_a_folder(tiny_bundle, tmp_path):
-    whole = sum(path.stat().st_size for path in tiny_bundle.iterdir() if path.is_file())
-    assert benchmark._size(tiny_bundle) == whole
+    size = sum(path.stat().st_size for path in tiny_bundle.iterdir() if path.is_file())
+    assert benchmark._size(tiny_bundle) == size
     model = tmp_path / "model"
     shutil.copytree(tiny_bundle, model)
     for name in bundle.FILES:  # everything that an engine reads counts, whether this model has it or not
         with open(model / name, "ab") as handle:
             handle.write(bytes(1000))
-    assert benchmark._size(model) == whole + 1000 * len(bundle.FILES)
+    assert benchmark._size(model) == size + 1000 * len(bundle.FILES)
     (model / "model.tflite").write_bytes(bytes(7))
-    assert benchmark._size(model) == whole + 1000 * len(bundle.FILES)
+    assert benchmark._size(model) == size + 1000 * len(bundle.FILES)
     (tmp_path / "1" / "variables").mkdir(parents=True)
     (tmp_path / "1" / "variables" / "data").write_bytes(bytes(70))
     (tmp_path / "1" / "saved_model.pb").write_bytes(bytes(7))
@@ -105,12 +105,12 @@ def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
     broken.write_bytes(b"text")
     options = ["--iterations", "3", "--processes", "1", "--strategy", "greedy"]
     assert cli.main(["bench", str(lite), str(broken), *options]) == 1
-    said = capsys.readouterr()
-    head, row = said.out.splitlines()
+    printed = capsys.readouterr()
+    head, row = printed.out.splitlines()
     assert head.split() == ["size", "start", "rss", "min", "median", "p95", "peak", "speed", "model"]
     assert row.endswith(f"1.0x  {lite}") and len(row.split()) == 9
-    assert said.err.count("\n") == 2 and "no TensorFlow Lite file" in said.err
-    assert said.err.endswith("captioner: 1 of 2 models measured, 1 failed\n")
+    assert printed.err.count("\n") == 2 and "no TensorFlow Lite file" in printed.err
+    assert printed.err.endswith("captioner: 1 of 2 models measured, 1 failed\n")
 
 
 def test_as_json_and_with_nothing_to_measure(lite, image, capsys):
@@ -140,15 +140,15 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(lite, image, tmp_pa
     (tmp_path / "sub").mkdir()
     options = ["--iterations", "1", "--processes", "1", "--json", "--images", str(tmp_path / "bad.png")]
     assert cli.main(["bench", str(lite), *options, image, str(tmp_path / "*.nix")]) == 1
-    said = capsys.readouterr()
-    assert json.loads(said.out)["caption"] is not None
-    assert "bad.png" in said.err and "no file matches" in said.err and said.err.count("\n") == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["caption"] is not None
+    assert "bad.png" in printed.err and "no file matches" in printed.err and printed.err.count("\n") == 2
     assert cli.main(["bench", str(lite), *options]) == 2
     assert "none of these images can be read" in capsys.readouterr().err
 
 
 def test_trust_reaches_the_process(lite, image, monkeypatch):
-    asked = []
+    jobs = []
     ran = {
         "engine": "lite",
         "first": 1.0,
@@ -157,6 +157,6 @@ def test_trust_reaches_the_process(lite, image, monkeypatch):
         "memory": None,
         "caption": "",
     }
-    monkeypatch.setattr(benchmark, "_process", lambda given, threads: asked.append(given) or ran)
+    monkeypatch.setattr(benchmark, "_process", lambda job, threads: jobs.append(job) or ran)
     benchmark.cost(str(lite), [image], processes=1, trust=("my_pkg",))
-    assert asked[0]["trust"] == ["my_pkg"]
+    assert jobs[0]["trust"] == ["my_pkg"]

@@ -72,8 +72,8 @@ def test_strings_come_in_any_form(outputs, kind):
         text = np.vectorize(lambda b: b.decode(), otypes=[object])(array)
         return {"U": text.astype("U"), "str": text, "S": np.char.encode(text.astype("U"), "utf-8")}[kind]
 
-    found = captions_from({name: convert(array) for name, array in outputs.items()})
-    for one, other in zip(found, captions_from(outputs), strict=True):
+    captions = captions_from({name: convert(array) for name, array in outputs.items()})
+    for one, other in zip(captions, captions_from(outputs), strict=True):
         assert (one.text, one.words, one.error) == (other.text, other.words, other.error)
         assert type(one.text) is str and {type(word) for word in one.words} <= {str}
 

@@ -45,18 +45,18 @@ def files(folder) -> dict[str, bytes]:
 def test_what_is_written_is_read(tmp_path):
     folder = tmp_path / "deep" / "er" / "mine"
     assert write(folder, card="# Karte\nü", metrics={"CIDEr-D": 54.1}, parameters={"encoder": 3}) == folder
-    found = bundle.read(folder)
-    assert found.config == CONFIG
-    assert found.tokenizer == TOKENIZER
-    assert found.weights.read_bytes() == b"weights"
-    assert (found.card, found.metrics, found.parameters) == ("# Karte\nü", {"CIDEr-D": 54.1}, {"encoder": 3})
-    assert found.captioner == bundle.version()
+    model = bundle.read(folder)
+    assert model.config == CONFIG
+    assert model.tokenizer == TOKENIZER
+    assert model.weights.read_bytes() == b"weights"
+    assert (model.card, model.metrics, model.parameters) == ("# Karte\nü", {"CIDEr-D": 54.1}, {"encoder": 3})
+    assert model.captioner == bundle.version()
     assert os.stat(folder).st_mode & 0o777 == 0o777 & ~_umask()
 
 
 def test_card_and_metrics_are_optional(tmp_path):
-    found = bundle.read(write(tmp_path / "m"))
-    assert (found.card, found.metrics) == ("", {})
+    model = bundle.read(write(tmp_path / "m"))
+    assert (model.card, model.metrics) == ("", {})
     assert set(files(tmp_path / "m")) == {"captioner.json", "model.weights.h5", "vocab.txt"}
 
 
@@ -75,9 +75,9 @@ def test_overwriting_leaves_what_is_not_ours(tmp_path):
     (folder / "1" / "saved_model.pb").write_bytes(b"export")
     (folder / "notes.txt").write_text("mine")
     write(folder, b"new", card="new", overwrite=True)
-    found = bundle.read(folder)
-    assert (found.weights.read_bytes(), found.card) == (b"new", "new")
-    assert found.metrics == {}  # those of the old model would be a false claim
+    model = bundle.read(folder)
+    assert (model.weights.read_bytes(), model.card) == (b"new", "new")
+    assert model.metrics == {}  # those of the old model would be a false claim
     assert (folder / "1" / "saved_model.pb").read_bytes() == b"export"
     assert (folder / "notes.txt").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["m"]

@@ -81,12 +81,12 @@ def write(folder, name, size=3):
 def told(folder, size=3):
     """Which model there is, all of its files agreed."""
 
-    def name_of(found):
-        name = found.tokenizer.word(4)
-        assert found.weights.read_text() == name * size and found.metrics == {"name": name}
-        assert found.card == ("" if name == "new" else f"# {name}")
-        assert bool(found.confidence) == (name == "new") == bool(found.reranker_parameters)
-        for path in found.reranker_parameters.values():
+    def name_of(model):
+        name = model.tokenizer.word(4)
+        assert model.weights.read_text() == name * size and model.metrics == {"name": name}
+        assert model.card == ("" if name == "new" else f"# {name}")
+        assert bool(model.confidence) == (name == "new") == bool(model.reranker_parameters)
+        for path in model.reranker_parameters.values():
             assert path.read_text() == name * size
         return name
 
@@ -255,7 +255,7 @@ def test_a_model_that_changes_all_the_time_is_told(tmp_path):
     folder = write(tmp_path / "m", "old")
     turns = itertools.count()
 
-    def use(found):
+    def use(model):
         os.utime(folder / bundle.MANIFEST, ns=(1, next(turns)))
 
     with pytest.raises(BundleError, match="again and again"):

@@ -10,8 +10,6 @@ from captioner.errors import DataError
 from tests.support.caption_tables import CAPTIONS, forms, read_by_training, table
 
 ROW = "1.png,a dog\n"
-
-
 BAD_ROWS = [
     # (ending, text, number of lines before the bad one, the message)
     (

@@ -90,8 +90,8 @@ def test_lengths_are_told_under_the_options_name(tiny_bundle, tmp_path, capsys):
     assert "captioner: --max-length expects at most the model's own 7, got 99" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("level", "said"), [(None, False), ("0", True)])
-def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_bundle, tmp_path, level, said):
+@pytest.mark.parametrize(("level", "printed"), [(None, False), ("0", True)])
+def test_a_tflite_file_prints_no_log_lines(tiny_bundle, tmp_path, level, printed):
     """TensorFlow Lite's line about its delegate is held back, unless a log level was asked for."""
     path = captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path)["tflite"]
     image = tmp_path / "a.png"
@@ -106,8 +106,8 @@ def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_bundle, tm
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0 and ("XNNPACK" in done.stderr) is said
-    assert said or done.stderr == ""
+    assert done.returncode == 0 and ("XNNPACK" in done.stderr) is printed
+    assert printed or done.stderr == ""
 
 
 def test_what_others_say_meanwhile_is_not_lost(capfd):

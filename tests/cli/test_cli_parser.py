@@ -92,9 +92,9 @@ def test_no_number_passes_unchecked(capsys, name, monkeypatch, tmp_path):
 def test_help_lists_exit_codes_and_quiet(capsys, name):
     with pytest.raises(SystemExit) as stop:
         main([*filter(None, [name]), "--help"])
-    said = capsys.readouterr().out
-    assert stop.value.code == 0 and EXIT_CODES in said
-    assert not name or "--quiet" in said
+    output = capsys.readouterr().out
+    assert stop.value.code == 0 and EXIT_CODES in output
+    assert not name or "--quiet" in output
 
 
 def test_names_after_two_dashes_are_no_options(capsys):

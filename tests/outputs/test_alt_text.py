@@ -37,20 +37,20 @@ SURE = {"bias": 3.0, "weights": {"mean_logp": 0.0, "least_logp": 0.0, "words": 0
         ("who is it ?", "Who is it ?"),
     ],
 )
-def test_sentences(said, text):
-    assert alt_text(Caption(said)).text == text
+def test_sentences(caption, text):
+    assert alt_text(Caption(caption)).text == text
 
 
 def test_no_text_is_too_long_or_hangs_in_the_air():
-    said = "a man in the red jacket is riding on a bicycle with a dog in the basket near the sea"
+    caption = "a man in the red jacket is riding on a bicycle with a dog in the basket near the sea"
     for confidence in (None, 0.1):
         for most in range(20, 120):
-            found = alt_text(Caption(said), most, confidence)
-            assert len(found.text) <= most and found.text.endswith(".")
-            last = found.text.rstrip(".").split()[-1].lower()
+            alternative = alt_text(Caption(caption), most, confidence)
+            assert len(alternative.text) <= most and alternative.text.endswith(".")
+            last = alternative.text.rstrip(".").split()[-1].lower()
             assert last not in _OPEN
             if most >= 95:
-                assert found.text.endswith("near the sea.")
+                assert alternative.text.endswith("near the sea.")
     # As much is kept as fits.
     assert alt_text(Caption("two dogs run fast today"), 20).text == "Two dogs run fast."
     assert alt_text(Caption("x" * 50), 20).text == "X" + "x" * 18 + "."

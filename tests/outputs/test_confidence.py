@@ -97,8 +97,8 @@ RATED += [("cat.jpg", "car.jpg", 1, [1, 2, 1]), ("car.jpg", "cat.jpg", 1, [1, 1,
 
 def test_people_accept_what_is_like_the_captions():
     people = calibrate_confidence.People(CAPTIONS, RATED)
-    said = [Caption(t, words=tuple(t.split())) for t in ("a dog runs on the grass", "a boat sails")]
-    good, bad = people.accept(said, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
+    predictions = [Caption(t, words=tuple(t.split())) for t in ("a dog runs on the grass", "a boat sails")]
+    good, bad = people.accept(predictions, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
     assert good > 0.8 > 0.3 > bad
     with pytest.raises(DataError, match="none of the rated pairs"):
         calibrate_confidence.People({"x.jpg": ["a dog"]}, RATED)

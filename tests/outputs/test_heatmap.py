@@ -54,18 +54,18 @@ def test_the_map_lies_on_the_image_as_people_see_it(size, orientation):
     exif[0x0112] = orientation
     held = io.BytesIO()
     grey.save(held, "JPEG", exif=exif)
-    found = captioner.heatmap(held.getvalue(), told(corner()))
-    assert found.image.size == (size if orientation < 5 else size[::-1])
-    for panel in found.panels():
-        y, x = brightest(panel, found.image.height)
+    drawn = captioner.heatmap(held.getvalue(), told(corner()))
+    assert drawn.image.size == (size if orientation < 5 else size[::-1])
+    for panel in drawn.panels():
+        y, x = brightest(panel, drawn.image.height)
         assert y < 0.2 and x < 0.2
 
 
 def test_a_grid_that_is_not_square_keeps_its_rows():
     attention = np.zeros((1, 2, 5), np.float32)
     attention[0, 1, 4] = 1.0
-    found = captioner.heatmap(PIL.Image.new("RGB", (100, 40), (120, 120, 120)), told(attention, ("dog",)))
-    y, x = brightest(found.panels()[0], 40)
+    drawn = captioner.heatmap(PIL.Image.new("RGB", (100, 40), (120, 120, 120)), told(attention, ("dog",)))
+    y, x = brightest(drawn.panels()[0], 40)
     assert y > 0.7 and x > 0.85
 
 
@@ -148,7 +148,7 @@ def test_the_command_draws_beside_the_sentence(tiny_bundle, tmp_path, capsys):
     assert sorted(path.name for path in many.iterdir()) == ["0.png.png", "1.png.png"]
     capsys.readouterr()
     assert cli.main(["caption", str(tmp_path / "0.png"), *common, str(one)]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1  # told before the first caption
-    assert "is there already" in said.err and "--overwrite" in said.err and "overwrite=True" not in said.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1  # told before the first caption
+    assert "is there already" in printed.err and "--overwrite" in printed.err and "overwrite=True" not in printed.err
     assert cli.main(["caption", str(tmp_path / "0.png"), *common, str(one), "--overwrite"]) == 0

@@ -9,8 +9,6 @@ from captioner.types import Caption
 from tests.support.report_pages import Page
 
 THINGS = ["dog", "cat", "boy", "girl", "horse", "boat"]
-
-
 PLACES = ["on the grass", "in the snow", "near the water", "on a red bench"]
 
 

@@ -83,8 +83,10 @@ def check_self_contained(page: Page) -> None:
     assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
     assert not [name for _, values in page.tags for name in values if name.startswith("on")]
     sources = page.attributes("src", "srcset")
-    assert sources and all(re.match(r"data:image/(svg\+xml|jpeg);base64,[\w+/=]+$", each) for each in sources)
-    assert all(each.startswith("#") for each in page.attributes("href", "xlink:href", "action"))
+    assert sources and all(
+        re.match(r"data:image/(svg\+xml|jpeg);base64,[\w+/=]+$", source) for source in sources
+    )
+    assert all(target.startswith("#") for target in page.attributes("href", "xlink:href", "action"))
     ids = page.attributes("id")
     assert len(set(ids)) == len(ids) and {h[1:] for h in page.attributes("href")} <= set(ids)
     style = re.search(r"<style>(.*?)</style>", page.text, re.S)[1]

@@ -74,10 +74,10 @@ def strange_texts(count, seed=0):
 
 def test_words_are_stable_clean_and_can_be_joined_again():
     for text in strange_texts(20_000):
-        found = words(text)
-        assert words(" ".join(found)) == found, ascii(text)
-        assert words(Tokenizer.detokenize(found)) == found, ascii(text)
-        for word in found:
+        tokens = words(text)
+        assert words(" ".join(tokens)) == tokens, ascii(text)
+        assert words(Tokenizer.detokenize(tokens)) == tokens, ascii(text)
+        for word in tokens:
             assert word and unicodedata.is_normalized("NFC", word), ascii(text)
             kinds = {unicodedata.category(char)[0] for char in word}
             assert not kinds & {"P", "Z"}, ascii(text)
