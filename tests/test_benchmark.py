@@ -1,4 +1,4 @@
-"""`captioner bench`: what is measured, of what, and what is said where it cannot be."""
+"""`captioner bench`: its measurements, and models that cannot be measured."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def image(tmp_path_factory):
     return str(path)
 
 
-def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
+def test_variants_of_a_model_folder(tmp_path):
     (tmp_path / "captioner.json").write_text("{}")
     assert benchmark.variants(tmp_path) == [str(tmp_path)]
     for name, size in {
@@ -45,7 +45,7 @@ def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
     assert benchmark.variants("http://host:8501/dogs") == ["http://host:8501/dogs"]
 
 
-def test_costs_are_those_of_a_process_of_its_own(lite, image):
+def test_costs_are_those_of_a_separate_process(lite, image):
     cost = benchmark.cost(str(lite), [image], iterations=5, processes=2, threads=1)
     with captioner.load(lite, threads=1) as model:
         assert cost.caption == model.caption(image).text
@@ -56,7 +56,7 @@ def test_costs_are_those_of_a_process_of_its_own(lite, image):
     assert 10 < cost.first_memory <= cost.memory < 300 < benchmark.peak_memory()
 
 
-def test_sizes_leave_out_what_was_exported_into_a_folder(tiny_bundle, tmp_path):
+def test_sizes_exclude_exports(tiny_bundle, tmp_path):
     size = sum(path.stat().st_size for path in tiny_bundle.iterdir() if path.is_file())
     assert benchmark._size(tiny_bundle) == size
     model = tmp_path / "model"
@@ -123,7 +123,7 @@ def test_as_json_and_with_nothing_to_measure(lite, image, capsys):
     assert "no model nowhere.tflite" in lines[0] and "none of these models" in lines[1] and len(lines) == 2
 
 
-def test_memory_is_told_where_there_is_no_proc(monkeypatch):
+def test_peak_memory_without_proc(monkeypatch):
     pytest.importorskip("resource")
 
     def missing(self):
@@ -135,7 +135,7 @@ def test_memory_is_told_where_there_is_no_proc(monkeypatch):
     assert benchmark.peak_memory() is None
 
 
-def test_images_that_cannot_be_read_are_left_out_and_counted(lite, image, tmp_path, capsys):
+def test_unreadable_images_are_counted(lite, image, tmp_path, capsys):
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "sub").mkdir()
     options = ["--iterations", "1", "--processes", "1", "--json", "--images", str(tmp_path / "bad.png")]

@@ -1,4 +1,4 @@
-"""Files of format 1 that name the strategy `consensus`: they load, and caption as they did."""
+"""Files of format 1 that name the strategy `consensus`: they load, and give the same captions."""
 
 import json
 import shutil
@@ -62,20 +62,22 @@ def test_a_folder_that_was_exported_with_it_loads(tiny_bundle, tmp_path):
     captioner.load(folder).close()
 
 
-def test_a_tflite_file_that_names_it_says_the_new_name(tmp_path):
+def test_a_tflite_file_gets_the_new_name(tmp_path):
     sizes = {"max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
-    noted = {"format": 1, "strategy": OLD, **sizes, "signatures": [], "memory": [], "state": []}
+    metadata = {"format": 1, "strategy": OLD, **sizes, "signatures": [], "memory": [], "state": []}
     path = tmp_path / "model.tflite"
-    path.write_bytes(pack(b"1234TFL3", noted, Tokenizer(["a"])))
+    path.write_bytes(pack(b"1234TFL3", metadata, Tokenizer(["a"])))
     assert read(path).facts["strategy"] == NEW
-    path.write_bytes(pack(b"1234TFL3", {**noted, "strategy": "consensus(sharpness='x')"}, Tokenizer(["a"])))
+    path.write_bytes(
+        pack(b"1234TFL3", {**metadata, "strategy": "consensus(sharpness='x')"}, Tokenizer(["a"]))
+    )
     with pytest.raises(EngineError, match="damaged .*strategy: sharpness expects a number") as error:
         read(path)
     assert "\n" not in str(error.value)
 
 
-def test_an_exported_version_that_names_it_says_the_new_name(tmp_path):
-    noted = {"format": 1, "strategy": OLD, "max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
+def test_an_exported_version_gets_the_new_name(tmp_path):
+    metadata = {"format": 1, "strategy": OLD, "max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
     (tmp_path / versions.FACTS).parent.mkdir()
-    (tmp_path / versions.FACTS).write_text(json.dumps(noted))
-    assert versions.facts(tmp_path) == {**noted, "strategy": NEW}
+    (tmp_path / versions.FACTS).write_text(json.dumps(metadata))
+    assert versions.facts(tmp_path) == {**metadata, "strategy": NEW}

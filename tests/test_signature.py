@@ -1,4 +1,4 @@
-"""The outputs of `explain` become captions, and what is not such outputs is refused in one line."""
+"""Captions from the outputs of `explain`; other outputs are refused in one line."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def maps(*weights):
 
 @pytest.fixture
 def outputs():
-    """Two images and one that is bad; two captions each at most, T = 3 words."""
+    """Outputs for two images and an unreadable one: at most two captions for each, T = 3 words."""
     none = maps(0, 0, 0)
     return {
         "caption": np.array([b"a dog", "ein kätzchen".encode(), b""], object),
@@ -38,7 +38,7 @@ def outputs():
     }
 
 
-def test_captions_are_what_the_outputs_say(outputs):
+def test_captions_equal_the_outputs(outputs):
     dog, cat, bad = captions_from(outputs)
     assert (dog.text, dog.words, dog.score, dog.logp) == ("a dog", ("a", "dog"), -0.5, -1.5)
     # The end token's share is in logp and in no word; its map is of no word either.
@@ -89,7 +89,7 @@ def test_no_images_no_captions(outputs):
     assert captions_from({name: array[:0] for name, array in outputs.items()}) == []
 
 
-def test_a_caption_does_not_keep_the_whole_answer_alive(outputs):
+def test_a_caption_does_not_keep_the_response_alive(outputs):
     assert captions_from(outputs)[0].attention.base is None
 
 
@@ -119,7 +119,7 @@ def test_a_bad_row_always_has_a_reason(outputs):
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-def test_what_is_not_ours_is_refused_in_one_line(outputs, name, change, message):
+def test_foreign_outputs_are_one_line(outputs, name, change, message):
     if change is None:
         del outputs[name]
     else:

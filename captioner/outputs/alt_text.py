@@ -17,7 +17,7 @@ LONGEST = 125  # characters; many screen readers read as many without a pause
 SHORTEST = 20  # characters; a lower limit leaves no room for a sentence
 THRESHOLD = 0.5
 _HEDGE = "Perhaps: "
-# A screen reader has already said that there is an image.
+# Screen readers announce images themselves.
 _OPENING = re.compile(
     r"^(?:(?:this|here|there|it) is )?(?:an? |the )?"
     r"(?:(?:close ?-?up|blurry|blurred|old|color|colou?red|black[ -]and[ -]white|aerial|overhead|still) )?"

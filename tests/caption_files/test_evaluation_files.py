@@ -66,7 +66,7 @@ def test_training_captions_as_references(tmp_path, capsys, monkeypatch):
     assert err[-1].endswith("the others matched (51 by path)")
 
 
-def test_coco_is_matched_by_number_and_by_file_name(tmp_path, capsys):
+def test_coco_is_matched_by_number_and_name(tmp_path, capsys):
     texts = random_captions(3)
     coco = {"images": [{"id": 70 + i, "file_name": f"COCO_{name}"} for i, name in enumerate(texts)]}
     coco["annotations"] = [

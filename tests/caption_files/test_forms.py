@@ -73,7 +73,7 @@ def test_read_rows_keeps_bad_rows(tmp_path):
     assert list(itertools.chain(*(row.captions for row in rows_read))) == ["a", "d"]
 
 
-def test_splits_and_image_ids_are_normalised_as_in_training(photos):
+def test_splits_and_ids_are_normalised_alike(photos):
     rows = [("1.png", "a dog", "val"), ("./1.png", "a cat", "Validation"), ("sub/2.png", "a car", " TEST ")]
     file = photos / "s.csv"
     file.write_text("image,caption,split\n" + "".join(f"{','.join(row)}\n" for row in rows))

@@ -61,7 +61,7 @@ def test_json_is_one_object_a_line(fake_engine, folder, capsys):
     ]
 
 
-def test_a_bad_image_among_several_is_exit_code_1(fake_engine, folder, capsys):
+def test_an_unreadable_image_is_exit_code_1(fake_engine, folder, capsys):
     assert main(["caption", str(folder / "notes.txt"), str(folder / "a.jpg")]) == 1
     out, err = capsys.readouterr()
     assert out.count("\n") == 1 and "a.jpg: a " in out
@@ -83,7 +83,7 @@ def test_a_bad_image_among_several_is_exit_code_1(fake_engine, folder, capsys):
         ),
     ],
 )
-def test_fatal_errors_are_one_line_and_exit_code_2(fake_engine, tmp_path, capsys, arguments, words):
+def test_fatal_errors_are_exit_code_2(fake_engine, tmp_path, capsys, arguments, words):
     assert main(["caption", *(a.format(empty=tmp_path) for a in arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1

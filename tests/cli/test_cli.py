@@ -1,4 +1,4 @@
-"""The command line: arguments, help, progress, and whole processes."""
+"""The command line: arguments, help, progress, and separate processes."""
 
 import io
 import json
@@ -50,7 +50,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def stderr(monkeypatch):
-    """Standard error in memory, with every display of a bar; called with whether it is a terminal."""
+    """A function that replaces standard error by a stream in memory, a terminal or not, with all displays of a bar."""
     monkeypatch.setattr("captioner.cli.progress.TERMINAL_SECONDS", 0)
     monkeypatch.setattr("captioner.cli.progress.LOG_SECONDS", 0)
 
@@ -62,7 +62,7 @@ def stderr(monkeypatch):
     return replace
 
 
-def test_progress_on_a_terminal_is_removed_at_the_end(stderr):
+def test_progress_on_a_terminal_is_removed(stderr):
     stream = stderr(terminal=True)
     with progress_bar(total=20) as bar:
         for _ in range(20):

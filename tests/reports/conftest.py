@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with an image for each image of the world."""
+    """A folder with the images of `random_captions()`."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(12):

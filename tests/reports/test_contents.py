@@ -100,7 +100,7 @@ def test_pages_show_values_of_the_data_only():
 
 
 def test_the_wheel_has_the_templates():
-    """Whatever lies in a package of the wheel and is no Python is named by its package data."""
+    """All data files in packages are listed in the package data of the wheel."""
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     for path in (ROOT / "captioner").rglob("*.j2"):
         package = ".".join(path.parent.relative_to(ROOT).parts)

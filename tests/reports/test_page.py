@@ -13,7 +13,7 @@ from tests.support.report_pages import Page, charts, check_scores, check_self_co
 
 
 @pytest.mark.parametrize("models", [1, 2])
-def test_every_score_of_the_page_is_in_the_json(tmp_path, photos, models):
+def test_scores_of_the_page_equal_the_json(tmp_path, photos, models):
     predictions, references = random_captions()
     predictions = {name: with_attention(text) for name, text in predictions.items()}
     # Another order must not matter.

@@ -16,7 +16,7 @@ from tests.support.report_pages import check_scores
 
 
 @pytest.mark.parametrize("form", ["folder", "paths", "mapping", "list"])
-def test_images_are_found(tmp_path, photos, form):
+def test_images_from_folders_paths_and_mappings(tmp_path, photos, form):
     predictions, references = random_captions()
     images = photos
     if form == "paths":
@@ -36,7 +36,7 @@ def test_images_are_found(tmp_path, photos, form):
     assert data["not_shown"] == 0 and data["wanted"] == 12
 
 
-def test_ids_without_endings_or_folders_are_found(tmp_path, photos):
+def test_ids_without_endings_or_folders(tmp_path, photos):
     predictions, references = random_captions()
     names = [f"/elsewhere/{n}" if i % 2 else n.removesuffix(".png") for i, n in enumerate(predictions)]
     predictions = dict(zip(names, predictions.values(), strict=True))

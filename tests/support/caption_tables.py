@@ -18,7 +18,7 @@ def table(rows, separator, names=("image", "caption"), end="\n"):
 
 
 def forms(rows):
-    """(ending, text) of every form that holds the same rows."""
+    """(ending, text) of each format with the same rows."""
     objects = [dict(zip(("image", "caption"), row, strict=True)) for row in rows]
     texts = {}
     for image, caption in rows:

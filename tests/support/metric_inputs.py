@@ -40,7 +40,7 @@ def random_captions(images=300, seed=0, shortest=1):
 
 
 def slow_cider(candidates, references, corpus=None, n=4, sigma=6.0):
-    """CIDEr-D written down from the paper's equations, caption by caption."""
+    """CIDEr-D from the equations of the paper, caption by caption."""
     corpus = references if corpus is None else corpus
 
     def grams(words, k):

@@ -13,7 +13,7 @@ PLACES = ["on the grass", "in the snow", "near the water", "on a red bench"]
 
 
 def random_captions(size=12, seed=0, wrong=0.4):
-    """Predictions and references of made-up images: some right, some of another thing or place."""
+    """Predictions and references of random scenes; a share of the predictions has a wrong object or place."""
     rng = random.Random(seed)
     predictions, references = {}, {}
     for i in range(size):
