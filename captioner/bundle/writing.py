@@ -85,14 +85,7 @@ def write(
     }
     if card is not None:
         texts[CARD] = card
-    config = json.loads(_json(config, "the model's config"))
-    manifest = {
-        "format": FORMAT,
-        "captioner": version(),
-        "model": metadata.model_config(config, "config of the model"),
-        "parameters": dict(parameters or {}),
-        "vocabulary": {"size": len(tokenizer), "fingerprint": tokenizer.fingerprint},
-    }
+    manifest = _manifest(config, tokenizer, parameters)
     _check_writable(folder, overwrite)
     with _disk_errors(folder), transaction.staging(folder, MANIFEST, FILES) as stage:
         save_weights(str(stage / WEIGHTS))
@@ -161,6 +154,20 @@ def add_file(folder: Path, name: str, save: Callable[[Path], Any], overwrite: bo
     with atomic.replacing(path, BundleError) as temporary:
         save(temporary)
     return path
+
+
+def _manifest(
+    config: Mapping[str, Any], tokenizer: Tokenizer, parameters: Mapping[str, int] | None
+) -> dict[str, Any]:
+    """The manifest of a new bundle, without checksums."""
+    config = json.loads(_json(config, "the model's config"))
+    return {
+        "format": FORMAT,
+        "captioner": version(),
+        "model": metadata.model_config(config, "config of the model"),
+        "parameters": dict(parameters or {}),
+        "vocabulary": {"size": len(tokenizer), "fingerprint": tokenizer.fingerprint},
+    }
 
 
 @contextmanager
