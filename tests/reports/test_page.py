@@ -46,9 +46,9 @@ def test_scores_of_the_page_equal_the_json(tmp_path, photos, models):
     assert len(jpegs) == 3 * shown and data["not_shown"] == 0 and data["attention"][0] == data["wanted"]
     with PIL.Image.open(io.BytesIO(base64.b64decode(jpegs[0].split(",")[1]))) as image:
         assert image.size == (320, 240)
-    assert ("no maps" in html.rest) == (models == 2)
+    assert ("no attention maps" in html.rest) == (models == 2)
     titles = " ".join(html.rest.split())
-    for title in ("Best", "In the middle", "Worst", "Confused words", "Most frequent captions"):
+    for title in ("Best", "Median", "Worst", "Confused words", "Most frequent captions"):
         assert title in titles
     # A chart for each theme.
     assert len(charts(html)) == 2 * (2 if models == 1 else 3)

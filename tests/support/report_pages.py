@@ -98,6 +98,6 @@ def check_self_contained(page: Page) -> None:
 
 
 def charts(page: Page) -> list[str]:
-    """The SVG of each chart."""
+    """The SVG text of each chart."""
     sources = [s for s in page.attributes("src", "srcset") if s.startswith("data:image/svg")]
     return [base64.b64decode(source.split(",")[1]).decode() for source in sources]
