@@ -35,7 +35,7 @@ def test_the_formula():
     "calibration", [{}, {"bias": 1.0}, {"bias": "x", "weights": {}}, [], {**CALIBRATION, "weights": 3}]
 )
 def test_a_damaged_calibration_is_one_line(calibration):
-    with pytest.raises(BundleError, match="expected bias and weights.*calibrate.py again"):
+    with pytest.raises(BundleError, match="expected bias and weights.*calibrate_confidence.py again"):
         Confidence(calibration)
 
 
