@@ -28,7 +28,7 @@ serve: $(VENV)/devserver.stamp  ## serve MODEL=FOLDER as TensorFlow Serving woul
 	@$(RUN) serving/devserver.py "$(MODEL)" --name captioner $(ARGS)
 
 test: lint  ## lint, then all quick tests
-	@$(RUN) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/dev.stamp  ## the tests that take minutes each
 	@$(RUN) -m pytest -m slow $(ARGS)

@@ -32,7 +32,7 @@ def program(
     parser: Callable[[], argparse.ArgumentParser],
     run: Callable[[argparse.Namespace], int | None],
     stopped: str = "stopped",
-) -> Callable[[Sequence[str] | None], int]:
+) -> Callable[..., int]:
     """Makes the `main` of a program, which parses the options and calls `run` inside `run_program`.
 
     Args:
@@ -44,7 +44,8 @@ def program(
         Function of the arguments (sequence of str, or None for those of the command line) that returns the exit code.
 
     Example:
-        >>> main = program(lambda: argparse.ArgumentParser(prog="example"), lambda options: None)
+        >>> from captioner.cli.parser import Parser
+        >>> main = program(lambda: Parser(prog="example"), lambda options: None)
         >>> main([])
         0
     """

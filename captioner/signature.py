@@ -1,4 +1,4 @@
-"""The served signatures: what goes into an exported model, what comes out, and the captions in it.
+"""The served signatures: inputs and outputs of an exported model, and the captions in them.
 
 The exporter writes these outputs; engines and servers read them. No TensorFlow here, and no vocabulary is needed.
 
@@ -8,12 +8,12 @@ none has a name that ends in `_bytes`: JSON cannot hold the one, REST would answ
 
     serving_default   the sentence
     captions          the K best sentences, best first (K is fixed by the exported strategy)
-    explain           everything: words, their log-probabilities and where the model looked for each; with K > 1 also
-                      for the K - 1 captions after the best, as `alternatives_...`
+    explain           everything: words, their log-probabilities and attention; with K > 1 also for the K - 1
+                      captions after the best, as `alternatives_...`
 
 `words` holds no special tokens and is "" after the last word; `word_logp` and `attention` are 0 there, and
-`attention` is 0 everywhere for a model that does not attend. `logp` counts the end token, `word_logp` has no
-place for it. Where a search found fewer captions than K, the rest are "" with `logp` and `score` -1e9.
+`attention` is 0 everywhere for a model without attention. `logp` includes the end token, `word_logp` does not.
+Unreachable hypotheses are returned empty: "" with `logp` and `score` -1e9.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ INPUT = "image_bytes"
 # `SERVING_DEFAULT` is TensorFlow Serving's name for the signature of a request that names none.
 SERVING_DEFAULT, CAPTIONS, EXPLAIN = "serving_default", "captions", "explain"
 ALTERNATIVES = "alternatives_"  # prefix of the outputs on the captions after the best
-# Numpy kinds that are accepted for a type (JSON knows one kind of number), and what messages call them.
+# NumPy kinds that are accepted for a type (JSON has one type of number), and their names in messages.
 _KINDS = {
     "str": ("SUO", "strings"),
     "float32": ("fiu", "numbers"),
     "int32": ("iu", "integers"),
     "bool": ("b", "booleans"),
 }
-_UNREACHABLE = -1e8  # hypotheses that fill up an n-best list are less likely than that
+_UNREACHABLE = -1e8  # unreachable hypotheses have a lower log-probability
 
 
 class Output(NamedTuple):
-    """What one output holds: numpy's name of its type ("str" for strings) and the letters of its axes.
+    """Type and shape of an output: NumPy's name of its type ("str" for strings) and the letters of its axes.
 
     B images, K captions an image, K-1 captions after the best, T words, H x W locations.
     """
@@ -51,7 +51,7 @@ class Output(NamedTuple):
 
     @property
     def axes(self) -> list[str]:
-        """The letters one by one."""
+        """The letters of the axes."""
         return self.shape.split()
 
 
@@ -82,7 +82,7 @@ SIGNATURES: dict[str, dict[str, Output]] = {
 
 
 def outputs(signature: str, n_best: int) -> dict[str, Output]:
-    """The outputs of a signature of a model that gives `n_best` captions.
+    """The outputs of a signature of a model that returns `n_best` captions an image.
 
     Args:
         signature: str, a key of `SIGNATURES`.
@@ -101,14 +101,14 @@ def outputs(signature: str, n_best: int) -> dict[str, Output]:
 
 
 def missing(inputs: Iterable[str], output_names: Iterable[str]) -> list[str]:
-    """What a server's signature `explain` lacks to be one of ours.
+    """The inputs and outputs that a server's signature `explain` lacks to be one of captioner.
 
     Args:
         inputs: iterable of str. The names of its inputs.
-        output_names: iterable of str. The names of its outputs; others than ours do no harm.
+        output_names: iterable of str. The names of its outputs; others are ignored.
 
     Returns:
-        list of names, empty if `captions_from` can read what it gives.
+        list of names, empty if `captions_from` can read its outputs.
 
     Example:
         >>> missing(["image_bytes"], ["caption", "score", "logp", "ids", "words", "ok", "error"])
@@ -120,7 +120,7 @@ def missing(inputs: Iterable[str], output_names: Iterable[str]) -> list[str]:
 
 
 def captions_from(values: Mapping[str, np.ndarray]) -> list[Caption]:
-    """Reads the outputs of the signature `explain`.
+    """The captions in the outputs of the signature `explain`.
 
     Args:
         values: mapping of name to array; strings as str or as UTF-8 bytes. Other names in it are ignored.
@@ -209,7 +209,7 @@ def _caption(fields: Mapping[str, Any], alternatives: tuple[Caption, ...] = ()) 
 def _text(value: Any) -> str:
     if not isinstance(value, str | bytes):
         raise EngineError(f"expected a string in an output of strings, got {type(value).__name__}")
-    try:  # JSON may hold half of a pair of surrogates, which nobody can print
+    try:  # JSON may hold half of a surrogate pair
         return (value.encode() if isinstance(value, str) else value).decode("utf-8")
     except UnicodeError:
         raise EngineError(f"expected text in UTF-8 in an output of strings, got {value[:40]!r}") from None

@@ -1,32 +1,32 @@
-"""What choosing words costs beside looking: how much longer the whole graph takes than its encoder alone.
+"""Measures what decoding costs: how much longer the whole graph takes than its encoder alone.
 
 The search runs inside the graph over all of its steps: weights are random, and no caption may end before. Both
-graphs take turns on the same images, so the figures to keep are the ratios of one run; on a busy machine those
-of processor time say more than those of the clock.
+graphs are run in turn on the same images, so compare the ratios of one run; on a busy machine those of processor
+time are more reliable than those of wall-clock time.
 """
 
 from __future__ import annotations
 
+from captioner.programs import program  # first: it sets the import path
+
+# isort: split
 import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-if __package__ in (None, ""):  # run as a file
-    sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from captioner import checks
 from captioner.cli.parser import Parser
 from captioner.engines import import_tensorflow
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.programs import run_program
 from captioner.text import Tokenizer
 from captioner.types import END
+
+Graph = Callable[[Any], Any]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,19 +37,13 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--strategy", default=DEFAULT_STRATEGY, help="default: %(default)s")
     build.add_argument("--vocabulary", type=int, default=3000, metavar="V", help="default: %(default)s")
     build.add_argument("--steps", type=int, default=20, metavar="T", help="default: %(default)s")
-    build.add_argument("--batch", type=int, nargs="+", default=[1, 32], metavar="N", help="default: 1 32")
+    build.add_argument("--batch", type=int, nargs="+", default=[1, 32], metavar="B", help="default: 1 32")
     build.add_argument("--runs", type=int, default=5, help="of each graph, after one (default: %(default)s)")
     return build
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measures and prints a line for each encoder and batch size."""
-    options = parser().parse_args(argv)
-    return run_program("decoding_cost.py", lambda: run(options))
-
-
-def run(options: argparse.Namespace) -> int:
-    """Measures what the options ask for.
+def run(options: argparse.Namespace) -> None:
+    """Measures, and prints a line for each encoder and batch size.
 
     Raises:
         CaptionerError: if an option is out of range, or names no such part.
@@ -60,56 +54,65 @@ def run(options: argparse.Namespace) -> int:
     for batch in options.batch:
         checks.integer(batch, "--batch", 1)
     import_tensorflow("measuring a model")
-    print("encoder             N   encoder s   whole s   added (clock)   added (processor)")
+    print("encoder             B   encoder s   total s   added (clock)   added (processor)")
     for encoder in options.encoder:
-        look, say = graphs(encoder, options)
+        encode, caption = graphs(encoder, options)
         for batch in options.batch:
-            spent = measure(look, say, batch, options.runs)
-            clock, processor = ([statistics.median(s[i] for s in spent[k]) for k in (0, 1)] for i in (0, 1))
+            wall, processor = measure(encode, caption, batch, options.runs)
             print(
-                f"{encoder:<17}{batch:>4}{clock[0]:>12.3f}{clock[1]:>10.3f}"
-                f"{clock[1] / clock[0] - 1:>15.0%}{processor[1] / processor[0] - 1:>20.0%}",
+                f"{encoder:<17}{batch:>4}{wall[0]:>12.3f}{wall[1]:>10.3f}"
+                f"{wall[1] / wall[0] - 1:>15.0%}{processor[1] / processor[0] - 1:>20.0%}",
                 flush=True,
             )
-    return 0
 
 
-def graphs(encoder: str, options: argparse.Namespace) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def graphs(encoder: str, options: argparse.Namespace) -> tuple[Graph, Graph]:
     """The encoder alone, and the encoder with the search behind it."""
     import tensorflow as tf
 
     from captioner.decoding import generate
     from captioner.models import CaptionModel
 
-    words = Tokenizer([f"word{i}" for i in range(options.vocabulary - 4)])
-    model = CaptionModel(encoder, options.decoder, words, max_length=options.steps)
+    tokenizer = Tokenizer([f"word{i}" for i in range(options.vocabulary - 4)])
+    model = CaptionModel(encoder, options.decoder, tokenizer, max_length=options.steps)
     bias = model.decoder.logits.bias
     bias.assign(bias - 1e4 * np.eye(options.vocabulary)[END])
     pixels = [tf.TensorSpec([None, *model.image_size, 3], tf.float32)]
-    look = tf.function(model.encode, input_signature=pixels, autograph=False)
+    encode = tf.function(model.encode, input_signature=pixels, autograph=False)
 
-    def search(images: Any) -> Any:
-        return generate(model, model.encode(images), options.strategy, options.steps, words)
+    def caption(images: Any) -> Any:
+        return generate(model, model.encode(images), options.strategy, options.steps, tokenizer)
 
-    return look, tf.function(search, input_signature=pixels, autograph=False)
+    return encode, tf.function(caption, input_signature=pixels, autograph=False)
 
 
-def measure(
-    look: Callable[[Any], Any], say: Callable[[Any], Any], batch: int, runs: int
-) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Seconds by the clock and of the processor for each run of both graphs, which take turns."""
+def measure(encode: Graph, caption: Graph, batch: int, runs: int) -> tuple[list[float], list[float]]:
+    """The median time of both graphs, which are run in turn.
+
+    Args:
+        encode, caption: callables of images, float32 [B, 224, 224, 3].
+        batch: int. B.
+        runs: int. Runs of each graph that count; one before them, which compiles it, does not.
+
+    Returns:
+        (wall-clock seconds, processor seconds), each [encode, caption].
+    """
     import tensorflow as tf
 
     pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, (batch, 224, 224, 3)).astype(np.float32))
-    spent: tuple[list, list] = ([], [])
-    for turn in range(runs + 1):
-        for graph, times in zip((look, say), spent, strict=True):
-            clock, processor = time.perf_counter(), time.process_time()
+    wall: tuple[list[float], list[float]] = ([], [])
+    processor: tuple[list[float], list[float]] = ([], [])
+    for iteration in range(runs + 1):
+        for index, graph in enumerate((encode, caption)):
+            wall_start, processor_start = time.perf_counter(), time.process_time()
             tf.nest.map_structure(lambda tensor: tensor.numpy(), graph(pixels))
-            if turn:  # the first one also compiles
-                times.append((time.perf_counter() - clock, time.process_time() - processor))
-    return spent
+            if iteration:
+                wall[index].append(time.perf_counter() - wall_start)
+                processor[index].append(time.process_time() - processor_start)
+    return [statistics.median(times) for times in wall], [statistics.median(times) for times in processor]
 
+
+main = program(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

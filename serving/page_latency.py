@@ -1,7 +1,11 @@
-"""Measures how fast the web page is: `python serving/page_latency.py MODEL PHOTO...`."""
+"""Measures the latency of the web page: `python serving/page_latency.py MODEL IMAGE...`."""
 
 from __future__ import annotations
 
+from captioner.programs import program  # first: it sets the import path
+
+# isort: split
+import argparse
 import base64
 import contextlib
 import json
@@ -14,34 +18,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import captioner
 from captioner import checks
 from captioner.cli.parser import Parser
 from captioner.engines.versions import version_folder
-from captioner.errors import CaptionerError, EngineError, ImageError, MissingDependency
+from captioner.errors import EngineError, ImageError, MissingDependency
 
 ABOUT = """\
 Starts the development server for MODEL, an exported model folder, opens its page in chromium without a window, drops
-photos on it, and takes the time from the drop to the frame that shows the first word. Between drops the same version
-captions the same photo in this process: its own latency. Prints the medians of both and their difference."""
+images on it, and measures the time from the drop to the frame that shows the first word. Between drops the same
+version captions the same image in this process: the engine's latency. Prints the medians of both and their
+difference."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Gives the milliseconds from dropping a file, made before, to the frame that shows the first word.
+# Returns the milliseconds from dropping a file, made before, to the frame that shows the first word.
 _DROP = """async ([text, type]) => {
     const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
     const data = new DataTransfer();
-    data.items.add(new File([bytes], "photo", { type }));
-    const sentence = document.getElementById("sentence");
-    sentence.replaceChildren();
-    const shown = new Promise((done) => {
-        const watch = new MutationObserver(() => {
-            if (!sentence.querySelector("button")) return;
-            watch.disconnect();
-            requestAnimationFrame(() => done(performance.now()));
+    data.items.add(new File([bytes], "image", { type }));
+    const caption = document.getElementById("caption");
+    caption.replaceChildren();
+    const shown = new Promise((resolve) => {
+        const observer = new MutationObserver(() => {
+            if (!caption.querySelector("button")) return;
+            observer.disconnect();
+            requestAnimationFrame(() => resolve(performance.now()));
         });
-        watch.observe(sentence, { childList: true });
+        observer.observe(caption, { childList: true });
     });
     const start = performance.now();
     document.querySelector(".drop-area").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
@@ -52,19 +55,19 @@ _DROP = """async ([text, type]) => {
 @contextlib.contextmanager
 def server(model: str) -> Iterator[str]:
     """Runs the development server; yields the address of its page."""
-    program = Path(__file__).with_name("devserver.py")
-    command = [sys.executable, str(program), model, "--port", "0", "--rest-port", "0"]
+    devserver = Path(__file__).with_name("devserver.py")
+    command = [sys.executable, str(devserver), model, "--port", "0", "--rest-port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    said = ""
+    last_line = ""
     try:
         for line in process.stderr or ():
-            said = line.strip() or said
+            last_line = line.strip() or last_line
             with contextlib.suppress(ValueError):
-                found = json.loads(line)
-                if found["event"] == "serving":
-                    yield found["page"]
+                event = json.loads(line)
+                if event["event"] == "serving":
+                    yield event["page"]
                     return
-        raise EngineError(f"the server did not start: {said}")
+        raise EngineError(f"the server did not start: {last_line}")
     finally:
         process.terminate()
         process.communicate()
@@ -79,21 +82,21 @@ def browser() -> Iterator[Any]:
         raise MissingDependency(error.name or "playwright", "dev", "driving a browser") from None
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        raise EngineError(f"expected a browser on the PATH, one of {', '.join(BROWSERS)}; found none")
-    with sync_playwright() as started:
-        yield started.chromium.launch(executable_path=path, args=["--no-sandbox"]).new_page()
+        raise EngineError(f"expected a browser on the PATH, one of {', '.join(BROWSERS)}; got none")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]).new_page()
 
 
-def measure(model: str, photos: list[bytes], rounds: int) -> tuple[list[float], list[float]]:
-    """Takes both times in turn.
+def measure(model: str, images: list[bytes], iterations: int) -> tuple[list[float], list[float]]:
+    """Measures the engine and the page in turn.
 
     Args:
         model: str. An exported model folder.
-        photos: list of bytes.
-        rounds: int. Times that each photo is captioned; one more, before, is not counted.
+        images: list of bytes.
+        iterations: int. Times that each image is captioned; one more, before, does not count.
 
     Returns:
-        The engine's times and those of the page, in milliseconds.
+        (latencies of the engine, latencies of the page), in milliseconds.
 
     Raises:
         CaptionerError: if there is no exported model, browser or server.
@@ -101,43 +104,50 @@ def measure(model: str, photos: list[bytes], rounds: int) -> tuple[list[float], 
     folder = version_folder(model)
     if folder is None:
         raise EngineError(f"no exported model in {model}: make one with `captioner export`")
-    own, page_s = [], []
+    engine_ms, page_ms = [], []
     with captioner.load(folder) as engine, server(model) as address, browser() as page:
         page.goto(address)
         page.locator("#model option").first.wait_for(state="attached")
-        for turn in range(rounds + 1):
-            for photo in photos:
+        for iteration in range(iterations + 1):
+            for image in images:
                 start = time.perf_counter()
-                engine.caption(photo)
-                took = (time.perf_counter() - start) * 1000
-                shown = page.evaluate(_DROP, [base64.b64encode(photo).decode(), "image/jpeg"])
-                page.locator("#sentence .lit").first.wait_for(state="detached")  # the sentence has been said
-                if turn:
-                    own.append(took)
-                    page_s.append(shown)
-    return own, page_s
+                engine.caption(image)
+                latency = (time.perf_counter() - start) * 1000
+                to_first_word = page.evaluate(_DROP, [base64.b64encode(image).decode(), "image/jpeg"])
+                page.locator("#caption .highlighted").first.wait_for(
+                    state="detached"
+                )  # all words have been shown
+                if iteration:
+                    engine_ms.append(latency)
+                    page_ms.append(to_first_word)
+    return engine_ms, page_ms
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     build = Parser(prog="page_latency.py", description=ABOUT)
     build.add_argument("model", help="exported model folder")
-    build.add_argument("photos", nargs="+", metavar="PHOTO")
+    build.add_argument("images", nargs="+", metavar="IMAGE")
     build.add_argument(
-        "--rounds", type=int, default=10, help="times that each photo is captioned (default 10)"
+        "--iterations", type=int, default=10, help="times that each image is captioned (default 10)"
     )
-    given = build.parse_args(arguments)
-    try:
-        checks.integer(given.rounds, "--rounds", 1)
-        photos = [_read(path) for path in given.photos]
-        own, page = map(statistics.median, measure(given.model, photos, given.rounds))
-    except CaptionerError as error:
-        print(f"page_latency.py: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"engine alone                {own:7.1f} ms")
+    return build
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures and prints the medians.
+
+    Raises:
+        CaptionerError: if there is no exported model, image, browser or server.
+    """
+    checks.integer(options.iterations, "--iterations", 1)
+    images = [_read(path) for path in options.images]
+    engine, page = map(statistics.median, measure(options.model, images, options.iterations))
+    print(f"engine alone                {engine:7.1f} ms")
     print(f"from drop to first word     {page:7.1f} ms")
-    print(f"difference                  {page - own:7.1f} ms   (medians of {given.rounds * len(photos)})")
-    return 0
+    print(
+        f"difference                  {page - engine:7.1f} ms   (medians of {options.iterations * len(images)})"
+    )
 
 
 def _read(path: str) -> bytes:
@@ -146,6 +156,8 @@ def _read(path: str) -> bytes:
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from None
 
+
+main = program(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

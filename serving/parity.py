@@ -1,146 +1,149 @@
-"""Whether several engines say the same of the same images: `python serving/parity.py MODEL OTHER ...`."""
+"""Compares the captions of several engines on the same images: `python serving/parity.py MODEL OTHER ...`."""
 
 from __future__ import annotations
 
+from captioner.programs import program  # first: it sets the import path
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import captioner
 from captioner import checks
 from captioner.cli.image_files import image_files
 from captioner.cli.parser import Parser
 from captioner.errors import DataError
-from captioner.programs import run_program
 from captioner.types import Caption
 
 ABOUT = """\
 MODEL and OTHER are whatever captioner.load opens: model folders, exported versions, grpc://host:port/name,
 http://host:port/name. Every image is captioned by each of them, and the others are compared with the first:
-words, scores, and which images they refuse. Exit code 1 if any caption differs."""
+words, scores, and which images they reject. Exit code 1 if any caption differs."""
+
+_MOST_SHOWN = 10  # captions that differ, of one model
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far a model agrees with the first one.
+class Parity:
+    """How closely a model reproduces the captions of the first one.
 
     Attributes:
         source: str.
         images: int.
-        same: int. Images that both gave the same words, or that both refused.
-        refused: int. Images it gave no caption.
-        score: float. The largest difference of scores where the words are the same.
-        differing: tuple of (path, first caption, this caption).
+        same: int. Images for which both gave the same words, or which both rejected.
+        rejected: int. Images it gave no caption.
+        score_difference: float. The largest absolute difference of scores where the words are the same.
+        differing: tuple of (path, caption of the first, caption of this one).
     """
 
     source: str
     images: int
     same: int
-    refused: int
-    score: float
+    rejected: int
+    score_difference: float
     differing: tuple[tuple[str, str, str], ...] = ()
 
 
 def compare(
-    source: str, paths: Sequence[str], first: Sequence[Caption], other: Sequence[Caption]
-) -> Agreement:
+    source: str, paths: Sequence[str], reference: Sequence[Caption], captions: Sequence[Caption]
+) -> Parity:
     """Compares captions of the same images.
 
     Args:
-        source: str. A name for the second ones.
+        source: str. The name of the model whose captions are compared.
         paths: N images.
-        first: N captions.
-        other: N captions.
+        reference: N captions of the first model.
+        captions: N captions.
 
     Returns:
-        `Agreement`.
+        `Parity`.
+
+    Raises:
+        ValueError: if the lengths differ.
 
     Example:
         >>> dog, cat = Caption("a dog", -1.0), Caption("a cat", -1.5)
-        >>> found = compare("x", ["1.jpg", "2.jpg"], [dog, dog], [cat, Caption("a dog", -1.25)])
-        >>> found.same, found.score
+        >>> parity = compare("x", ["1.jpg", "2.jpg"], [dog, dog], [cat, Caption("a dog", -1.25)])
+        >>> parity.same, parity.score_difference
         (1, 0.25)
     """
-    pairs = list(zip(paths, first, other, strict=True))
-    # Refusals are worded by whoever refuses; that both refuse is what counts.
-    same = [(a, b) for _, a, b in pairs if a.ok == b.ok and a.text == b.text]
-    return Agreement(
+    rows = list(zip(paths, reference, captions, strict=True))
+    # Engines word their errors differently; that both reject an image is what counts.
+    same = [(a, b) for _, a, b in rows if a.ok == b.ok and a.text == b.text]
+    return Parity(
         source,
-        len(pairs),
+        len(rows),
         len(same),
-        sum(not caption.ok for caption in other),
+        sum(not caption.ok for caption in captions),
         max((abs(a.score - b.score) for a, b in same), default=0.0),
-        tuple((p, str(a), str(b)) for p, a, b in pairs if a.ok != b.ok or a.text != b.text),
+        tuple((path, str(a), str(b)) for path, a, b in rows if a.ok != b.ok or a.text != b.text),
     )
 
 
-def table(found: Sequence[Agreement]) -> str:
-    """The agreements as Markdown."""
+def table(rows: Sequence[Parity]) -> str:
+    """The results as a Markdown table."""
     lines = [
-        "| model | images | same | refused | largest difference of scores |",
+        "| model | images | same | rejected | largest difference of scores |",
         "|---|---:|---:|---:|---:|",
     ]
-    lines += [f"| {f.source} | {f.images} | {f.same} | {f.refused} | {f.score:.1e} |" for f in found]
+    lines += [
+        f"| {r.source} | {r.images} | {r.same} | {r.rejected} | {r.score_difference:.1e} |" for r in rows
+    ]
     return "\n".join(lines)
 
 
-def run(given: argparse.Namespace) -> list[Agreement]:
+def measure(options: argparse.Namespace) -> list[Parity]:
     """Captions all images with all models.
 
     Raises:
         CaptionerError: if a model cannot be opened or there is no image.
     """
-    if given.limit is not None:
-        checks.integer(given.limit, "--limit", 1)
-    files = image_files(given.images)
+    if options.limit is not None:
+        checks.integer(options.limit, "--limit", 1)
+    files = image_files(options.images)
     for line in files.notes():
-        print(f"agreement.py: {line}", file=sys.stderr)
+        print(f"parity.py: {line}", file=sys.stderr)
     if files.errors:
         raise DataError(files.errors[0])
     if not files.paths:
-        raise DataError(f"expected images in {', '.join(given.images)}, found none")
-    paths = files.paths[: given.limit]
+        raise DataError(f"expected images in {', '.join(options.images)}, got none")
+    paths = files.paths[: options.limit]
     captions = []
-    for source in (given.model, *given.others):
+    for source in (options.model, *options.others):
         with captioner.load(source) as model:
             captions.append(list(model.caption_many(paths)))
-        print(f"agreement.py: {source}: {len(paths)} images", file=sys.stderr, flush=True)
+        print(f"parity.py: {source}: {len(paths)} images", file=sys.stderr, flush=True)
     return [
-        compare(source, paths, captions[0], each)
-        for source, each in zip(given.others, captions[1:], strict=True)
+        compare(source, paths, captions[0], others)
+        for source, others in zip(options.others, captions[1:], strict=True)
     ]
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    build = Parser(prog="agreement.py", description=ABOUT)
-    build.add_argument("model", metavar="MODEL", help="the one to compare with")
-    build.add_argument("others", metavar="OTHER", nargs="+", help="those that should say the same")
+    build = Parser(prog="parity.py", description=ABOUT)
+    build.add_argument("model", metavar="MODEL", help="the model to compare with")
+    build.add_argument("others", metavar="OTHER", nargs="+", help="models that should give the same captions")
     build.add_argument("--images", nargs="+", required=True, metavar="PATH", help="files and folders")
     build.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     return build
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    given = parser().parse_args(arguments)
-    return run_program("agreement.py", lambda: show(given.model, run(given)))
+def run(options: argparse.Namespace) -> int:
+    """Prints the comparison; returns 1 if any caption differs."""
+    rows = measure(options)
+    print(table(rows))
+    for row in rows:
+        for path, expected, actual in row.differing[:_MOST_SHOWN]:
+            print(f"{path}\n  {options.model}: {expected}\n  {row.source}: {actual}")
+        if len(row.differing) > _MOST_SHOWN:
+            print(f"and {len(row.differing) - _MOST_SHOWN} more of {row.source}")
+    return int(any(row.differing for row in rows))
 
 
-def show(model: str, found: Sequence[Agreement]) -> int:
-    """Prints what was found; returns 1 if any caption differs."""
-    print(table(found))
-    for each in found:
-        for path, one, other in each.differing[:10]:
-            print(f"{path}\n  {model}: {one}\n  {each.source}: {other}")
-        if len(each.differing) > 10:
-            print(f"and {len(each.differing) - 10} more of {each.source}")
-    return int(any(each.differing for each in found))
-
+main = program(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

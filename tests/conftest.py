@@ -1,5 +1,6 @@
 """Fixtures of several test files: small networks, their folders and exports, images, a browser."""
 
+import gc
 import os
 import shutil
 import signal
@@ -10,12 +11,39 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import pytest
 
-from tests.support.hostile_files import MARKER
+from tests.support.hostile_files import CALIBRATION, MARKER
+from tests.support.shared_exports import exported_once
 from tests.support.tiny_model import build_tiny_model
 
 # Shells start background jobs with SIGINT ignored; tests of Ctrl-C need the default handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Files whose tests take longest. They are begun first, so that two processes end at about the same time.
+LONGEST = ["models", "docs", "resume", "self_critical", "tflite", "saved_model", "page_browser", "page"]
+LONGEST += ["publish", "training", "hostile_fields", "untrusted_code", "encoders", "captioner", "engines"]
+LONGEST += [
+    "engine_contract",
+    "distillation",
+    "default_model",
+    "wheel",
+    "jax",
+    "devserver",
+    "remote_devserver",
+]
+LONGEST += ["cider_regression", "ensemble", "training_report", "official"]
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+def pytest_collection_finish():
+    """What was imported stays to the end: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +56,26 @@ def quick(tmp_path_factory):
         reader, traced = tf_decode.reader, {}
         patch.setattr(tf_decode, "reader", lambda size: traced.setdefault(tuple(size), reader(size)))
         yield
+
+
+@pytest.fixture(scope="module")
+def no_reports():
+    """Runs write no `report.html`: its charts take longer than the training, and have tests of their own."""
+    from training.loop.run_logger import RunLogger
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunLogger, "report", lambda self: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def unoptimised():
+    """Graphs run as they were traced: to optimise one takes longer than the few steps that a test runs it for."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @pytest.fixture(scope="session")
@@ -61,19 +109,17 @@ def small_bundle(tmp_path_factory):
         max_length=4,
         image_size=(8, 8),
     )
-    model.calibration = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
+    model.calibration = CALIBRATION
     folder = tmp_path_factory.mktemp("small") / "m"
     return captioner.save(model, folder, card="# Card", metrics={"CIDEr-D": 1.0})
 
 
 @pytest.fixture(scope="session")
-def small_exports(small_bundle, tmp_path_factory):
-    """The exports of `small_bundle`: a `.tflite` file and a SavedModel."""
+def small_exports(tiny_export):
+    """Exports that hostile tests change copies of: a `.tflite` file and a SavedModel."""
     pytest.importorskip("ai_edge_litert")
-    import captioner
-
-    targets = ["tflite", "saved_model(batch_sizes=(1,))"]
-    return captioner.export(small_bundle, targets, output_dir=tmp_path_factory.mktemp("exports"))
+    version = tiny_export("saved_model(batch_sizes=(1,))", "beam(width=3, min_length=3)")
+    return {"tflite": tiny_export("tflite"), "saved_model": version}
 
 
 @pytest.fixture
@@ -86,6 +132,12 @@ def no_commands(tmp_path, monkeypatch):
     yield
     sys.modules.pop("evil_parts", None)
     assert not list(tmp_path.rglob(MARKER)), "a command of a model file ran"
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_bundle, tmp_path_factory):
+    """`tiny_export(target, strategy)`: the path of an export of `tiny_bundle`; it is only read."""
+    return lambda target, strategy=None: exported_once(tiny_bundle, target, strategy, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.support.tiny_model import build_tiny_model
     ("source", "name"),
     [
         ("saved_models/default", "keras"),
-        ("a.tflite", "lite"),
+        ("a.tflite", "tflite"),
         ("grpc://host:8500/dogs", "grpc"),
         ("http://host:8501/dogs", "http"),
         ("https://host/dogs", "http"),

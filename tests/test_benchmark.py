@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
-def lite(tiny_bundle, tmp_path_factory):
-    return captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path_factory.mktemp("lite"))["tflite"]
+def lite(tiny_export):
+    return tiny_export("tflite")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_costs_are_those_of_a_separate_process(lite, image):
     cost = benchmark.cost(str(lite), [image], iterations=5, processes=2, threads=1)
     with captioner.load(lite, threads=1) as model:
         assert cost.caption == model.caption(image).text
-    assert cost.engine == "lite" and cost.megabytes == lite.stat().st_size / 1e6
+    assert cost.engine == "tflite" and cost.megabytes == lite.stat().st_size / 1e6
     assert len(cost.latencies) == 10
     assert 0 < cost.latency(0.0) <= cost.latency() <= cost.latency(0.95) == max(cost.latencies) < cost.first
     # This process holds TensorFlow; that one does not.
@@ -150,7 +150,7 @@ def test_unreadable_images_are_counted(lite, image, tmp_path, capsys):
 def test_trust_reaches_the_process(lite, image, monkeypatch):
     jobs = []
     ran = {
-        "engine": "lite",
+        "engine": "tflite",
         "first": 1.0,
         "first_memory": None,
         "latencies": [0.1],

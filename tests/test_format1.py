@@ -67,7 +67,7 @@ def test_a_tflite_file_gets_the_new_name(tmp_path):
     metadata = {"format": 1, "strategy": OLD, **sizes, "signatures": [], "memory": [], "state": []}
     path = tmp_path / "model.tflite"
     path.write_bytes(pack(b"1234TFL3", metadata, Tokenizer(["a"])))
-    assert read(path).facts["strategy"] == NEW
+    assert read(path).metadata["strategy"] == NEW
     path.write_bytes(
         pack(b"1234TFL3", {**metadata, "strategy": "consensus(sharpness='x')"}, Tokenizer(["a"]))
     )
@@ -78,6 +78,6 @@ def test_a_tflite_file_gets_the_new_name(tmp_path):
 
 def test_an_exported_version_gets_the_new_name(tmp_path):
     metadata = {"format": 1, "strategy": OLD, "max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
-    (tmp_path / versions.FACTS).parent.mkdir()
-    (tmp_path / versions.FACTS).write_text(json.dumps(metadata))
-    assert versions.facts(tmp_path) == {**metadata, "strategy": NEW}
+    (tmp_path / versions.METADATA_FILE).parent.mkdir()
+    (tmp_path / versions.METADATA_FILE).write_text(json.dumps(metadata))
+    assert versions.read_metadata(tmp_path) == {**metadata, "strategy": NEW}

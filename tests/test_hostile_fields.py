@@ -12,10 +12,11 @@ import captioner
 from captioner import bundle, metadata
 from captioner.engines import versions
 from captioner.engines.keras import KerasEngine
-from captioner.engines.tflite import LiteEngine
+from captioner.engines.tflite import TFLiteEngine
 from captioner.errors import BundleError, EngineError
 from tests.support import odd_images
 from tests.support.hostile_files import (
+    CALIBRATION,
     COMMAND,
     MARKER,
     SPECS,
@@ -61,7 +62,7 @@ def test_specs_in_fields_of_a_tflite_file(small_exports, tmp_path, spec):
     for path in paths(entries):
         file = rewritten(small_exports["tflite"], tmp_path / "x.tflite", changed(entries, path, spec))
         image = odd_images.encoded(odd_images.drawn(8, 8), "PNG")
-        worked = survives(lambda: LiteEngine.open(str(file)).predict([image]))  # noqa: B023
+        worked = survives(lambda: TFLiteEngine.open(str(file)).predict([image]))  # noqa: B023
         assert not (worked and path == ("strategy",))
         assert not list(tmp_path.rglob(MARKER)), path
 
@@ -74,27 +75,27 @@ def test_odd_values_in_fields_of_a_tflite_file(small_exports, tmp_path):
             continue  # shown, never built
         for value in VALUES:
             file = rewritten(small_exports["tflite"], tmp_path / "x.tflite", changed(entries, path, value))
-            survives(lambda: LiteEngine.open(str(file), threads=1).predict([image]))  # noqa: B023
+            survives(lambda: TFLiteEngine.open(str(file), threads=1).predict([image]))  # noqa: B023
     for name in entries:
         less = {key: value for key, value in entries.items() if key != name}
         file = rewritten(small_exports["tflite"], tmp_path / "x.tflite", less)
-        survives(lambda: LiteEngine.open(str(file)))  # noqa: B023
+        survives(lambda: TFLiteEngine.open(str(file)))  # noqa: B023
 
 
 def test_hostile_fields_of_an_exported_version(small_exports, tmp_path):
     version = tmp_path / "1"
     shutil.copytree(small_exports["saved_model"], version)
-    entries = json.loads((version / versions.FACTS).read_text())
+    entries = json.loads((version / versions.METADATA_FILE).read_text()) | {"confidence": CALIBRATION}
     for path in paths(entries):
         for value in [*SPECS, *VALUES]:
-            (version / versions.FACTS).write_text(json.dumps(changed(entries, path, value)))
-            survives(lambda: versions.facts(version))
+            (version / versions.METADATA_FILE).write_text(json.dumps(changed(entries, path, value)))
+            survives(lambda: versions.read_metadata(version))
     # The graph contains its strategy: the entry is only shown, and nothing is built from it.
-    (version / versions.FACTS).write_text(json.dumps({**entries, "strategy": COMMAND}))
+    (version / versions.METADATA_FILE).write_text(json.dumps({**entries, "strategy": COMMAND}))
     with captioner.load(version) as model:
         assert model.engine.describe()["strategy"] == COMMAND
         assert model.caption(odd_images.encoded(odd_images.drawn(8, 8), "PNG")).ok
-    (version / versions.FACTS).write_text(json.dumps({**entries, "image_size": [10**9, 1]}))
+    (version / versions.METADATA_FILE).write_text(json.dumps({**entries, "image_size": [10**9, 1]}))
     with pytest.raises(EngineError, match="damaged .*image_size: expected a whole number from 1 to 4096"):
         captioner.load(version)
 
@@ -107,11 +108,11 @@ def test_invalid_json_in_every_file(small_bundle, small_exports, tmp_path, text)
         folder = folder_with(small_bundle, tmp_path, name, text)
         assert not survives(lambda: bundle.read(folder))  # noqa: B023
     file = rewritten(small_exports["tflite"], tmp_path / "x.tflite", text)
-    assert not survives(lambda: LiteEngine.open(str(file)))
-    version = tmp_path / "1" / versions.FACTS
+    assert not survives(lambda: TFLiteEngine.open(str(file)))
+    version = tmp_path / "1" / versions.METADATA_FILE
     version.parent.mkdir(parents=True)
     version.write_bytes(text)
-    assert not survives(lambda: versions.facts(tmp_path / "1"))
+    assert not survives(lambda: versions.read_metadata(tmp_path / "1"))
 
 
 def test_archives_with_huge_members(small_exports, small_bundle, tmp_path, monkeypatch):

@@ -206,5 +206,5 @@ PROGRAMS = [
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_program_ends_in_one_line(path):
     text = path.read_text(encoding="utf-8")
-    assert "run_program(" in text, f"{path} ends by itself: let captioner.programs.program make its main"
+    assert "program(" in text, f"{path} ends by itself: let captioner.programs.program make its main"
     assert "except KeyboardInterrupt:" not in text, f"{path} catches Ctrl-C alone, and not SIGTERM"

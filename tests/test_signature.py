@@ -1,10 +1,11 @@
-"""Captions from the outputs of `explain`; other outputs are refused in one line."""
+"""The served signatures, and the captions in the outputs of `explain`."""
 
 import numpy as np
 import pytest
 
+from captioner import signature
 from captioner.errors import EngineError
-from captioner.signature import captions_from
+from captioner.signature import SIGNATURES, captions_from, missing
 
 SHAPE = (2, 3)
 
@@ -89,7 +90,7 @@ def test_no_images_no_captions(outputs):
     assert captions_from({name: array[:0] for name, array in outputs.items()}) == []
 
 
-def test_a_caption_does_not_keep_the_response_alive(outputs):
+def test_a_caption_does_not_hold_the_response(outputs):
     assert captions_from(outputs)[0].attention.base is None
 
 
@@ -119,7 +120,7 @@ def test_a_bad_row_always_has_a_reason(outputs):
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-def test_foreign_outputs_are_one_line(outputs, name, change, message):
+def test_foreign_files_are_refused(outputs, name, change, message):
     if change is None:
         del outputs[name]
     else:
@@ -127,3 +128,35 @@ def test_foreign_outputs_are_one_line(outputs, name, change, message):
     with pytest.raises(EngineError, match=message) as caught:
         captions_from(outputs)
     assert "\n" not in str(caught.value)
+
+
+def test_the_signatures_are_these():
+    """They are public: a change breaks clients that we never see."""
+    assert {name: " ".join(SIGNATURES[name]) for name in SIGNATURES} == {
+        "serving_default": "caption score ok error",
+        "captions": "caption score logp ok error",
+        "explain": "caption score logp ids words word_logp attention alternatives_caption alternatives_score "
+        "alternatives_logp alternatives_ids alternatives_words alternatives_word_logp alternatives_attention ok error",
+    }
+    names = {name for outputs in SIGNATURES.values() for name in outputs}
+    assert not any(name.endswith("_bytes") for name in names), "REST would answer with base64"
+
+
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_engines_read_what_explain_gives(n_best):
+    sizes = {"B": 2, "K-1": n_best - 1, "T": 4, "H": 3, "W": 5}
+    arrays = {
+        name: np.full([sizes[axis] for axis in output.axes], b"" if output.dtype == "str" else 0)
+        .astype(output.dtype.replace("str", "S"))
+        for name, output in signature.outputs("explain", n_best).items()
+    }  # fmt: skip
+    arrays["ok"][0] = True
+    good, bad = captions_from(arrays)
+    assert (good.ok, good.text, len(good.alternatives), bad.ok) == (True, "", n_best - 1, False)
+    assert missing(["image_bytes"], arrays) == []
+    for name in arrays:
+        others = {n: array for n, array in arrays.items() if n != name}
+        with pytest.raises(EngineError, match=f"expected the output '{name}'"):
+            captions_from(others)
+        assert missing(["image_bytes"], others) == ([] if name.startswith("alternatives_") else [name])
+    assert missing(["images"], arrays) == missing(["image_bytes", "size"], arrays) == ["image_bytes"]

@@ -1,4 +1,4 @@
-"""What a training run is made of: frozen dataclasses, and `key=value` changes cast to their fields' types."""
+"""The settings of a training run: frozen dataclasses, and `key=value` changes cast to their fields' types."""
 
 from __future__ import annotations
 
@@ -15,23 +15,35 @@ from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import SpecError
 from captioner.registry import unknown
 
+# Ranges of the keys that both stages have.
+_OPTIMIZER: dict[str, tuple[float, ...]] = {
+    "batch_images": (1,),
+    "learning_rate": (0,),
+    "warmup": (0, 1),
+    "final_lr_ratio": (0, 1),
+    "weight_decay": (0,),
+    "global_clipnorm": (0,),
+    "ema_momentum": (0, 0.999999),
+}
+
 
 @dataclass(frozen=True)
 class Data:
-    """Where images and captions come from.
+    """Training data, vocabulary and augmentation.
 
     Attributes:
-        source: spec of `DATASETS`.
-        min_count: int. A word needs as many occurrences in the training captions to enter the vocabulary.
-        max_vocabulary: int, 0 for no bound.
-        captions_per_image: int. G: an image's captions are trained side by side, so many at a time.
+        source: spec of `DATASETS`, such as `folder(path='photos')`.
+        min_count: int. Occurrences in the training captions that a word needs to enter the vocabulary.
+        max_vocabulary: int. Largest size of the vocabulary, 0 for no bound.
+        captions_per_image: int. Captions of one image in a batch (G).
         features: str. Folder of the feature cache.
         max_bad: float. Share of images that may be unreadable.
-        augment: bool. Train on images cropped and in another light each time (`training/data/augment.py`); needs
-            `model.train_encoder`, as kept features cannot change.
-        mirror: bool. Train on each image in a mirror as well, left and right swapped in its (English) captions.
-        views: int. Features of so many other views of each image are kept (`training/data/augment.py`), and a step sees
-            one of them or the image itself: what `augment` is where the encoder is frozen.
+        augment: bool. Random crops and changes of brightness, contrast and saturation; needs
+            `model.train_encoder=true`, as cached features cannot change.
+        horizontal_flip: bool. Train on flipped images as well, left and right swapped in their English captions: an
+            epoch is twice as long.
+        cached_augmentations: int. Cached features of so many augmentations of each training image; a step takes one of
+            them or the image itself. For frozen encoders.
     """
 
     source: str
@@ -41,34 +53,28 @@ class Data:
     features: str = "cache/features"
     max_bad: float = 0.01
     augment: bool = False
-    mirror: bool = False
-    views: int = 0
+    horizontal_flip: bool = False
+    cached_augmentations: int = 0
 
     def __post_init__(self) -> None:
-        _within(
-            self,
-            "data.",
-            min_count=(1,),
-            views=(0,),
-            max_vocabulary=(0,),
-            captions_per_image=(1,),
-            max_bad=(0, 1),
-        )
+        _check(self, "data.", min_count=(1,), max_vocabulary=(0,), captions_per_image=(1,))
+        _check(self, "data.", max_bad=(0, 1), cached_augmentations=(0,))
 
 
 @dataclass(frozen=True)
 class Model:
-    """What `CaptionModel` is built from.
+    """Arguments of `CaptionModel`, and its initial weights.
 
     Attributes:
-        encoder: spec of `ENCODERS`.
-        decoder: spec of `DECODERS`.
-        image_size: int. Height and width.
-        max_length: int. Most ids of a caption; longer training captions are cut.
+        encoder: spec of `ENCODERS`, such as `densenet169(weights='imagenet')` or, without a network,
+            `densenet169(weights='FILE')`; with `layer=['pool4_relu', 'relu'], join='fine'` features of two depths.
+        decoder: spec of `DECODERS`, such as `lstm(units=512, attention='multi_head(heads=8)', dropout=0.5)`.
+        image_size: int. Height and width in pixels.
+        max_length: int. Most ids of a caption, its end included; longer training captions are cut.
         train_encoder: bool. Train the encoder too, from pixels; else its features are computed once and cached.
-        keep_statistics: bool. A trained encoder keeps the means and variances of its batch normalisation, and drops no
-            units: for a pretrained one, which a few images a step would only unsettle.
-        start: str. Model folder of the same networks and vocabulary, whose weights training begins with.
+        freeze_batch_norm: bool. A trained encoder keeps the means and variances of its batch normalisation and drops no
+            units: right for a pretrained one, wrong for one with random weights.
+        init_from: str. Model folder of the same networks and vocabulary, whose weights training begins with.
     """
 
     encoder: str
@@ -76,11 +82,11 @@ class Model:
     image_size: int = 224
     max_length: int = 22
     train_encoder: bool = False
-    keep_statistics: bool = True
-    start: str = ""
+    freeze_batch_norm: bool = True
+    init_from: str = ""
 
     def __post_init__(self) -> None:
-        _within(self, "model.", image_size=(1,), max_length=(2,))
+        _check(self, "model.", image_size=(1,), max_length=(2,))
 
 
 @dataclass(frozen=True)
@@ -88,56 +94,56 @@ class CrossEntropy:
     """Teacher forcing with cross-entropy.
 
     Attributes:
-        epochs: int. At most so many; 0 leaves it out.
-        batch_images: int. B.
+        epochs: int. Most epochs, 0 for none; the learning rate's schedule ends with the last.
+        batch_images: int. Images of a batch (B).
         learning_rate: float. Peak of the schedule.
-        warmup: float. Share of all steps over which the rate climbs to its peak.
-        final: float. Share of the peak that is left at the end of the cosine.
+        warmup: float. Share of all steps over which the rate rises to its peak.
+        final_lr_ratio: float. Share of the peak that is left at the end of the cosine.
         label_smoothing: float. Probability spread over the whole vocabulary (Szegedy et al. 2016, section 7).
         attention_penalty: float. Weight of doubly stochastic attention (Xu et al. 2015, eq. 14).
         weight_decay: float. Decoupled (AdamW).
-        clip: float. Global norm that gradients are clipped to.
-        ema: float. Momentum of the moving average of weights that is evaluated and kept; 0 turns it off.
-        mixed_precision: bool. bfloat16 arithmetic in all that is trained, in both phases; float32 weights.
-        teacher: str. Model folder whose distributions over words are learnt too (`training/loop/distillation.py`).
-        teacher_weight: float. Weight of that loss.
-        teacher_temperature: float. Above 1 the teacher's less likely words count more.
+        global_clipnorm: float. Global norm that gradients are clipped to, 0 for none.
+        ema_momentum: float. Momentum of the moving average of weights that is evaluated and saved, 0 for none.
+        mixed_precision: bool. bfloat16 arithmetic in all that is trained, in both stages; weights stay float32.
+        distillation_teacher: str. Model folder whose distributions over words are learnt too, such as an ensemble
+            (`training/loop/distillation.py`).
+        distillation_weight: float. Weight of that loss.
+        distillation_temperature: float. Above 1 the teacher's less likely words count more.
     """
 
     epochs: int = 15
     batch_images: int = 64
     learning_rate: float = 1e-3
     warmup: float = 0.05
-    final: float = 0.02
+    final_lr_ratio: float = 0.02
     label_smoothing: float = 0.1
     attention_penalty: float = 0.0
     weight_decay: float = 0.0
-    clip: float = 5.0
-    ema: float = 0.99
+    global_clipnorm: float = 5.0
+    ema_momentum: float = 0.99
     mixed_precision: bool = False
-    teacher: str = ""
-    teacher_weight: float = 1.0
-    teacher_temperature: float = 1.0
+    distillation_teacher: str = ""
+    distillation_weight: float = 1.0
+    distillation_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _within(self, "xe.", epochs=(0,), batch_images=(1,), learning_rate=(0,), warmup=(0, 1), final=(0, 1))
-        _within(self, "xe.", label_smoothing=(0, 1), attention_penalty=(0,), weight_decay=(0,), clip=(0,))
-        _within(self, "xe.", ema=(0, 0.999999), teacher_weight=(0,), teacher_temperature=(0.05,))
+        _check(self, "xe.", epochs=(0,), label_smoothing=(0, 1), attention_penalty=(0,))
+        _check(self, "xe.", distillation_weight=(0,), distillation_temperature=(0.05,), **_OPTIMIZER)
 
 
 @dataclass(frozen=True)
 class SelfCritical:
-    """Self-critical training (`training/loop/self_critical.py`), after cross-entropy or from `model.start`.
+    """Self-critical training (`training/loop/self_critical.py`), after cross-entropy or from `model.init_from`.
 
     Attributes:
-        epochs: int. 0 for none.
-        batch_images: int. B.
-        samples: int. Captions drawn for each image.
-        baseline: "leave_one_out" (the mean of the other samples) or "greedy".
-        temperature: float. Above 1 draws bolder.
-        references: int. Captions of each image that stay in the loss.
+        epochs: int. Epochs after cross-entropy, or after `model.init_from` where `xe.epochs` is 0; 0 for none.
+        batch_images: int. Images of a batch (B).
+        samples: int. Captions sampled for each image.
+        baseline: str. What a sample's reward is compared with: `leave_one_out`, the mean of the others, or `greedy`.
+        temperature: float. Of sampling: above 1 unlikely words are sampled more often.
+        references: int. References of each image that stay in the loss.
         xe_weight: float. Weight of their cross-entropy, in nats a word.
-        learning_rate, warmup, final, weight_decay, clip, ema: as for cross-entropy.
+        learning_rate, warmup, final_lr_ratio, weight_decay, global_clipnorm, ema_momentum: as of `xe`.
     """
 
     epochs: int = 0
@@ -149,38 +155,29 @@ class SelfCritical:
     xe_weight: float = 0.1
     learning_rate: float = 2e-4
     warmup: float = 0.05
-    final: float = 0.05
+    final_lr_ratio: float = 0.05
     weight_decay: float = 0.0
-    clip: float = 1.0
-    ema: float = 0.99
+    global_clipnorm: float = 1.0
+    ema_momentum: float = 0.99
 
     def __post_init__(self) -> None:
-        _within(self, "scst.", epochs=(0,), batch_images=(1,), references=(0,), xe_weight=(0,), clip=(0,))
-        _within(
-            self,
-            "scst.",
-            learning_rate=(0,),
-            warmup=(0, 1),
-            final=(0, 1),
-            weight_decay=(0,),
-            ema=(0, 0.999999),
-        )
-        _within(self, "scst.", samples=(2 if self.baseline == "leave_one_out" else 1,), temperature=(0.01,))
+        _check(self, "scst.", epochs=(0,), references=(0,), xe_weight=(0,), temperature=(0.01,), **_OPTIMIZER)
+        _check(self, "scst.", samples=(2 if self.baseline == "leave_one_out" else 1,))
         if self.baseline not in ("leave_one_out", "greedy"):
             raise SpecError(unknown("scst.baseline", self.baseline, ["leave_one_out", "greedy"]))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model is chosen and scored.
+    """Validation, early stopping and the test.
 
     Attributes:
-        strategy: spec of `STRATEGIES`, the same for choosing and for the test.
-        every: int. Epochs between scorings on the validation split.
-        patience: int. Stop after so many scorings without a better CIDEr-D; 0 never stops early.
-        batch_images: int.
-        limit: int. Score the first so many validation images only; 0 for all.
-        tests: names of the splits scored once at the end.
+        strategy: spec of `STRATEGIES`, the same for validation and test.
+        every: int. Epochs between validations.
+        patience: int. Stop after so many validations without a better CIDEr-D, 0 for never.
+        batch_images: int. Images decoded together.
+        limit: int. Validate on the first so many images only, 0 for all.
+        tests: names of splits, separated by commas. Scored once at the end.
         official: bool. Also score the test splits with pycocoevalcap (needs Java).
     """
 
@@ -193,18 +190,18 @@ class Evaluation:
     official: bool = False
 
     def __post_init__(self) -> None:
-        _within(self, "evaluation.", every=(1,), patience=(0,), batch_images=(1,), limit=(0,))
+        _check(self, "evaluation.", every=(1,), patience=(0,), batch_images=(1,), limit=(0,))
 
 
 @dataclass(frozen=True)
 class Run:
-    """A whole training run; what a recipe returns.
+    """A training run; what a recipe returns.
 
     Attributes:
-        name: str. The recipe's name.
+        name: str. Name of the recipe, and of the run's folder unless `--out` is given.
         data, model, xe, scst, evaluation: the parts.
         seed: int. Of weights, order and dropout.
-        checkpoint_minutes: float. How much work a crash may cost.
+        checkpoint_minutes: float. Minutes between checkpoints: how much work a crash may cost.
         deterministic: bool. Slower kernels whose result does not depend on how threads are scheduled.
     """
 
@@ -219,7 +216,7 @@ class Run:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        _within(self, "", seed=(0, 2**32 - 1), checkpoint_minutes=(0,))
+        _check(self, "", seed=(0, 2**32 - 1), checkpoint_minutes=(0,))
 
 
 def with_changes(run: Run, changes: Sequence[str]) -> Run:
@@ -260,20 +257,20 @@ def _change(part: Any, key: str, path: list[str], value: str) -> Any:
 
 def keys(part: Any, prefix: str = "") -> list[str]:
     """All keys that `--set` takes below a part, in order."""
-    found: list[str] = []
-    for each in dataclasses.fields(part):
-        value = getattr(part, each.name)
+    names: list[str] = []
+    for entry in dataclasses.fields(part):
+        value = getattr(part, entry.name)
         if dataclasses.is_dataclass(value):
-            found += keys(value, f"{prefix}{each.name}.")
+            names += keys(value, f"{prefix}{entry.name}.")
         else:
-            found.append(prefix + each.name)
-    return found
+            names.append(prefix + entry.name)
+    return names
 
 
-def _within(part: Any, prefix: str, **bounds: tuple[float, ...]) -> None:
+def _check(part: Any, prefix: str, **ranges: tuple[float, ...]) -> None:
     """Raises a SpecError for a field below the first of its bounds, above the second, or not a number of its type."""
     types = typing.get_type_hints(type(part))
-    for name, (least, *most) in bounds.items():
+    for name, (least, *most) in ranges.items():
         value, option = getattr(part, name), prefix + name
         if types[name] is int:
             checks.integer(value, option, int(least), int(most[0]) if most else None)
@@ -293,7 +290,7 @@ def _cast(key: str, kind: Any, text: str) -> Any:
         if kind in (int, float):
             return kind(text)
         value = ast.literal_eval(text) if text[:1] in "([" else tuple(filter(None, text.split(",")))
-        return tuple(str(each) for each in value)
+        return tuple(map(str, value))
     except (ValueError, KeyError, SyntaxError):
         raise wrong from None
 

@@ -1,13 +1,12 @@
-"""Scores a model on a split of a dataset, the way training scores it.
+"""Scores a model on a split of a dataset, as training does.
 
     python training/evaluate.py runs/flickr8k_lstm/model "flickr(folder='...', captions='...')" --split validation \\
         --strategy greedy --strategy "beam(width=3)" --strategy "beam(width=5)"
 
-prints a row of figures for each strategy. Features are taken from the cache that training made, where it holds
-them; otherwise images are read. What was exported or is served (a version's folder, `model.tflite`,
-`grpc://host:8500/name`, `http://host:8501/name`) is given the encoded images, and says what it says without a
---strategy, as its own is fixed; a `.tflite` file takes others too. Choose on the validation split, report the test
-split once.
+prints a row of metrics for each strategy. Features come from the cache of training if it has them; otherwise images are
+read. Exported and served models (a version's folder, `model.tflite`, `grpc://host:8500/name`, `http://host:8501/name`)
+get the encoded images, and need no --strategy, as theirs is fixed; a `.tflite` file takes others too. Choose on the
+validation split, report the test split once.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 
 from captioner.api import Captioner, load
@@ -35,15 +32,15 @@ from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, ImageError, SpecError
 from captioner.metrics import rough, undefined
 from captioner.metrics.official import ptb_words
-from captioner.programs import run_program
+from captioner.programs import program
 from training.loop.run_folder import finite
 
 _BATCH = 50  # images captioned together, as in training
-_KEPT = 4e9  # bytes of features kept for the next strategy
+_CACHE_BYTES = 4e9  # of features, for the next strategy
 
 
-class Encoded:
-    """Features of images that no cache holds, encoded when first asked for.
+class LazyFeatures:
+    """Features of images that are not in the cache on disk, encoded when first asked for.
 
     Args:
         model: CaptionModel.
@@ -58,17 +55,17 @@ class Encoded:
         self._pixels = Pixels(examples, model.image_size, keep_bytes=0)
         self._encode = tf.function(model.encode, autograph=False)
         size = len(examples) * model.grid[0] * model.grid[1] * model.encoder.channels * 4
-        self._keep, self._kept = size <= _KEPT, dict[bytes, np.ndarray]()
+        self._use_cache, self._cached = size <= _CACHE_BYTES, dict[bytes, np.ndarray]()
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
         """float32 [B, L, C] of the images numbered `index`."""
         key = index.tobytes()
-        found = self._kept.get(key)
-        if found is None:
-            found = self._encode(self._pixels[index]).numpy()
-            if self._keep:
-                self._kept[key] = found
-        return found
+        features = self._cached.get(key)
+        if features is None:
+            features = self._encode(self._pixels[index]).numpy()
+            if self._use_cache:
+                self._cached[key] = features
+        return features
 
 
 def evaluate(
@@ -86,60 +83,62 @@ def evaluate(
         model: CaptionModel, or a Captioner of any engine.
         dataset: Dataset.
         split: str, default "test".
-        strategies: sequence of specs of `STRATEGIES`; default none, which is the engine's own: what was exported, or
-            `captioner.engines.base.DEFAULT_STRATEGY`.
+        strategies: sequence of specs of `STRATEGIES`; default none, which is the exported one, or `DEFAULT_STRATEGY`.
         official: bool, default False. Also score with pycocoevalcap (needs Java).
         limit: int, default 0. Only the first so many images; 0 for all.
-        features: path, default "cache/features". The cache to look in; nothing is written there.
+        features: path, default "cache/features". The cache to read; nothing is written there.
 
     Returns:
-        Figures and captions: dicts of strategy to dict of figure name to float (NaN for CIDEr-D of a single image),
-        and to dict of image id to caption.
+        Metrics and captions: dicts of strategy to dict of metric to float (NaN for CIDEr-D of a single image), and to
+        dict of image id to caption.
 
     Raises:
-        DataError: for a split that is not there or an image that cannot be read.
+        DataError: for an unknown split or an image that cannot be read.
         SpecError: for an unknown strategy.
-        EngineError: if the engine runs no other strategy than its own, or cannot run.
+        EngineError: if the engine cannot run, or runs its exported strategy alone.
     """
     from training.data.datasets.synthetic_scenes import SyntheticScenes, exact_match
     from training.data.feature_cache import cached_split
     from training.loop.validation import Captioning, score
 
     engine = isinstance(model, Captioner)
-    asked = _asked(model, strategies)
+    requested = _requested(model, strategies)
     examples = list(dataset.examples(split))
-    found = None if engine else cached_split(model.encoder, dataset, split, features)
-    examples = (examples if found is None else found.examples)[: limit or None]
+    cached = None if engine else cached_split(model.encoder, dataset, split, features)
+    examples = (examples if cached is None else cached.examples)[: limit or None]
     if not examples:
-        raise DataError(f"expected images that can be read in {split!r}, found none")
-    print(
-        f"{len(examples):,} images, {'images read' if found is None else 'features cached'}",
-        file=sys.stderr,
-    )
+        raise DataError(f"expected images that can be read in {split!r}, got none")
+    origin = "images read" if cached is None else "features cached"
+    print(f"{len(examples):,} images, {origin}", file=sys.stderr)
     read: Callable[[np.ndarray], np.ndarray]
-    if found is not None:
-        read = lambda index: found[index].astype(np.float32)  # noqa: E731
+    if cached is not None:
+        read = lambda index: cached[index].astype(np.float32)  # noqa: E731
     elif not engine:
-        read = Encoded(model, examples)
-    training: list[str] = []
-    if "train" in dataset.splits:
-        training = [caption for example in dataset.examples("train") for caption in example.captions]
-    figures, captions = {}, {}
-    for strategy, passed in asked.items():
+        read = LazyFeatures(model, examples)
+    training = training_captions(dataset)
+    metrics, captions = {}, {}
+    for strategy, passed in requested.items():
         if engine:
-            said = _through_engine(model, examples, passed)
+            texts = _through_engine(model, examples, passed)
         else:
             captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
-            said = captioning(read, len(examples), strategy)
-        figures[strategy] = score(said, examples, training, official, undefined=math.nan)
+            texts = captioning(read, len(examples), strategy)
+        metrics[strategy] = score(texts, examples, training or (), official, undefined=math.nan)
         if isinstance(dataset, SyntheticScenes):
-            figures[strategy]["exact match"] = exact_match(said, examples)
-        captions[strategy] = {example.id: text for example, text in zip(examples, said, strict=True)}
-    return figures, captions
+            metrics[strategy]["exact match"] = exact_match(texts, examples)
+        captions[strategy] = {example.id: text for example, text in zip(examples, texts, strict=True)}
+    return metrics, captions
 
 
-def _asked(model: Any, strategies: Sequence[str]) -> dict[str, str | None]:
-    """What each strategy is called, and what the engine is asked for; a wrong one is told here."""
+def training_captions(dataset: Any) -> list[str] | None:
+    """All captions of the split "train", or None if the dataset has none."""
+    if "train" not in dataset.splits:
+        return None
+    return [caption for example in dataset.examples("train") for caption in example.captions]
+
+
+def _requested(model: Any, strategies: Sequence[str]) -> dict[str, str | None]:
+    """Names of the strategies, and the spec that the engine gets for each; raises an error for a wrong one."""
     from captioner.decoding import STRATEGIES
 
     if not isinstance(model, Captioner):
@@ -152,10 +151,10 @@ def _asked(model: Any, strategies: Sequence[str]) -> dict[str, str | None]:
 
 
 def _through_engine(model: Captioner, examples: Sequence[Any], strategy: str | None) -> list[str]:
-    """Captions of encoded images; one that cannot be read is an error, as scores would leave it out."""
-    found = model.caption_many((_encoded(example) for example in examples), strategy, _BATCH)
+    """Captions of encoded images; an unreadable image is an error, as it would be missing in the metrics."""
+    results = model.caption_many((_encoded(example) for example in examples), strategy, _BATCH)
     captions = []
-    bar = progress_bar(found, len(examples), desc=strategy)
+    bar = progress_bar(results, len(examples), desc=strategy)
     for example, caption in zip(examples, bar, strict=True):
         if not caption.ok:
             raise DataError(f"image {example.id}: {caption.error}")
@@ -170,11 +169,11 @@ def _encoded(example: Any) -> bytes:
         raise DataError(f"image {example.id}: {error}") from None
 
 
-def table(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Figures as lines of text: a row a strategy, a column a figure.
+def table(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """Metrics as lines of text: a row for each strategy, a column for each metric.
 
     Args:
-        figures: dict of strategy to dict of figure name to float; NaN is shown as a dash.
+        metrics: dict of strategy to dict of metric to float; NaN is shown as a dash.
 
     Returns:
         str.
@@ -185,12 +184,12 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> str:
         greedy          20.00
         beam(width=3)   21.33
     """
-    first = max(len(name) for name in ["strategy", *figures])
-    names = list(dict.fromkeys(name for row in figures.values() for name in row))
+    first = max(len(name) for name in ["strategy", *metrics])
+    names = list(dict.fromkeys(name for row in metrics.values() for name in row))
     lines = [f"{'strategy':<{first}}" + "".join(f"  {name:>6}" for name in names)]
-    for strategy, row in figures.items():
-        shown = ["-" if math.isnan(row[n]) else f"{row[n]:.2f}" for n in names]
-        cells = zip(shown, names, strict=True)
+    for strategy, row in metrics.items():
+        values = ["-" if math.isnan(row[n]) else f"{row[n]:.2f}" for n in names]
+        cells = zip(values, names, strict=True)
         lines.append(f"{strategy:<{first}}" + "".join(f"  {cell:>{max(6, len(n))}}" for cell, n in cells))
     return "\n".join(lines)
 
@@ -212,57 +211,53 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--official", action="store_true", help="also score with pycocoevalcap (needs Java)")
     build.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N images")
     build.add_argument("--features", default="cache/features", metavar="DIR",
-                       help="feature cache to look in (default: %(default)s)")  # fmt: skip
+                       help="feature cache to read (default: %(default)s)")  # fmt: skip
     build.add_argument("--predictions", metavar="FILE", help="write the captions there, as JSON")
     build.add_argument("--json", action="store_true", help="print one JSON object")
     return build
 
 
-def run(given: argparse.Namespace) -> None:
-    """Does what the command line says."""
-    strategies = given.strategy or []
-    integer(given.limit, "--limit", 0)
-    if given.predictions is not None and len(set(strategies)) > 1:
+def run(options: argparse.Namespace) -> None:
+    """Prints the metrics, and writes the captions if asked to."""
+    strategies = options.strategy or []
+    integer(options.limit, "--limit", 0)
+    if options.predictions is not None and len(set(strategies)) > 1:
         raise SpecError("--predictions takes the captions of one --strategy, got several")
     import_tensorflow("scoring a model")
     from training.data.datasets import DATASETS
 
-    if given.official:
-        ptb_words(["a dog"])  # so that missing Java is told now
-    dataset = DATASETS.build(given.dataset)
-    dataset.examples(given.split)
-    model = load(given.model, **({"trust": tuple(given.trust)} if given.trust else {}))
-    # The program says it in a line of its own.
+    if options.official:
+        ptb_words(["a dog"])  # raises an error now if there is no Java
+    dataset = DATASETS.build(options.dataset)
+    dataset.examples(options.split)
+    model = load(options.model, **({"trust": tuple(options.trust)} if options.trust else {}))
+    # The program prints it in a line of its own.
     warnings.filterwarnings("ignore", "no CIDEr-D")
-    figures, captions = evaluate(
+    metrics, captions = evaluate(
         model if model.engine.model is None else model.engine.model,
         dataset,
-        given.split,
+        options.split,
         strategies,
-        given.official,
-        given.limit,
-        given.features,
+        options.official,
+        options.limit,
+        options.features,
     )
     first = next(iter(captions.values()))
-    if any(math.isnan(value) for row in figures.values() for value in row.values()):
+    if any(math.isnan(value) for row in metrics.values() for value in row.values()):
         print(f"evaluate.py: {undefined(len(first))}", file=sys.stderr)
     elif rough(len(first)):
         print(f"evaluate.py: {rough(len(first))}", file=sys.stderr)
-    if given.predictions is not None:
+    if options.predictions is not None:
         text = json.dumps(first, ensure_ascii=False, indent=0)
-        write_text(given.predictions, text + "\n")
-    if given.json:
-        count = len(first)
-        content = {"split": given.split, "images": count, "figures": finite(figures)}
+        write_text(options.predictions, text + "\n")
+    if options.json:
+        content = {"split": options.split, "images": len(first), "metrics": finite(metrics)}
         print(json.dumps(content, ensure_ascii=False, allow_nan=False))
     else:
-        print(table(figures))
+        print(table(metrics))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return run_program("evaluate.py", lambda: run(parser().parse_args(arguments)))
-
+main = program(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,25 +13,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
 from captioner import bundle, checks
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
-from captioner.decoding.backend import numpy_arrays
+from captioner.decoding.backend import numpy_backend
 from captioner.errors import DataError
 from captioner.metrics.ngrams import index_orders
-from captioner.programs import run_program
+from captioner.programs import program
 from captioner.rerank.cider_regression import CiderRegression, unit
 from captioner.rerank.ngrams import ORDERS, extended, keyed
 from captioner.text import Tokenizer, words
 
-RANK, LEAST, RIDGE = 256, 3, 1e-4
+RANK, MIN_COUNT, RIDGE = 256, 3, 1e-4
 
 
 def fit(
@@ -39,36 +36,36 @@ def fit(
     captions: Sequence[Sequence[str]],
     tokenizer: Tokenizer,
     rank: int = RANK,
-    least: int = LEAST,
+    min_count: int = MIN_COUNT,
     ridge: float = RIDGE,
 ) -> CiderRegression:
     """Reduced-rank ridge regression (Izenman 1975) from mean features to mean tf-idf vectors of captions.
 
     Args:
-        features: float32 [V, N, C]. Mean features of N images in V views, the images' own first.
+        features: float32 [A, N, C]. Mean features of N images: of the images themselves first, then of augmentations.
         captions: N sequences of str.
         tokenizer: Tokenizer.
         rank: int, default 256. R; at most C.
-        least: int, default 3. N-grams that occur with fewer images are left out.
+        min_count: int, default 3. N-grams that occur with fewer images are left out.
         ridge: float, default 1e-4. Weight of the squared weights, for a mean over images and features of unit length.
 
     Returns:
         `CiderRegression`.
 
     Raises:
-        DataError: if no n-gram occurs with `least` images.
+        DataError: if no n-gram occurs with `min_count` images.
 
     Example:
-        >>> views = np.random.default_rng(0).normal(size=(1, 40, 6)).astype(np.float32)
-        >>> captions = [["a dog runs"] if x > 0 else ["two cats sleep"] for x in views[0, :, 0]]
-        >>> regression = fit(views, captions, Tokenizer(["a", "dog", "runs", "two", "cats", "sleep"]))
+        >>> features = np.random.default_rng(0).normal(size=(1, 40, 6)).astype(np.float32)
+        >>> captions = [["a dog runs"] if x > 0 else ["two cats sleep"] for x in features[0, :, 0]]
+        >>> regression = fit(features, captions, Tokenizer(["a", "dog", "runs", "two", "cats", "sleep"]))
         >>> regression.vectors.shape  # 2 x (3 + 2 + 1) n-grams
         (12, 6)
     """
-    keys, idf, targets = _targets(captions, tokenizer, least)
+    keys, idf, targets = _targets(captions, tokenizer, min_count)
     count, channels = features.shape[1:]
     centre = features[0].mean(axis=0, dtype=np.float64)
-    with numpy_arrays():
+    with numpy_backend():
         rows = unit(features.astype(np.float64) - centre)
     flat = rows.reshape(-1, channels)
     covariance = flat.T @ flat / len(flat)
@@ -94,14 +91,14 @@ def fit(
 
 
 def _targets(
-    captions: Sequence[Sequence[str]], tokenizer: Tokenizer, least: int
+    captions: Sequence[Sequence[str]], tokenizer: Tokenizer, min_count: int
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """Keys and idf of the n-grams that count, and each image's mean tf-idf vector, unit length an order: [N, G]."""
     from scipy.sparse import csr_matrix, hstack
 
     token_of = {word: number for number, word in enumerate(tokenizer.vocabulary)}
     size, count = len(token_of), len(captions)
-    # Words that the vocabulary lacks are told apart: their n-grams lengthen vectors, but no caption will hold them.
+    # Words outside the vocabulary have ids of their own: their n-grams lengthen vectors, but no caption will hold them.
     tokens = [
         [token_of.setdefault(word, len(token_of)) for word in words(text)]
         for texts in captions
@@ -122,7 +119,7 @@ def _targets(
             in_vocabulary = in_vocabulary[before] & (last < size)
         row, column, value = order.unit_vectors()
         shape = (count, len(order.table))
-        kept = (order.documents >= least) & in_vocabulary
+        kept = (order.documents >= min_count) & in_vocabulary
         vectors.append(csr_matrix((value / references[row], (row, column)), shape)[:, kept])
         keys.append(keyed(grams, n)[kept])
         idf.append(order.idf[kept])
@@ -130,7 +127,7 @@ def _targets(
     table, first = np.unique(np.concatenate(keys), return_index=True)
     if not len(table):
         raise DataError(
-            f"expected n-grams that occur with {least} images or more, found none in the captions of {count}"
+            f"expected n-grams that occur with {min_count} images or more, found none in the captions of {count}"
         )
     return table, np.concatenate(idf)[first].astype(np.float32), hstack(vectors).tocsc()[:, first]
 
@@ -138,27 +135,30 @@ def _targets(
 def pooled(features: Any, batch: int = 256) -> np.ndarray:
     """Mean features float32 [N, C] of cached features [N, L, C]."""
     starts = progress_bar(range(0, len(features), batch), desc="pool features", unit="batch")
-    every = np.arange(len(features))
-    return np.concatenate([features[every[s : s + batch]].astype(np.float32).mean(axis=1) for s in starts])
+    indices = np.arange(len(features))
+    return np.concatenate([features[indices[s : s + batch]].astype(np.float32).mean(axis=1) for s in starts])
 
 
-def fit_model(model: Any, dataset: Any, folder: str, views: int, **options: Any) -> CiderRegression:
+def fit_model(
+    model: Any, dataset: Any, folder: str, cached_augmentations: int, **options: Any
+) -> CiderRegression:
     """The regression for a model, from the training split of a dataset.
 
     Args:
         model: CaptionModel.
         dataset: Dataset.
         folder: str. The feature cache.
-        views: int. Other views of each image to fit on as well, see `data.views`.
+        cached_augmentations: int. Augmentations of each image to fit on as well, see `data.cached_augmentations`.
         **options: those of `fit`.
     """
     from training.data.feature_cache import align, encode_split
-    from training.data.transforms import Viewed
+    from training.data.transforms import AugmentedView
 
-    every = [dataset, *(Viewed(dataset, view) for view in range(1, views + 1))]
-    encoded = align([encode_split(model.encoder, each, "train", folder) for each in every], "train", folder)
+    versions = [dataset, *(AugmentedView(dataset, view) for view in range(1, cached_augmentations + 1))]
+    splits = [encode_split(model.encoder, version, "train", folder) for version in versions]
+    encoded = align(splits, "train", folder)
     captions = [example.captions for example in encoded[0].examples]
-    return fit(np.stack([pooled(each) for each in encoded]), captions, model.tokenizer, **options)
+    return fit(np.stack([pooled(split) for split in encoded]), captions, model.tokenizer, **options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -169,13 +169,18 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--features", default="cache/features", help="the feature cache (default: %(default)s)"
     )
-    build.add_argument("--views", type=int, default=0, help="as data.views (default: %(default)s)")
+    build.add_argument(
+        "--cached-augmentations",
+        type=int,
+        default=0,
+        help="as data.cached_augmentations (default: %(default)s)",
+    )
     build.add_argument("--rank", type=int, default=RANK, help="of the regression (default: %(default)s)")
     build.add_argument(
-        "--least",
+        "--min-count",
         type=int,
-        default=LEAST,
-        help="images that an n-gram occurs with at least (default: %(default)s)",
+        default=MIN_COUNT,
+        help="minimum number of images that an n-gram occurs with (default: %(default)s)",
     )
     build.add_argument("--ridge", type=float, default=RIDGE, help="(default: %(default)s)")
     add_trust(build)
@@ -183,17 +188,11 @@ def parser() -> argparse.ArgumentParser:
     return build
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return run_program(
-        "fit_cider_regression.py", lambda: _run(arguments), "stopped; run the same command again to go on"
-    )
-
-
-def _run(arguments: Sequence[str] | None) -> None:
-    options = parser().parse_args(arguments)
-    for name, least in {"views": 0, "rank": 1, "least": 1}.items():
-        checks.integer(getattr(options, name), f"--{name}", least)
+def run(options: argparse.Namespace) -> None:
+    """Fits the regression and writes its parameters into the model folder."""
+    checks.integer(options.cached_augmentations, "--cached-augmentations", 0)
+    checks.integer(options.rank, "--rank", 1)
+    checks.integer(options.min_count, "--min-count", 1)
     checks.number(options.ridge, "--ridge", 1e-12)
     model = bundle.read(options.model)
     name = bundle.RERANKER_FILES["cider_regression"]
@@ -208,9 +207,9 @@ def _run(arguments: Sequence[str] | None) -> None:
         network(model, options.trust),
         DATASETS.build(options.dataset),
         options.features,
-        options.views,
+        options.cached_augmentations,
         rank=options.rank,
-        least=options.least,
+        min_count=options.min_count,
         ridge=options.ridge,
     )
     target = bundle.add_file(model.folder, name, regression.save, options.overwrite)
@@ -220,6 +219,8 @@ def _run(arguments: Sequence[str] | None) -> None:
         "\"beam(width=20, rerank='cider_regression')\""
     )
 
+
+main = program(parser, run, "stopped; run the same command again to resume")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,17 +2,16 @@
 
     python training/photos.py [PHOTO ...] [--model FOLDER] [--to demo]
 
-Without photos of your own, those that scikit-image carries. `photos.png` shows them with their captions, and
-`NAME_words.png` where the model looked for each word of the first.
+Without photos of your own, those of scikit-image are captioned. `photos.png` shows them with their captions, and
+`NAME_words.png` the attention map of each word of the first.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from PIL import Image
 
@@ -23,16 +22,16 @@ from captioner.cli.parser import Parser
 from captioner.errors import DataError, ImageError, MissingDependency
 from captioner.image import loading
 from captioner.image.pillow_preprocess import upright_rgb
-from captioner.programs import run_program
-from training.analysis.image_grid import sheet
+from captioner.programs import program
+from training.analysis.image_grid import image_grid
 
-# All photographs in scikit-image's own package that show a scene: none is left out because it is captioned badly.
+# All photographs in the package scikit-image that show a scene; none is left out because it is captioned badly.
 _NAMES = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "coffee.png", "rocket.jpg")
 _SIDE = 256  # pixels
 
 
-def carried() -> list[Path]:
-    """The photographs that scikit-image carries.
+def sample_photos() -> list[Path]:
+    """Photographs of the package scikit-image.
 
     Raises:
         MissingDependency: if it is not installed.
@@ -54,12 +53,12 @@ def squared(path: Path) -> Image.Image:
 
 
 def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> int:
-    """Captions photographs, prints what is said of them, and draws it; one that fails costs that one alone.
+    """Captions photographs, prints and draws the captions; a photograph that fails is skipped.
 
     Args:
         model: Captioner.
         photos: sequence of paths.
-        folder: path. Where the images go; what an earlier call drew is drawn anew.
+        folder: Path. Where the images go; earlier ones are replaced.
 
     Returns:
         int, how many failed.
@@ -75,8 +74,8 @@ def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> in
         except DataError as error:
             print(f"photos.py: {caption.error or f'{photo}: {error}'}", file=sys.stderr)
             continue
-        sure = "" if alt.confidence is None else f"  ({alt.confidence:.0%} sure)"
-        print(f"  {photo.name}: {alt.text}{sure}")
+        confidence = "" if alt.confidence is None else f"  ({alt.confidence:.0%} sure)"
+        print(f"  {photo.name}: {alt.text}{confidence}")
         captions[photo], texts[photo] = caption, alt.text
     failed = sum(photo not in texts for photo in photos)
     if not texts:
@@ -88,30 +87,32 @@ def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> in
         )
     first, caption = next(iter(captions.items()))
     if caption.attention is not None:
-        looked = folder / f"{first.stem}_words.png"
-        print(f"where it looked: {captioner.heatmap(first, caption).save(looked, overwrite=True)}")
+        heatmap = folder / f"{first.stem}_words.png"
+        print(f"attention: {captioner.heatmap(first, caption).save(heatmap, overwrite=True)}")
     with atomic.replacing(folder / "photos.png", suffix=".png") as aside:
-        sheet([squared(photo) for photo in texts], list(texts.values())).save(aside, optimize=True)
+        image_grid([squared(photo) for photo in texts], list(texts.values())).save(aside, optimize=True)
     print(f"look at {folder / 'photos.png'}")
     return failed
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    parser = Parser(prog="photos.py", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
+def parser() -> Parser:
+    """The command line."""
+    build = Parser(prog="photos.py", description=(__doc__ or "").split("\n")[0])
+    build.add_argument(
         "photos", nargs="*", type=Path, metavar="PHOTO", help="(default: some of scikit-image)"
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="(default: %(default)s)")
-    parser.add_argument("--to", type=Path, default=Path("demo"), help="the images (default: %(default)s)")
+    build.add_argument("--model", default=DEFAULT_MODEL, help="(default: %(default)s)")
+    build.add_argument("--to", type=Path, default=Path("demo"), help="the images (default: %(default)s)")
+    return build
 
-    def work() -> int:
-        options = parser.parse_args(arguments)
-        with captioner.load(options.model) as model:
-            return 1 if show(model, options.photos or carried(), options.to) else 0
 
-    return run_program("photos.py", work)
+def run(options: argparse.Namespace) -> int:
+    """Captions the photographs; returns 1 if some failed, else 0."""
+    with captioner.load(options.model) as model:
+        return 1 if show(model, options.photos or sample_photos(), options.to) else 0
 
+
+main = program(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

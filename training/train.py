@@ -10,13 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from captioner.cli.parser import Parser
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
-from captioner.programs import run_program
+from captioner.programs import program
 from captioner.registry import parse_spec
 from training.config import Run, keys, with_changes
 from training.loop import lock
@@ -28,37 +26,37 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     recipes = "\n".join(f"  {name:24} {line}" for name, line in RECIPES.describe().items())
     first = RECIPES.build(RECIPES.names()[0])
-    settable = "\n".join(f"  {key}" for key in keys(first))
+    key_lines = "\n".join(f"  {key}" for key in keys(first))
     build = Parser(
         prog="train.py",
-        description="Trains a captioning model and writes it, its figures and its history into a folder.\n"
-        "Run the same command again to go on after Ctrl-C or a crash.",
-        epilog=f"recipes:\n{recipes}\n\nkeys of --set (see training/config.py):\n{settable}",
+        description="Trains a captioning model and writes it, its metrics and its history into a folder.\n"
+        "Run the same command again to resume after Ctrl-C or a crash.",
+        epilog=f"recipes:\n{recipes}\n\nkeys of --set (see training/README.md):\n{key_lines}",
     )
     build.add_argument("recipe", help="one of the recipes below, or package.module:function")
     build.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
                        help="change one key of the recipe; may be given several times")  # fmt: skip
-    build.add_argument("--out", metavar="DIR", help="where the run goes (default runs/RECIPE)")
-    build.add_argument("--overwrite", action="store_true", help="delete a run that is in the way")
+    build.add_argument("--out", metavar="DIR", help="folder of the run (default runs/RECIPE)")
+    build.add_argument("--overwrite", action="store_true", help="delete a run that is in the folder")
     return build
 
 
 def open_run(out: Path, run: Run, overwrite: bool) -> bool:
-    """Looks at the run's folder; whether there is something to go on from.
+    """Checks the run's folder; returns whether there is a run to resume.
 
     Raises:
         BundleError: if the folder holds a finished run, another run, or something else.
     """
     if out.exists() and not out.is_dir():
-        raise BundleError(f"expected {out} to be a folder, it is a file; give another --out")
+        raise BundleError(f"expected {out} to be a folder, got a file; give another --out")
     if not out.exists() or all(path.name == lock.NAME for path in out.iterdir()):
         return False
-    found = _config(out)
-    if found is None:
+    config = _config(out)
+    if config is None:
         raise BundleError(f"expected {out} to be empty or one of our runs, it is neither; give another --out")
     if overwrite:
         return False
-    if found != settings(run):
+    if config != settings(run):
         raise BundleError(
             f"{out} holds a run with other settings (see {out / CONFIG}); give another --out, or --overwrite "
             "to delete it"
@@ -71,49 +69,33 @@ def open_run(out: Path, run: Run, overwrite: bool) -> bool:
 
 
 def _config(out: Path) -> dict | None:
-    """What a folder's run.json says, or None where there is none of ours."""
+    """The settings in a folder's run.json, or None if it has none."""
     try:
-        return read_config(out, *(each.name for each in fields(Run)))
+        return read_config(out, *(entry.name for entry in fields(Run)))
     except DataError:
         return None
 
 
 def build(run: Run, out: Path, resume: bool) -> Any:
-    """Everything up to the first step: checks, vocabulary, model, features, and the run's folder.
+    """Does everything before the first step: checks, vocabulary, model, features, and the run's folder.
 
     Args:
         run: Run.
         out: path of the run's folder.
-        resume: bool, what `open_run` said. When False, a run that the folder holds is deleted, but not before
-            everything that can be checked is.
+        resume: bool, what `open_run` returned. If False, a run in the folder is deleted, after all checks.
 
     Returns:
-        `Trainer`, at the beginning.
+        `Trainer` before its first step.
     """
     import_tensorflow("training")
     import keras
 
-    from captioner.decoding import STRATEGIES, generate
-    from captioner.models import DECODERS, ENCODERS, CaptionModel
+    from captioner.decoding import generate
+    from captioner.models import CaptionModel
     from training.data.source import Source
     from training.loop.trainer import Trainer, write_run
 
-    if not run.xe.epochs and not (run.scst.epochs and run.model.start):
-        raise SpecError(
-            "expected xe.epochs to be 1 or more, got 0: without cross-entropy a run needs scst.epochs, and model.start "
-            "to begin from"
-        )
-    if run.data.augment and not run.model.train_encoder:
-        raise SpecError(
-            "expected model.train_encoder=true with data.augment=true: kept features cannot change"
-        )
-    if run.data.views and run.model.train_encoder:
-        raise SpecError("expected data.views=0 with model.train_encoder=true: set data.augment=true instead")
-    STRATEGIES.build(run.evaluation.strategy)
-    for table, spec in ((ENCODERS, run.model.encoder), (DECODERS, run.model.decoder)):
-        table[parse_spec(spec).name]
-    if run.evaluation.official:
-        ptb_words(["a dog"])  # needs what it will need at the end
+    _check(run)
     if run.deterministic:
         import tensorflow as tf
 
@@ -129,16 +111,15 @@ def build(run: Run, out: Path, resume: bool) -> Any:
         (run.model.image_size, run.model.image_size),
         run.model.train_encoder,
     )
-    model.keep_statistics = run.model.keep_statistics
-    if run.model.start:
-        _begin_with(model, run.model.start)
-    if run.xe.teacher:
+    model.freeze_batch_norm = run.model.freeze_batch_norm
+    if run.model.init_from:
+        _load_initial_weights(model, run.model.init_from)
+    if run.xe.distillation_teacher:
         from training.loop.distillation import open_teacher
 
-        model.extra_loss = open_teacher(
-            run.xe.teacher, model, run.xe.teacher_weight, run.xe.teacher_temperature, _trusted(run)
-        )
-    # Options that hold words, or do not go together, are told now and not after an epoch.
+        settings = run.xe.distillation_weight, run.xe.distillation_temperature
+        model.extra_loss = open_teacher(run.xe.distillation_teacher, model, *settings, _trusted(run))
+    # Finds now, not after an epoch, options with unknown words or that do not go together.
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
     generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)
     if not resume and _config(out) is not None:
@@ -148,14 +129,39 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     return Trainer(run, out, source, model)
 
 
+def _check(run: Run) -> None:
+    """Raises an error for settings that cannot be trained, before any work."""
+    from captioner.decoding import STRATEGIES
+    from captioner.models import DECODERS, ENCODERS
+
+    if not run.xe.epochs and not (run.scst.epochs and run.model.init_from):
+        raise SpecError(
+            "expected xe.epochs to be 1 or more, got 0: without cross-entropy a run needs scst.epochs, and "
+            "model.init_from to begin from"
+        )
+    if run.data.augment and not run.model.train_encoder:
+        raise SpecError(
+            "expected model.train_encoder=true with data.augment=true: cached features cannot change"
+        )
+    if run.data.cached_augmentations and run.model.train_encoder:
+        raise SpecError(
+            "expected data.cached_augmentations=0 with model.train_encoder=true: set data.augment=true instead"
+        )
+    STRATEGIES.build(run.evaluation.strategy)
+    for table, spec in ((ENCODERS, run.model.encoder), (DECODERS, run.model.decoder)):
+        table[parse_spec(spec).name]
+    if run.evaluation.official:
+        ptb_words(["a dog"])  # needs Java, as the end of the run will
+
+
 def _trusted(run: Run) -> list[str]:
-    """Packages whose code the run's own specs name: a model folder that it names may name parts of them too."""
+    """Packages that the run's own specs name: model folders that it loads may use them too."""
     names = [parse_spec(spec).name for spec in (run.model.encoder, run.model.decoder)]
     return [name.partition(":")[0].partition(".")[0] for name in names if ":" in name]
 
 
 def _clear(out: Path) -> None:
-    """Deletes a run, all but its `run.json`, which is replaced later: half deleted, it is still known as a run."""
+    """Deletes a run but for its `run.json`, which is replaced later: a folder that is half deleted is still a run."""
     for path in out.iterdir():
         if path.name in (CONFIG, lock.NAME):
             continue
@@ -165,76 +171,76 @@ def _clear(out: Path) -> None:
             path.unlink()
 
 
-def _begin_with(model: Any, start: str) -> None:
-    """Puts the weights of a model folder into a model.
+def _load_initial_weights(model: Any, folder: str) -> None:
+    """Loads the weights of a model folder into a model.
 
     Raises:
-        BundleError: if it is no whole model folder.
+        BundleError: if it is no complete model folder.
         DataError: if its vocabulary is another one.
         ModelError: if it is another network.
     """
     from captioner.engines.keras import load_weights
-    from training.loop.distillation import read_of_vocabulary
+    from training.loop.distillation import read_with_vocabulary
 
-    load_weights(model, read_of_vocabulary(start, "model.start=", model.tokenizer))
+    load_weights(model, read_with_vocabulary(folder, "model.init_from=", model.tokenizer))
 
 
 def train(run: Run, out: Path, resume: bool) -> dict:
-    """Runs a recipe to its end, from where it was if it is to be resumed.
+    """Trains a run to its end, resumed or from the beginning.
 
     Args:
         run, out, resume: see `build`.
 
     Returns:
-        The figures of `metrics.json`.
+        The content of `metrics.json`.
     """
     trainer = build(run, out, resume)
-    print(_about(trainer), flush=True)
+    print(_summary(trainer), flush=True)
     if resume and trainer.restore():
         state = trainer.state
-        print(f"going on at epoch {state['epoch'] + 1}, step {state['step']}", flush=True)
+        print(f"resuming at epoch {state['epoch'] + 1}, step {state['step']}", flush=True)
     try:
         return trainer.fit()
     except (KeyboardInterrupt, BrokenPipeError) as stop:
-        # Asked twice in the middle of a step, it is half done: then the last checkpoint counts.
+        # After a second signal the step may be half done: then the last checkpoint counts.
         if not getattr(stop, "at_once", False):
             trainer.save()
         raise
 
 
 def train_into(run: Run, out: Path, overwrite: bool = False) -> dict:
-    """Trains into a folder, or goes on there; no other training can write to it meanwhile.
+    """Trains into a folder or resumes the run there; no other training can write to it meanwhile.
 
     Args:
         run: Run.
         out: path of the run's folder.
-        overwrite: bool, default False. Delete a run that is there and start over.
+        overwrite: bool, default False. Delete the run that is there and start over.
 
     Returns:
-        The figures of `metrics.json`.
+        The content of `metrics.json`.
 
     Raises:
         BundleError: see `open_run`.
         DataError: if another training is writing to the folder.
     """
-    open_run(out, run, overwrite)  # refuses before anything is touched
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    open_run(out, run, overwrite)  # raises before anything is changed
+    created = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make the folder {out}: {error.strerror or error}") from None
     try:
-        with lock.alone(out, "another training", "give another --out"):
+        with lock.exclusive(out, "another training", "give another --out"):
             return train(run, out, open_run(out, run, overwrite))
     finally:
         with suppress(OSError):  # a run that could not start leaves no folder
-            for folder in made:
+            for folder in created:
                 folder.rmdir()
 
 
-def _about(trainer: Any) -> str:
+def _summary(trainer: Any) -> str:
     source, model = trainer.source, trainer.model
-    batches = trainer.phase.batches
+    batches = trainer.stage.batches
     full = f", batches {batches.fill:.0%} full" if hasattr(batches, "fill") else ""
     weights = sum(v.shape.num_elements() for v in model.trainable_variables)
     return (
@@ -243,26 +249,23 @@ def _about(trainer: Any) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return run_program(
-        "train.py", lambda: _main(arguments), "stopped; run the same command again to go on from here"
-    )
-
-
-def _main(arguments: list[str] | None) -> None:
-    given = parser().parse_args(arguments)
-    recipe = RECIPES.build(given.recipe)
+def run(options: argparse.Namespace) -> None:
+    """Trains the recipe and prints the metrics of the test splits."""
+    recipe = RECIPES.build(options.recipe)
     if not isinstance(recipe, Run):
-        raise SpecError(f"expected a recipe that returns a Run, {given.recipe} gives {type(recipe).__name__}")
-    run = with_changes(recipe, given.changes)
-    out = Path(given.out or Path("runs") / run.name)
-    metrics = train_into(run, out, given.overwrite)
-    for split in run.evaluation.tests:
-        figures = ", ".join(f"{name} {value:.1f}" for name, value in metrics[split].items())
-        print(f"{split}: {figures}")
+        raise SpecError(
+            f"expected a recipe that returns a Run, {options.recipe} gives {type(recipe).__name__}"
+        )
+    config = with_changes(recipe, options.changes)
+    out = Path(options.out or Path("runs") / config.name)
+    metrics = train_into(config, out, options.overwrite)
+    for split in config.evaluation.tests:
+        values = ", ".join(f"{name} {value:.1f}" for name, value in metrics[split].items())
+        print(f"{split}: {values}")
     print(f"model: {out / 'model'}")
 
+
+main = program(parser, run, "stopped; run the same command again to resume")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT = 1
+FORMAT = 2  # 1: decoders that read word and mean feature added the biases of their gates twice
 MANIFEST, WEIGHTS, VOCABULARY = "captioner.json", "model.weights.h5", "vocab.txt"
 CARD, METRICS, CONFIDENCE = "card.md", "metrics.json", "confidence.json"
 # Fitted parameters of rerankers, by their name. The first file keeps the name that format 1 gave it: with another, a

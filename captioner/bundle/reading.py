@@ -44,6 +44,7 @@ class Bundle:
         captioner: str. The version that wrote it.
         confidence: dict. What `captioner.outputs.confidence.Confidence` takes; empty if it was never calibrated.
         reranker_parameters: dict of a name of `RERANKER_FILES` to the Path of its file, for those that were fitted.
+        format: int. Format of the folder, 1 to `FORMAT`.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Bundle:
     captioner: str = ""
     confidence: dict[str, Any] = field(default_factory=dict)
     reranker_parameters: dict[str, Path] = field(default_factory=dict)
+    format: int = FORMAT
 
 
 def read(folder: str | os.PathLike[str]) -> Bundle:
@@ -155,6 +157,7 @@ def _read(folder: Path) -> Bundle:
         reranker_parameters={
             name: files / file for name, file in RERANKER_FILES.items() if (files / file).is_file()
         },
+        format=manifest["format"],
     )
 
 

@@ -6,13 +6,10 @@ Exit codes are in `captioner.cli.parser.EXIT_CODES`, and in every command's `--h
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from collections.abc import Sequence
 
-from captioner.cli.parser import EXIT_CODES, Parser
-from captioner.programs import run_program
-from captioner.registry import unknown
+from captioner.cli.parser import EXIT_CODES, Parser, add_commands
+from captioner.programs import program
 
 # Each command is a module with `arguments(parser)`, `run(options) -> exit code`, and its help as docstring.
 COMMANDS = {
@@ -25,48 +22,22 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
-
-    Args:
-        argv: sequence of str, default `sys.argv[1:]`.
-
-    Returns:
-        int, the exit code.
-    """
-    argv = list(sys.argv[1:] if argv is None else argv)
-
-    def work() -> int:
-        options = _parser(argv).parse_args(argv)
-        return options.run(options)
-
-    return run_program("captioner", work)
-
-
-def _parser(argv: Sequence[str]) -> Parser:
-    """The parser; only the command that `argv` names is imported, so that help comes at once."""
-    parser = Parser(
+def parser() -> Parser:
+    """The command line."""
+    build = Parser(
         prog="captioner",
         description="Captions for your own images.",
         epilog=f"`captioner COMMAND --help` says more.\n\n{EXIT_CODES}",
     )
-    parser.add_argument("--version", action=_Version, help="print the version and stop")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    wanted = next((argument for argument in argv if not argument.startswith("-")), None)
-    if wanted is not None and wanted not in COMMANDS:
-        parser.error(unknown("command", wanted, COMMANDS))
-    for name, summary in COMMANDS.items():
-        if name != wanted:
-            commands.add_parser(name, help=summary)
-            continue
-        module = importlib.import_module(f"captioner.cli.{name}")
-        command = commands.add_parser(name, help=summary, description=module.__doc__, epilog=EXIT_CODES)
-        module.arguments(command)
+    build.add_argument("--version", action=_Version, help="print the version and stop")
+    for command in add_commands(build, "captioner.cli", COMMANDS, EXIT_CODES):
         command.add_argument(
             "-q", "--quiet", action="store_true", help="print no progress and no notes; errors stay"
         )
-        command.set_defaults(run=module.run)
-    return parser
+    return build
+
+
+main = program(parser, lambda options: options.run(options))
 
 
 class _Version(argparse.Action):

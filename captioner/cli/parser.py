@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from captioner.registry import unknown
@@ -72,6 +73,11 @@ class Parser(argparse.ArgumentParser):
                 names.append(name)
         return names
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, _Commands) and value not in action.choices:
+            self.error(unknown("command", value, action.choices))
+        super()._check_value(action, value)
+
     def error(self, message: str) -> NoReturn:
         """Exits with one line: the mistake, the usage, and where to find help."""
         optional = r" \[-(?:[^\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])*\]"
@@ -83,6 +89,47 @@ class Parser(argparse.ArgumentParser):
         )
         message = re.sub(r"^argument (\S+): expected one argument", r"\1 expects a value, got none", message)
         self.exit(2, f"{self.prog.split()[0]}: {message}; {usage}; see {self.prog} --help\n")
+
+
+class _Commands(argparse._SubParsersAction):
+    """The commands of a program; only the module of the command that is called is imported, so help comes at once."""
+
+    package = ""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        command: Any = self.choices[values[0]]
+        module = importlib.import_module(f"{self.package}.{values[0]}")
+        command.description = module.__doc__
+        module.arguments(command)
+        command.set_defaults(run=module.run)
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_commands(
+    parser: Parser, package: str, commands: Mapping[str, str], epilog: str | None = None
+) -> list[Parser]:
+    """Declares the commands of a program, each a module of a package with `arguments(parser)` and `run(options)`.
+
+    The options that the parser returns then hold the command's `run`.
+
+    Args:
+        parser: Parser of the program.
+        package: str. Dotted name of the package.
+        commands: mapping of the name of the command, which is that of its module, to its help in one line.
+        epilog: str, default None. The end of every command's help; its beginning is the docstring of the module.
+
+    Returns:
+        list of Parser, one a command.
+
+    Example:
+        >>> parser = Parser(prog="captioner")
+        >>> _ = add_commands(parser, "captioner.cli", {"models": "list the models"})
+        >>> parser.parse_args(["models"]).run.__module__
+        'captioner.cli.models'
+    """
+    added: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, action=_Commands)
+    added.package = package
+    return [added.add_parser(name, help=summary, epilog=epilog) for name, summary in commands.items()]
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Decoding: from features to captions, inside the graph. Strategies choose, rules forbid, a ranker ranks."""
+"""Decoding: from image features to captions, inside the graph. Strategies choose, rules forbid, a ranker ranks."""
 
 from captioner.decoding.generate import generate
 from captioner.decoding.strategy import Strategy

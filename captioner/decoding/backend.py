@@ -1,8 +1,8 @@
-"""The array functions that search is written in: TensorFlow's, or the same few of them in NumPy.
+"""The array backend of search: `xp` is TensorFlow, or the same few functions in NumPy.
 
-Search is written once, by TensorFlow's names, and runs in two places: inside graphs, and on devices that have NumPy
-alone. The modules of this package say `from captioner.decoding.backend import tf`; that name stands for TensorFlow,
-unless `numpy_arrays()` is in force.
+Search is written once, with TensorFlow's names, and runs in two places: inside graphs, and on devices that have NumPy
+alone. The modules of this package and of `captioner.rerank` use `from captioner.decoding.backend import xp`, which is
+TensorFlow except inside a `numpy_backend()` block.
 """
 
 from __future__ import annotations
@@ -13,116 +13,119 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-_in_numpy = contextvars.ContextVar("captioner_in_numpy", default=False)
+_use_numpy = contextvars.ContextVar("captioner_use_numpy", default=False)
 
 
-class _Arrays:
-    """TensorFlow, or the functions below."""
+class _Backend:
+    """Looks names up in TensorFlow, or among the NumPy functions below."""
 
     def __getattr__(self, name: str) -> Any:
-        if _in_numpy.get():
+        if _use_numpy.get():
             return getattr(_NUMPY, name)
         import tensorflow
 
         return getattr(tensorflow, name)
 
 
-tf: Any = _Arrays()
+xp: Any = _Backend()
+Array: TypeAlias = Any  # a tensor of TensorFlow, or an array of NumPy inside `numpy_backend()`
 
 
 @contextlib.contextmanager
-def numpy_arrays() -> Iterator[None]:
-    """Within it, search runs in NumPy: what goes in and comes out are NumPy arrays, and TensorFlow is not imported.
+def numpy_backend() -> Iterator[None]:
+    """Context in which `xp` is NumPy: search takes and returns NumPy arrays, and TensorFlow is not imported.
 
     Example:
-        >>> with numpy_arrays():
-        ...     tf.math.top_k(np.float32([[1, 3, 2]]), 2).indices
+        >>> with numpy_backend():
+        ...     xp.math.top_k(np.float32([[1, 3, 2]]), 2).indices
         array([[1, 2]], dtype=int32)
     """
-    token = _in_numpy.set(True)
+    token = _use_numpy.set(True)
     try:
         yield
     finally:
-        _in_numpy.reset(token)
+        _use_numpy.reset(token)
 
 
-def without_autograph(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose code TensorFlow takes as it is, wherever it is traced: its loops are spelled out."""
+def do_not_convert(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: AutoGraph leaves the function as it is, for its loops are `xp.while_loop` already.
+
+    `tf.autograph.experimental.do_not_convert`, without importing TensorFlow where NumPy is the backend.
+    """
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if _in_numpy.get():
+        if _use_numpy.get():
             return function(*args, **kwargs)
-        return tf.autograph.experimental.do_not_convert(function)(*args, **kwargs)
+        return xp.autograph.experimental.do_not_convert(function)(*args, **kwargs)
 
     return call
 
 
-def shaped_like(new: Any, old: Any) -> Any:
-    """The tree `new`, its leaves known to have the shapes of those of `old`.
+def set_static_shapes(tree: Any, like: Any) -> Any:
+    """Gives the tensors of `tree` the static shapes of those in `like`, and returns it.
 
-    Layers may forget static shapes that a loop in a graph insists on; NumPy's arrays always know theirs.
+    Layers may lose static shapes, which `tf.while_loop` needs to stay the same. Does nothing in NumPy.
     """
-    if _in_numpy.get():
-        return new
+    if _use_numpy.get():
+        return tree
 
-    def shaped(leaf: Any, other: Any) -> Any:
+    def with_shape(leaf: Any, other: Any) -> Any:
         leaf.set_shape(other.shape)
         return leaf
 
-    return tf.nest.map_structure(shaped, new, old)
+    return xp.nest.map_structure(with_shape, tree, like)
 
 
-# The NumPy functions. They do what TensorFlow's do for what search asks of them, and no more: the same values, types
-# and order among equals.
+# The NumPy functions: as much of TensorFlow's as search uses, with the same values, dtypes and order of ties.
 
 
-class _Best(NamedTuple):
+class _TopK(NamedTuple):
     values: np.ndarray
     indices: np.ndarray
 
 
-_FEW = 16
+_SMALL_K = 16
 
 
-def _top_k(x: Any, k: int) -> _Best:
-    """The k largest along the last axis, the first of equals first."""
+def _top_k(x: Any, k: int) -> _TopK:
+    """The k largest along the last axis, the lower index first among equals."""
     rows = np.reshape(x, (-1, np.shape(x)[-1]))
-    every = np.arange(len(rows))
-    if k > _FEW:
+    row_numbers = np.arange(len(rows))
+    if k > _SMALL_K:
         indices = np.argsort(-rows, axis=1, kind="stable")[:, :k].astype(np.int32)
     else:  # far quicker than sorting a vocabulary for a few beams
-        left, indices = np.array(rows, np.float32), np.empty((len(rows), k), np.int32)
-        for place in range(k):
-            best = left.argmax(axis=1)
-            indices[:, place] = best
-            left[every, best] = -np.inf
-    values = rows[every[:, None], indices]
+        remaining, indices = np.array(rows, np.float32), np.empty((len(rows), k), np.int32)
+        for rank in range(k):
+            best = remaining.argmax(axis=1)
+            indices[:, rank] = best
+            remaining[row_numbers, best] = -np.inf
+    values = rows[row_numbers[:, None], indices]
     shape = (*np.shape(x)[:-1], k)
-    return _Best(values.reshape(shape), indices.reshape(shape))
+    return _TopK(values.reshape(shape), indices.reshape(shape))
 
 
 def _gather(params: Any, indices: Any, batch_dims: int = 0) -> np.ndarray:
-    """What `indices` name along the first axis behind `batch_dims` leading ones, which both have."""
+    """The entries at `indices` of the axis after `batch_dims` batch axes, which both arguments have."""
     params, indices = np.asarray(params), np.asarray(indices)
     if not batch_dims:
         return params[indices]
     lead, tail = indices.shape[:batch_dims], params.shape[batch_dims + 1 :]
-    # As one long axis, on which each batch has a stretch of its own.
-    starts = params.shape[batch_dims] * np.arange(math.prod(lead)).reshape(
+    # The batch axes and the gathered one are flattened; each batch starts at its own offset.
+    offsets = params.shape[batch_dims] * np.arange(math.prod(lead)).reshape(
         *lead, *[1] * (indices.ndim - batch_dims)
     )
-    return params.reshape(-1, *tail)[indices + starts]
+    return params.reshape(-1, *tail)[indices + offsets]
 
 
 def _where(condition: Any, yes: Any, no: Any) -> np.ndarray:
-    """NumPy's, where a bare number takes the type of the other choice, and two of them that of TensorFlow."""
-    kind = getattr(yes, "dtype", None) or getattr(no, "dtype", None) or _constant(yes).dtype
-    return np.where(condition, np.asarray(yes, kind), np.asarray(no, kind))
+    """`np.where`; a Python number takes the dtype of the other branch, two of them TensorFlow's default."""
+    dtype = getattr(yes, "dtype", None) or getattr(no, "dtype", None) or _constant(yes).dtype
+    return np.where(condition, np.asarray(yes, dtype), np.asarray(no, dtype))
 
 
 def _constant(value: Any, dtype: Any = None) -> np.ndarray:
@@ -132,9 +135,9 @@ def _constant(value: Any, dtype: Any = None) -> np.ndarray:
 
 
 def _scatter_nd(indices: Any, updates: Any, shape: Any) -> np.ndarray:
-    found = np.zeros(tuple(shape), updates.dtype)
-    np.add.at(found, tuple(np.moveaxis(indices, -1, 0)), updates)
-    return found
+    output = np.zeros(tuple(shape), updates.dtype)
+    np.add.at(output, tuple(np.moveaxis(indices, -1, 0)), updates)
+    return output
 
 
 def _cumsum(x: Any, axis: int, exclusive: bool) -> np.ndarray:
@@ -143,8 +146,8 @@ def _cumsum(x: Any, axis: int, exclusive: bool) -> np.ndarray:
 
 
 def _softmax(x: Any) -> np.ndarray:
-    grown = np.exp(x - x.max(axis=-1, keepdims=True))
-    return grown / grown.sum(axis=-1, keepdims=True)
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def _while_loop(condition: Callable[..., Any], body: Callable[..., Any], variables: tuple) -> tuple:
@@ -164,17 +167,17 @@ def _map_structure(function: Callable[..., Any], *trees: Any) -> Any:
 
 
 class _TensorArray:
-    """What each step wrote; zeros where none did."""
+    """`tf.TensorArray`: elements that were never written are zeros."""
 
     def __init__(self, dtype: Any, size: int, element_shape: Sequence[int]):
-        self.found = np.zeros((size, *element_shape), dtype)
+        self._elements = np.zeros((size, *element_shape), dtype)
 
     def write(self, index: Any, value: Any) -> _TensorArray:
-        self.found[int(index)] = value
+        self._elements[int(index)] = value
         return self
 
     def stack(self) -> np.ndarray:
-        return self.found
+        return self._elements
 
 
 def _fold_in(seed: Any, number: Any) -> np.ndarray:
@@ -182,16 +185,16 @@ def _fold_in(seed: Any, number: Any) -> np.ndarray:
 
 
 def _stateless_uniform(shape: Any, seed: Any, minval: float = 0.0) -> np.ndarray:
-    """From NumPy's own generator: the draws are not those of TensorFlow."""
-    drawn = np.random.default_rng(np.asarray(seed, np.uint32)).random(tuple(shape), np.float32)
-    return np.maximum(drawn, np.float32(minval))
+    """From NumPy's generator: other numbers than TensorFlow's, of the same distribution."""
+    sample = np.random.default_rng(np.asarray(seed, np.uint32)).random(tuple(shape), np.float32)
+    return np.maximum(sample, np.float32(minval))
 
 
 def _uniform(shape: Sequence[int], maxval: int, dtype: Any) -> np.ndarray:
     return np.random.default_rng().integers(0, maxval, shape, dtype)
 
 
-def _reduced(function: np.ufunc) -> Callable[..., Any]:
+def _reduction(function: np.ufunc) -> Callable[..., Any]:
     def reduce(x: Any, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
         x = np.asarray(x)
         return function.reduce(x, axis, x.dtype, keepdims=keepdims)
@@ -213,8 +216,8 @@ _NUMPY = SimpleNamespace(
     argmax=lambda x, axis, output_type: np.argmax(x, axis=axis).astype(np.int32),
     exp=np.exp, maximum=np.maximum, minimum=np.minimum, cumsum=_cumsum, matmul=np.matmul,
     searchsorted=lambda table, values: np.searchsorted(table, values).astype(np.int32),
-    reduce_sum=_reduced(np.add), reduce_max=_reduced(np.maximum), reduce_min=_reduced(np.minimum),
-    reduce_any=_reduced(np.logical_or), reduce_all=_reduced(np.logical_and),
+    reduce_sum=_reduction(np.add), reduce_max=_reduction(np.maximum), reduce_min=_reduction(np.minimum),
+    reduce_any=_reduction(np.logical_or), reduce_all=_reduction(np.logical_and),
     math=SimpleNamespace(log=np.log, top_k=_top_k), nn=SimpleNamespace(softmax=_softmax),
     nest=SimpleNamespace(map_structure=_map_structure), while_loop=_while_loop, TensorArray=_TensorArray,
     random=SimpleNamespace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from captioner import checks
-from captioner.decoding.backend import tf, without_autograph
+from captioner.decoding.backend import Array, do_not_convert, xp
 from captioner.decoding.rules import Task
 from captioner.decoding.search import search
 from captioner.decoding.strategy import Strategy
@@ -14,7 +14,7 @@ from captioner.errors import SpecError
 from captioner.types import Hypotheses
 
 
-@without_autograph
+@do_not_convert
 def generate(
     model: Any,
     features: Any,
@@ -25,11 +25,11 @@ def generate(
 ) -> Hypotheses:
     """Captions images from their features.
 
-    In-graph: it may be called inside a `tf.function`, with a number of images known only at run time, and
-    exports to a SavedModel. A caption holds at most `max_length` ids; one that has not ended by then is cut
-    and has no `<end>`. `<pad>` and `<start>` never occur, `<unk>` only with `allow_unknown=True`. Each
-    `word_logp` is the model's own log-probability under teacher forcing, whatever rules and strategy did.
-    If there are fewer captions than `n_best`, the rest are empty: length 0, `logp` and `score` -1e9.
+    Works inside a `tf.function`, with a batch size known only at run time, and exports to a SavedModel. A
+    caption holds at most `max_length` ids; one that has not ended by then is cut and has no `<end>`. `<pad>`
+    and `<start>` never occur, `<unk>` only with `allow_unknown=True`. Each `word_logp` is the model's own
+    log-probability under teacher forcing, whatever rules and strategy did. Unreachable hypotheses are
+    returned empty: if there are fewer captions than `n_best`, the rest have length 0, `logp` and `score` -1e9.
 
     Args:
         model: anything with `start(features)`, `step(ids, memory, state)` and `head(output)`; for a reranker with
@@ -37,8 +37,7 @@ def generate(
         features: float [B, L, C].
         strategy: str or Strategy. A row of `STRATEGIES` with its options. Defaults to `"greedy"`.
         max_length: int. T. Defaults to `20`.
-        tokenizer: Tokenizer, needed by options that hold words (`banned`, `must_include`).
-            Defaults to `None`.
+        tokenizer: Tokenizer, needed by options that hold words (`banned`, `must_include`). Defaults to `None`.
         seed: int or int tensor [2], for strategies that draw at random; goes before the strategy's own
             `seed`. Defaults to `None`.
 
@@ -51,7 +50,8 @@ def generate(
 
     Example:
         >>> import numpy as np
-        >>> class Coin:  # says word 4 or ends, three to one
+        >>> import tensorflow as tf
+        >>> class Coin:  # word 4 with probability 0.75, else `<end>`
         ...     def start(self, features):
         ...         return {}, tf.zeros([tf.shape(features)[0], 1])
         ...     def step(self, ids, memory, state):
@@ -69,7 +69,7 @@ def generate(
         got = type(strategy).__name__
         raise SpecError(f"expected a Strategy of captioner.decoding, got {got}: derive it from Strategy")
     task = Task(checks.integer(max_length, "max_length", 1), tokenizer, _seed(seed))
-    features = tf.convert_to_tensor(features)
+    features = xp.convert_to_tensor(features)
     if strategy.reranker is None:
         return search(model, features, strategy, task)
     parameters = strategy.reranker.find_parameters(getattr(model, "reranker_parameters", {}))
@@ -77,13 +77,13 @@ def generate(
     return strategy.reranker.rerank(hypotheses, strategy.n_best, features, parameters)
 
 
-def _seed(seed: Any) -> tf.Tensor | None:
-    """The two numbers that stateless random operations want."""
+def _seed(seed: Any) -> Array | None:
+    """The seed of stateless random operations: int32 [2]."""
     if seed is None:
         return None
-    seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
+    seed = xp.cast(xp.convert_to_tensor(seed), xp.int32)
     if seed.shape.rank == 0:
-        seed = tf.stack([seed, 0])
+        seed = xp.stack([seed, 0])
     if seed.shape != [2]:
         raise SpecError(f"seed expects one whole number or two, got shape {seed.shape}")
     return seed

@@ -1,7 +1,7 @@
-"""Rules: what may not be said. They add `FORBIDDEN` to logits and never renormalise.
+"""Rules: which words are forbidden at a step. They add `FORBIDDEN` to logits and never renormalise.
 
-A caption's log-probability therefore stays the model's own: a rule closes a road, it does not make the
-others likelier. `<pad>` and `<start>` are closed always, by no rule but by `Rules` itself.
+A caption's log-probability therefore stays the model's own: forbidding a word does not make the others
+likelier. `<pad>` and `<start>` are always forbidden, by `Rules` itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captioner import checks
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import Array, xp
 from captioner.errors import DataError, ModelError, SpecError
 from captioner.types import END, PAD, START, UNK
 
@@ -21,7 +21,7 @@ FORBIDDEN = -1e9
 
 
 class Task(NamedTuple):
-    """What one call of `generate` asks for, besides the model.
+    """The arguments of one call of `generate`, besides the model.
 
     Attributes:
         max_length: int. T, the most ids a caption may have.
@@ -34,13 +34,13 @@ class Task(NamedTuple):
     seed: Any = None
 
 
-def possible(logp: tf.Tensor) -> tf.Tensor:
-    """Whether a log-probability is that of something no rule forbade."""
+def possible(logp: Array) -> Array:
+    """Whether a log-probability is that of a hypothesis that no rule forbade: bool, shaped like `logp`."""
     return logp > FORBIDDEN / 2
 
 
 def word_ids(text: str, task: Task, option: str) -> list[int]:
-    """Ids of the words of an option; one line when that cannot be.
+    """Ids of the words of an option.
 
     Args:
         text: str. A word or a phrase, normalised as captions are.
@@ -60,28 +60,30 @@ def word_ids(text: str, task: Task, option: str) -> list[int]:
     except DataError:
         raise SpecError(f"{option} expects words, got {text!r}, which holds none") from None
     if UNK in ids:
-        read = " ".join(task.tokenizer.words(ids))
-        raise SpecError(f"{option} expects words of the vocabulary, got {text!r}, which reads {read!r} to it")
+        known = " ".join(task.tokenizer.words(ids))
+        raise SpecError(
+            f"{option} expects words of the vocabulary, got {text!r}, which reads {known!r} to it"
+        )
     return ids
 
 
 def words_option(value: Any, option: str) -> tuple[str, ...]:
     """Checks that an option is a list of strings, and drops repeats."""
-    good = isinstance(value, Sequence) and not isinstance(value, str)
-    if not good or not all(isinstance(w, str) for w in value):
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    if not is_list or not all(isinstance(w, str) for w in value):
         raise SpecError(f"{option} expects a list of words such as ['dog'], got {value!r}")
     return tuple(dict.fromkeys(value))
 
 
 class Rule:
-    """One rule. Subclasses say what they forbid for good (`fixed`) or for a step (`forbid`).
+    """Base of all rules. Subclasses forbid ids at every step (`fixed`) or at some steps (`forbid`).
 
-    A rule may keep a state of its own, a tree whose leaves lead with the rows R; search gathers it by
-    back-pointer like the model's. No rule but `min_length` may forbid `<end>`: where all words are
-    forbidden the caption must be able to end.
+    A rule may keep a state, a tree whose leaves lead with the rows R; search gathers it by back-pointer like
+    the model's. No rule but `min_length` may forbid `<end>`: where all words are forbidden the caption must
+    be able to end.
 
     Args:
-        value: what the option was given.
+        value: the value of the option.
     """
 
     default: Any = None
@@ -94,15 +96,15 @@ class Rule:
         """Ids that are forbidden at every step, for a vocabulary of `size`."""
         return []
 
-    def start(self, rows: tf.Tensor, task: Task) -> Any:
-        """The rule's state for R rows before the first word."""
+    def start(self, rows: Array, task: Task) -> Any:
+        """The rule's state before the first word, for R rows."""
         return ()
 
-    def forbid(self, t: tf.Tensor, state: Any, size: int) -> tf.Tensor | None:
-        """What to add to the logits at step t: [V] or [R, V], 0 or `FORBIDDEN`; None for nothing."""
+    def forbid(self, t: Array, state: Any, size: int) -> Array | None:
+        """What to add to the logits at step t: [V] or [R, V] of 0 and `FORBIDDEN`, or None."""
         return None
 
-    def advance(self, state: Any, ids: tf.Tensor) -> Any:
+    def advance(self, state: Any, ids: Array) -> Any:
         """The state after `ids` [R] were chosen (rows already in their new order)."""
         return state
 
@@ -110,7 +112,7 @@ class Rule:
 class MinLength(Rule):
     """Captions have at least this many words (`<end>` not counted).
 
-    Where every word is forbidden as well, the caption ends early rather than say something forbidden.
+    Where every word is forbidden as well, the caption ends early rather than hold a forbidden word.
 
     Args:
         value: int. Defaults to `0`.
@@ -127,11 +129,11 @@ class MinLength(Rule):
         if self.value > task.max_length:
             raise SpecError(f"min_length expects at most max_length={task.max_length}, got {self.value}")
 
-    def forbid(self, t: tf.Tensor, state: Any, size: int) -> tf.Tensor | None:
-        """Closes `<end>` until enough words are there."""
+    def forbid(self, t: Array, state: Any, size: int) -> Array | None:
+        """Forbids `<end>` until there are enough words."""
         if not self.value:
             return None
-        return tf.where(t < self.value, FORBIDDEN, 0.0) * one_hot(END, size)
+        return xp.where(t < self.value, FORBIDDEN, 0.0) * one_hot(END, size)
 
 
 class NoRepeatNgram(Rule):
@@ -146,31 +148,31 @@ class NoRepeatNgram(Rule):
     def __init__(self, value: int = 0):
         self.value = checks.integer(value, "no_repeat_ngram", 0)
 
-    def start(self, rows: tf.Tensor, task: Task) -> Any:
+    def start(self, rows: Array, task: Task) -> Any:
         """The words so far, last word last, -1 where there is none yet: int32 [R, T]."""
         if not 0 < self.value <= task.max_length:
             return ()
-        return tf.fill(tf.stack([rows, task.max_length]), -1)
+        return xp.fill(xp.stack([rows, task.max_length]), -1)
 
-    def forbid(self, t: tf.Tensor, state: Any, size: int) -> tf.Tensor | None:
-        """Closes every word that followed the last n - 1 words before."""
+    def forbid(self, t: Array, state: Any, size: int) -> Array | None:
+        """Forbids every word that has already followed the last n - 1 words."""
         if isinstance(state, tuple):
             return None
         n, length = self.value, state.shape[1]
         followers = state[:, n - 1 :]
         matches = followers >= 0
         for j in range(n - 1):
-            matches &= state[:, j : length - n + 1 + j] == state[:, length - n + 1 + j, tf.newaxis]
-        rows = tf.shape(state)[0]
-        row = tf.broadcast_to(tf.range(rows)[:, tf.newaxis], tf.shape(followers))
-        where = tf.stack([row, tf.maximum(followers, 0)], axis=-1)
-        return tf.scatter_nd(where, tf.where(matches, FORBIDDEN, 0.0), tf.stack([rows, size]))
+            matches &= state[:, j : length - n + 1 + j] == state[:, length - n + 1 + j, xp.newaxis]
+        rows = xp.shape(state)[0]
+        row = xp.broadcast_to(xp.range(rows)[:, xp.newaxis], xp.shape(followers))
+        indices = xp.stack([row, xp.maximum(followers, 0)], axis=-1)
+        return xp.scatter_nd(indices, xp.where(matches, FORBIDDEN, 0.0), xp.stack([rows, size]))
 
-    def advance(self, state: Any, ids: tf.Tensor) -> Any:
-        """Shifts the new word in."""
+    def advance(self, state: Any, ids: Array) -> Any:
+        """Appends the new word and drops the oldest."""
         if isinstance(state, tuple):
             return state
-        return tf.concat([state[:, 1:], ids[:, tf.newaxis]], axis=1)
+        return xp.concat([state[:, 1:], ids[:, xp.newaxis]], axis=1)
 
 
 class Banned(Rule):
@@ -193,15 +195,15 @@ class Banned(Rule):
         """The words' ids."""
         ids = []
         for word in self.value:
-            found = word_ids(word, task, "banned")
-            if len(found) > 1:
+            word_pieces = word_ids(word, task, "banned")
+            if len(word_pieces) > 1:
                 raise SpecError(f"banned expects single words, got {word!r}: name one of its words")
-            ids += found
+            ids += word_pieces
         return ids
 
 
 class AllowUnknown(Rule):
-    """Whether `<unk>` may be said.
+    """Whether captions may hold `<unk>`.
 
     Args:
         value: bool. Defaults to `False`.
@@ -233,30 +235,30 @@ class Rules:
         for rule in self.rules:
             rule.check(task)
 
-    def start(self, rows: tf.Tensor) -> Any:
+    def start(self, rows: Array) -> Any:
         """The rules' states for R rows."""
         return tuple(rule.start(rows, self.task) for rule in self.rules)
 
-    def advance(self, state: Any, ids: tf.Tensor) -> Any:
+    def advance(self, state: Any, ids: Array) -> Any:
         """The states after `ids` [R]."""
         return tuple(rule.advance(s, ids) for rule, s in zip(self.rules, state, strict=True))
 
-    def apply(self, logits: tf.Tensor, t: tf.Tensor, state: Any) -> tf.Tensor:
+    def apply(self, logits: Array, t: Array, state: Any) -> Array:
         """Logits [R, V] with `FORBIDDEN` added where a rule says so; at least one id stays possible."""
         size = logits.shape[-1]
         if size is None:
             raise ModelError("expected a head with a fixed number of words, got logits of unknown width")
-        closed = [PAD, START] + [i for rule in self.rules for i in rule.fixed(size, self.task)]
+        forbidden = [PAD, START] + [i for rule in self.rules for i in rule.fixed(size, self.task)]
         fixed = np.zeros(size, np.float32)
-        fixed[closed] = FORBIDDEN
+        fixed[forbidden] = FORBIDDEN
         allowed = logits + fixed
-        for rule, own in zip(self.rules, state, strict=True):
-            extra = rule.forbid(t, own, size)
-            if extra is not None:
-                allowed += extra
+        for rule, rule_state in zip(self.rules, state, strict=True):
+            penalty = rule.forbid(t, rule_state, size)
+            if penalty is not None:
+                allowed += penalty
         if any(rule.forbids_end for rule in self.rules):
-            stuck = ~possible(tf.reduce_max(allowed, axis=-1, keepdims=True))
-            allowed = tf.where(stuck, logits + FORBIDDEN * (1.0 - one_hot(END, size)), allowed)
+            stuck = ~possible(xp.reduce_max(allowed, axis=-1, keepdims=True))
+            allowed = xp.where(stuck, logits + FORBIDDEN * (1.0 - one_hot(END, size)), allowed)
         return allowed
 
 

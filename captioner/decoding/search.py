@@ -1,7 +1,7 @@
-"""The one search loop. It knows neither network nor strategy: it calls `start/step/head` and `choose`.
+"""The one search loop, for any model and any strategy: it calls `start/step/head` and `Strategy.choose`.
 
-Each step stores what was chosen and which beam it continues; captions are read back along these pointers
-once, at the end. Nothing here relies on autograph, so the loop exports as it is.
+Each step stores the chosen ids and back-pointers to the beams they continue; captions are read back along these
+pointers once, at the end. Nothing here relies on AutoGraph, so the loop exports as it is.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from captioner.decoding.backend import shaped_like, tf
+from captioner.decoding.backend import Array, set_static_shapes, xp
 from captioner.decoding.rules import FORBIDDEN, Rules, Task, possible
 from captioner.decoding.strategy import Step, Strategy
 from captioner.types import END, PAD, START, Hypotheses
 
 
 class _Beams(NamedTuple):
-    """What the loop carries. R = B * K rows, an image's beams adjacent."""
+    """The loop variables. R = B * K rows, the beams of an image adjacent."""
 
-    t: tf.Tensor  # int32 scalar
-    settled: tf.Tensor  # bool scalar: nothing can change any more
-    ids: tf.Tensor  # int32 [B, K], the last ids
-    ended: tf.Tensor  # bool [B, K]: the last id is `<end>`, or the `<pad>` that follows it
-    logp: tf.Tensor  # float32 [B, K]
-    lengths: tf.Tensor  # int32 [B, K]
-    state: Any  # the model's, leaves [R, ...]
-    rules: Any  # the rules', leaves [R, ...]
-    own: Any  # the strategy's
+    t: Array  # int32 scalar
+    settled: Array  # bool scalar: no further step can change the outcome
+    ids: Array  # int32 [B, K], the last ids
+    ended: Array  # bool [B, K]: the last id is `<end>`, or the `<pad>` that follows it
+    logp: Array  # float32 [B, K]
+    lengths: Array  # int32 [B, K]
+    state: Any  # of the model, leaves [R, ...]
+    rule_state: Any  # leaves [R, ...]
+    strategy_state: Any
     trace: Any  # TensorArrays over time: ids, parents, word_logp [B, K] and attention [B, K, L]
 
 
-def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> Hypotheses:
+def search(model: Any, features: Array, strategy: Strategy, task: Task) -> Hypotheses:
     """Runs a strategy on a model.
 
     Args:
@@ -47,123 +47,122 @@ def search(model: Any, features: tf.Tensor, strategy: Strategy, task: Task) -> H
     rules = Rules(strategy.rules, task)
     beams, memory = _begin(model, features, strategy, rules, task)
 
-    def unsettled(beams: _Beams) -> tf.Tensor:
+    def keep_going(beams: _Beams) -> Array:
         return (beams.t < task.max_length) & ~beams.settled
 
     def advance(beams: _Beams) -> tuple[_Beams]:
         return (_advance(model, memory, beams, strategy, rules, task),)
 
-    (beams,) = tf.while_loop(unsettled, advance, (beams,))
+    (beams,) = xp.while_loop(keep_going, advance, (beams,))
     return _read_back(beams, strategy, task)
 
 
-def _begin(
-    model: Any, features: tf.Tensor, strategy: Strategy, rules: Rules, task: Task
-) -> tuple[_Beams, Any]:
+def _begin(model: Any, features: Array, strategy: Strategy, rules: Rules, task: Task) -> tuple[_Beams, Any]:
     """The loop's state before the first word, and the memory."""
-    k, images, known = strategy.rows, tf.shape(features)[0], features.shape[0]
+    k, images, static_images = strategy.rows, xp.shape(features)[0], features.shape[0]
     memory, state = model.start(features)
-    state = tf.nest.map_structure(tf.convert_to_tensor, state)
+    state = xp.nest.map_structure(xp.convert_to_tensor, state)
     if k > 1:
-        state = tf.nest.map_structure(lambda leaf: tf.repeat(leaf, k, axis=0), state)
+        state = xp.nest.map_structure(lambda leaf: xp.repeat(leaf, k, axis=0), state)
 
-    def array(dtype: Any, *shape: int | None) -> tf.TensorArray:
-        return tf.TensorArray(dtype, size=task.max_length, element_shape=[known, k, *shape])
+    def array(dtype: Any, *shape: int | None) -> xp.TensorArray:
+        return xp.TensorArray(dtype, size=task.max_length, element_shape=[static_images, k, *shape])
 
-    shape = tf.stack([images, k])
-    ids = tf.fill(shape, START)
-    trace = (array(tf.int32), array(tf.int32), array(tf.float32), array(tf.float32, features.shape[1]))
+    shape = xp.stack([images, k])
+    ids = xp.fill(shape, START)
+    trace = (array(xp.int32), array(xp.int32), array(xp.float32), array(xp.float32, features.shape[1]))
     beams = _Beams(
-        t=tf.constant(0),
-        settled=tf.constant(False),
+        t=xp.constant(0),
+        settled=xp.constant(False),
         ids=ids,
-        ended=tf.fill(shape, False),
-        logp=tf.broadcast_to(tf.constant(strategy.fresh_logp(), tf.float32), shape),
-        lengths=tf.zeros_like(ids),
+        ended=xp.fill(shape, False),
+        logp=xp.broadcast_to(xp.constant(strategy.initial_logp(), xp.float32), shape),
+        lengths=xp.zeros_like(ids),
         state=state,
-        rules=rules.start(images * k),
-        own=strategy.begin(images, task),
+        rule_state=rules.start(images * k),
+        strategy_state=strategy.begin(images, task),
         trace=trace,
     )
     return beams, memory
 
 
 def _advance(model: Any, memory: Any, beams: _Beams, strategy: Strategy, rules: Rules, task: Task) -> _Beams:
-    """One word more."""
-    k, images = strategy.rows, tf.shape(beams.ids)[0]
-    output, attention, state = model.step(tf.reshape(beams.ids, [-1]), memory, beams.state)
-    logits = tf.cast(model.head(output), tf.float32)
+    """One step of the loop: one more id of every beam."""
+    k, images = strategy.rows, xp.shape(beams.ids)[0]
+    output, attention, state = model.step(xp.reshape(beams.ids, [-1]), memory, beams.state)
+    logits = xp.cast(model.head(output), xp.float32)
     size = logits.shape[-1]
-    strategy.fit(size)
-    top = tf.reduce_max(logits, axis=-1, keepdims=True)
-    normaliser = top + tf.math.log(tf.reduce_sum(tf.exp(logits - top), axis=-1, keepdims=True))
+    strategy.check_vocabulary(size)
+    top = xp.reduce_max(logits, axis=-1, keepdims=True)
+    normaliser = top + xp.math.log(xp.reduce_sum(xp.exp(logits - top), axis=-1, keepdims=True))
     step = Step(
         t=beams.t,
-        allowed=tf.reshape(rules.apply(logits, beams.t, beams.rules), [-1, k, size]),
-        normaliser=tf.reshape(normaliser, [-1, k, 1]),
+        allowed=xp.reshape(rules.apply(logits, beams.t, beams.rule_state), [-1, k, size]),
+        normaliser=xp.reshape(normaliser, [-1, k, 1]),
         logp=beams.logp,
         ended=beams.ended,
     )
-    choice = strategy.choose(step, beams.own, task)
-    logp, lengths, rule_state, parents = beams.logp, beams.lengths, beams.rules, choice.parents
+    choice = strategy.choose(step, beams.strategy_state, task)
+    logp, lengths, rule_state, parents = beams.logp, beams.lengths, beams.rule_state, choice.parents
     if parents is None:
-        parents = tf.broadcast_to(tf.range(k), tf.shape(choice.ids))
+        parents = xp.broadcast_to(xp.range(k), xp.shape(choice.ids))
     else:
-        rows = tf.reshape(parents + k * tf.range(images)[:, tf.newaxis], [-1])
-        state, rule_state = tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), (state, rule_state))
-        logp, lengths = (tf.gather(x, parents, batch_dims=1) for x in (logp, lengths))
-    state = shaped_like(state, beams.state)
+        rows = xp.reshape(parents + k * xp.range(images)[:, xp.newaxis], [-1])
+        state, rule_state = xp.nest.map_structure(lambda leaf: xp.gather(leaf, rows), (state, rule_state))
+        logp, lengths = (xp.gather(x, parents, batch_dims=1) for x in (logp, lengths))
+    state = set_static_shapes(state, beams.state)
     logp = logp + choice.word_logp
-    lengths = lengths + tf.cast(choice.ids != PAD, tf.int32)
+    lengths = lengths + xp.cast(choice.ids != PAD, xp.int32)
     ended = (choice.ids == END) | (choice.ids == PAD)
     settled = strategy.ranker.settled(logp, lengths, ended, strategy.list_size, task.max_length)
-    attention = tf.reshape(tf.cast(attention, tf.float32), [images, k, -1])
+    attention = xp.reshape(xp.cast(attention, xp.float32), [images, k, -1])
     values = (choice.ids, parents, choice.word_logp, attention)
     return _Beams(
         t=beams.t + 1,
-        settled=tf.reduce_all(settled),
+        settled=xp.reduce_all(settled),
         ids=choice.ids,
         ended=ended,
         logp=logp,
         lengths=lengths,
         state=state,
-        rules=rules.advance(rule_state, tf.reshape(choice.ids, [-1])),
-        own=choice.own,
+        rule_state=rules.advance(rule_state, xp.reshape(choice.ids, [-1])),
+        strategy_state=choice.strategy_state,
         trace=tuple(a.write(beams.t, v) for a, v in zip(beams.trace, values, strict=True)),
     )
 
 
 def _read_back(beams: _Beams, strategy: Strategy, task: Task) -> Hypotheses:
-    """Follows the pointers of the n best from their last step to their first."""
+    """Follows the back-pointers of the n best from their last step to their first."""
     ids, parents, word_logp, attention = (array.stack() for array in beams.trace)
     # Steps that were never run hold zeros: there every beam continues itself.
     times = np.arange(task.max_length, dtype=np.int32)[:, None, None]
-    parents = tf.where(times < beams.t, parents, np.arange(strategy.rows, dtype=np.int32))
-    alive = possible(beams.logp)
-    score = tf.where(alive, strategy.ranker.score(beams.logp, beams.lengths), FORBIDDEN)
-    order = strategy.order(score, beams.own)
-    score = tf.where(possible(order), score, FORBIDDEN)
-    slot = tf.math.top_k(order, strategy.list_size).indices
+    parents = xp.where(times < beams.t, parents, np.arange(strategy.rows, dtype=np.int32))
+    reachable = possible(beams.logp)
+    score = xp.where(reachable, strategy.ranker.score(beams.logp, beams.lengths), FORBIDDEN)
+    order = strategy.order(score, beams.strategy_state)
+    score = xp.where(possible(order), score, FORBIDDEN)
+    slot = xp.math.top_k(order, strategy.list_size).indices
     best = slot
     slots, rows = [], []
-    for pointers in reversed(tf.unstack(parents)):
+    for pointers in reversed(xp.unstack(parents)):
         slots.append(slot)
-        slot = tf.gather(pointers, slot, batch_dims=1)
+        slot = xp.gather(pointers, slot, batch_dims=1)
         rows.append(slot)
-    slots, rows = tf.stack(slots[::-1]), tf.stack(rows[::-1])
-    score = tf.gather(score, best, batch_dims=1)
-    real = possible(score)
-    # Unreachable hypotheses are returned empty.
-    logp = tf.where(real, tf.gather(beams.logp, best, batch_dims=1), FORBIDDEN)
-    ids = tf.where(real, tf.gather(ids, slots, batch_dims=2), PAD)
-    said = ids != PAD
-    word_logp = tf.where(said, tf.gather(word_logp, slots, batch_dims=2), 0.0)
-    attention = tf.where(said[..., tf.newaxis], tf.gather(attention, rows, batch_dims=2), 0.0)
+    slots, rows = xp.stack(slots[::-1]), xp.stack(rows[::-1])
+    score = xp.gather(score, best, batch_dims=1)
+    reachable = possible(score)
+    logp = xp.gather(beams.logp, best, batch_dims=1)
+    # Unreachable hypotheses are returned empty; NaN stays NaN, for the caller to see.
+    logp = xp.where(reachable | (logp != logp), logp, FORBIDDEN)
+    ids = xp.where(reachable, xp.gather(ids, slots, batch_dims=2), PAD)
+    is_id = ids != PAD
+    word_logp = xp.where(is_id, xp.gather(word_logp, slots, batch_dims=2), 0.0)
+    attention = xp.where(is_id[..., xp.newaxis], xp.gather(attention, rows, batch_dims=2), 0.0)
     return Hypotheses(
-        ids=tf.transpose(ids, [1, 2, 0]),
-        lengths=tf.reduce_sum(tf.cast(said, tf.int32), axis=0),
+        ids=xp.transpose(ids, [1, 2, 0]),
+        lengths=xp.reduce_sum(xp.cast(is_id, xp.int32), axis=0),
         logp=logp,
         score=score,
-        word_logp=tf.transpose(word_logp, [1, 2, 0]),
-        attention=tf.transpose(attention, [1, 2, 0, 3]),
+        word_logp=xp.transpose(word_logp, [1, 2, 0]),
+        attention=xp.transpose(attention, [1, 2, 0, 3]),
     )

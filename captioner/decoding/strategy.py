@@ -1,4 +1,4 @@
-"""What a strategy is: it chooses. Rules forbid (`rules.py`), a ranker ranks, `search.py` walks."""
+"""The base class of search strategies. A strategy chooses; rules forbid, a ranker ranks, `search.py` loops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import Array, xp
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Rule, Task
 from captioner.decoding.tables import RULES
@@ -17,38 +17,38 @@ from captioner.types import PAD
 
 
 class Step(NamedTuple):
-    """What a strategy sees at one step.
+    """The input of `Strategy.choose` at one step.
 
     Attributes:
-        t: int32 scalar. Ids chosen so far by a beam that has not ended.
+        t: int32 scalar. The number of ids of a beam that has not ended.
         allowed: float32 [B, K, V]. Logits, with `FORBIDDEN` added where a rule says so.
         normaliser: float32 [B, K, 1]. Log of the sum of exp(logits): `allowed - normaliser` is the model's
             own log-probability wherever nothing is forbidden.
-        logp: float32 [B, K]. Of the beams so far.
+        logp: float32 [B, K]. Log-probabilities of the beams so far.
         ended: bool [B, K].
     """
 
-    t: tf.Tensor
-    allowed: tf.Tensor
-    normaliser: tf.Tensor
-    logp: tf.Tensor
-    ended: tf.Tensor
+    t: Array
+    allowed: Array
+    normaliser: Array
+    logp: Array
+    ended: Array
 
 
 class Choice(NamedTuple):
-    """What a strategy answers: the K beams after the step.
+    """The output of `Strategy.choose`: the K beams after the step.
 
     Attributes:
-        parents: int32 [B, K], the beam each one continues; None when every beam continues itself.
+        parents: int32 [B, K], the beam that each one continues; None when every beam continues itself.
         ids: int32 [B, K]. `<pad>` for a beam that had ended.
         word_logp: float32 [B, K]. The model's log-probability of `ids`; 0 for a beam that had ended.
-        own: tree. The strategy's own state after the step.
+        strategy_state: tree. The strategy's state after the step.
     """
 
-    parents: tf.Tensor | None
-    ids: tf.Tensor
-    word_logp: tf.Tensor
-    own: Any = ()
+    parents: Array | None
+    ids: Array
+    word_logp: Array
+    strategy_state: Any = ()
 
 
 class Strategy:
@@ -59,10 +59,10 @@ class Strategy:
 
     Args:
         ranker: LengthPenalty. Scores captions of different lengths.
-        rows: int. K, the beams an image has.
-        n_best: int. The captions returned an image.
-        rerank: spec of `RERANKERS`, or None. What chooses the `n_best` among the captions of all K beams when search is
-            over, and gives them their `score`. Defaults to `None`: the `ranker` does.
+        rows: int. K, the beams of an image.
+        n_best: int. The captions returned for an image.
+        rerank: spec of `RERANKERS`, or None. Chooses the `n_best` among the captions of all K beams after search, and
+            gives them their `score`. Defaults to `None`: the `ranker` does.
         **rules: values for options named in `RULES`.
 
     Attributes:
@@ -70,7 +70,7 @@ class Strategy:
         list_size: int. The captions that search itself returns: `rows` if they are reranked, else `n_best`.
 
     Raises:
-        SpecError: for an option that is not known or out of range.
+        SpecError: for an option that is unknown or out of range.
     """
 
     __signature__: inspect.Signature
@@ -78,14 +78,14 @@ class Strategy:
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        # The registry reads signatures, for its messages and help: spell the shared options out there.
-        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        own = [p for p in own if p.kind is not p.VAR_KEYWORD]
+        # The registry reads signatures for its messages and help, so the shared options are listed there.
+        options = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        options = [option for option in options if option.kind is not option.VAR_KEYWORD]
         kind = inspect.Parameter.KEYWORD_ONLY
         shared = [inspect.Parameter(name, kind, default=RULES[name].default) for name in RULES]
         if cls.n_best_list:
             shared.insert(0, inspect.Parameter("rerank", kind, default=None))
-        cls.__signature__ = inspect.Signature(own + shared)
+        cls.__signature__ = inspect.Signature(options + shared)
 
     def __init__(
         self,
@@ -106,13 +106,13 @@ class Strategy:
             RULES[name](rules.get(name, RULES[name].default)) for name in RULES
         )
 
-    def under(self, rules: tuple[Rule, ...]) -> Strategy:
-        """This strategy with other rules; changes and returns it."""
+    def with_rules(self, rules: tuple[Rule, ...]) -> Strategy:
+        """Replaces the rules in place and returns the strategy."""
         self.rules = rules
         return self
 
     def bind(self, task: Task) -> Strategy:
-        """The strategy for one task: itself, unless what it does depends on the task.
+        """The strategy that runs one task: itself, unless it depends on the task.
 
         Raises:
             SpecError: if the strategy cannot do this task.
@@ -120,41 +120,46 @@ class Strategy:
         return self
 
     def search_rows(self, words: Callable[[str], Sequence[str]]) -> int:
-        """The beams that a search for one image has: what it costs, known before there is a model.
+        """The number of beams of a search for one image, known before there is a model: its cost.
 
         Args:
-            words: callable that splits a text into words, as the tokenizer will.
+            words: callable that splits a text into words, as the tokenizer does.
 
         Returns:
-            int. `rows`, unless `bind` makes a larger search of it.
+            int. `rows`, unless `bind` returns a larger search.
         """
         return self.rows
 
-    def fit(self, size: int) -> None:
+    def check_vocabulary(self, size: int) -> None:
         """Raises a `SpecError` if a vocabulary of `size` is too small for the strategy."""
 
-    def fresh_logp(self) -> list[float]:
+    def initial_logp(self) -> list[float]:
         """The K log-probabilities before the first word.
 
-        One beam lives, the others are impossible: K equal beams would stay equal for ever.
+        All but the first beam are impossible: K equal beams would stay equal.
         """
         return [0.0] + [FORBIDDEN] * (self.rows - 1)
 
-    def begin(self, images: tf.Tensor, task: Task) -> Any:
-        """The strategy's own state for B images."""
+    def begin(self, images: Array, task: Task) -> Any:
+        """The initial state of the strategy.
+
+        Args:
+            images: int32 scalar. B.
+            task: Task.
+        """
         return ()
 
-    def choose(self, step: Step, own: Any, task: Task) -> Choice:
-        """Chooses the K beams after a step."""
+    def choose(self, step: Step, strategy_state: Any, task: Task) -> Choice:
+        """The K beams after a step."""
         raise NotImplementedError
 
-    def order(self, score: tf.Tensor, own: Any) -> tf.Tensor:
-        """What the n best are chosen by, [B, K]: the score unless something matters more; `FORBIDDEN` to leave out."""
+    def order(self, score: Array, strategy_state: Any) -> Array:
+        """The key that sorts the K beams into the n best: float32 [B, K]; `FORBIDDEN` leaves a beam out."""
         return score
 
 
 def _build_reranker(spec: str | Spec) -> Any:
-    from captioner.rerank.base import Reranker  # which is itself written in this package's arrays
+    from captioner.rerank.base import Reranker  # which imports this package
 
     reranker = RERANKERS.build(spec)
     if not isinstance(reranker, Reranker):
@@ -163,6 +168,6 @@ def _build_reranker(spec: str | Spec) -> Any:
     return reranker
 
 
-def frozen(ended: tf.Tensor, ids: tf.Tensor, word_logp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`ids` and `word_logp`, with `<pad>` and 0 where the beam had ended."""
-    return tf.where(ended, PAD, ids), tf.where(ended, 0.0, word_logp)
+def freeze_ended(ended: Array, ids: Array, word_logp: Array) -> tuple[Array, Array]:
+    """`ids` and `word_logp` [B, K], with `<pad>` and 0 where the beam had ended."""
+    return xp.where(ended, PAD, ids), xp.where(ended, 0.0, word_logp)

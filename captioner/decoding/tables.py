@@ -1,4 +1,4 @@
-"""The two tables of the family: strategies choose, rules forbid."""
+"""The tables `STRATEGIES` and `RULES`: strategies choose, rules forbid."""
 
 from captioner.registry import Table
 
@@ -9,7 +9,7 @@ STRATEGIES = Table(
         "beam": "captioner.decoding.strategies.beam:Beam",
         "sample": "captioner.decoding.strategies.sample:Sample",
         "diverse": "captioner.decoding.strategies.diverse:Diverse",
-        "constrained": "captioner.decoding.strategies.constrained:Constrained",
+        "constrained": "captioner.decoding.strategies.grid_beam:GridBeam",
     },
 )
 

@@ -1,12 +1,12 @@
-"""What runs a model. `ENGINES` has a row for each engine, and each says itself what it opens."""
+"""Engines, which run a model. `ENGINES` has a row for each, and each class says what it opens."""
 
 from captioner.engines.base import Engine
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import EngineError
 from captioner.registry import Table
 
-# Asked from the last row to the first, which takes any path, so as to say what is missing there. A `.tflite` file on a
-# device is found without a client of servers being imported.
+# `engine_for` goes from the last row to the first. The first opens any path, so that its error says what is missing
+# there; `tflite` is last, so that a device imports no client of servers.
 ENGINES = Table(
     "engine",
     {
@@ -14,7 +14,7 @@ ENGINES = Table(
         "grpc": "captioner.engines.remote.grpc:GrpcEngine",
         "http": "captioner.engines.remote.rest:RestEngine",
         "saved_model": "captioner.engines.saved_model:SavedModelEngine",
-        "lite": "captioner.engines.tflite:LiteEngine",
+        "tflite": "captioner.engines.tflite:TFLiteEngine",
     },
 )
 

@@ -1,8 +1,9 @@
-"""What runs a model, seen from outside: encoded images in, captions out."""
+"""The interface of all engines: encoded images in, captions out."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,24 +15,24 @@ from captioner.errors import EngineError
 from captioner.text import Tokenizer
 from captioner.types import END, Caption, Hypotheses
 
-# What captions are chosen with when nobody says otherwise.
+# The strategy of every engine, export and program that is given none.
 DEFAULT_STRATEGY = "beam(width=3)"
 
 
 class Engine(abc.ABC):
-    """Runs a model.
+    """Base of all engines, which run a model.
 
-    An engine is given encoded images and gives one `Caption` for each, in order. An image that it cannot
-    read gets a `Caption` whose `error` says why, and costs the others nothing. Everything above engines
-    (`Captioner`, the command line, servers) knows no more of them than this.
+    An engine takes encoded images and returns one `Caption` for each, in order. An image that it cannot read fails
+    alone: its `Caption` has the reason in `error`, and the batch continues. Everything above engines (`Captioner`, the
+    command line, servers) uses no more of them than this.
 
-    One engine serves any number of threads: each gets the captions that it would get alone, whatever the others ask
-    for at the same time, with whichever strategies. `close` may be called while others predict: they get their captions
-    or an `EngineError`. Engines may be opened in several threads at once.
+    One engine serves any number of threads: each gets the captions that it would get alone, whatever the others
+    request at the same time, with whichever strategies. `close` may be called while others predict: they get their
+    captions or an `EngineError`. Engines may be opened in several threads at once.
 
     No caption of an engine has a NaN or an infinity in it: that is an `EngineError`.
 
-    What there is to know of an engine before it is opened is said by its class, and asked for through
+    The properties of an engine that are needed before it is opened are those of its class, found through
     `captioner.engines.ENGINES`.
 
     Attributes:
@@ -39,7 +40,7 @@ class Engine(abc.ABC):
         purpose: str. What it is for, in a sentence, for people who choose among models.
         chooses_strategy: bool. Whether `predict` runs any strategy; if not, only the one that was exported.
         thread_safe: bool. Whether threads may share one; all of ours may.
-        model: `CaptionModel` that runs in this process, None for engines that run what was exported.
+        model: `CaptionModel` that runs in this process, None for engines that run an export.
     """
 
     sources: ClassVar[str]
@@ -55,12 +56,12 @@ class Engine(abc.ABC):
 
     @classmethod
     def options(cls) -> tuple[str, ...]:
-        """Names of what `open` takes beside the source."""
+        """Names of the options of `open`, beside the source."""
         return tuple(inspect.signature(cls.open).parameters)[1:]
 
     @classmethod
     def variants(cls, folder: Path) -> list[str]:
-        """The sources in a model folder that this engine opens, each for `captioner.load`."""
+        """The sources in a model folder that this engine opens, each as `captioner.load` takes it."""
         return []
 
     @classmethod
@@ -73,8 +74,8 @@ class Engine(abc.ABC):
         """What an export recorded about itself, such as "strategy", read without loading it; {} if there is none.
 
         Raises:
-            MissingDependency: if what would run it is not installed.
-            EngineError: if it is not ours, or damaged.
+            MissingDependency: if a package that runs it is not installed.
+            EngineError: if captioner did not write it, or it is damaged.
         """
         return {}
 
@@ -84,7 +85,7 @@ class Engine(abc.ABC):
         """Opens the model that `source` names, as `captioner.load` takes it.
 
         Raises:
-            CaptionerError: if it is not there, not ours, damaged or cannot be reached.
+            CaptionerError: if it is missing, not written by captioner, damaged or cannot be reached.
         """
 
     @abc.abstractmethod
@@ -92,34 +93,34 @@ class Engine(abc.ABC):
         """Captions images.
 
         Args:
-            images: sequence of bytes, each an encoded image. An empty one only checks the strategy.
-            strategy: str, default None, which is the engine's own. A spec of `captioner.decoding.STRATEGIES`.
+            images: sequence of bytes, each an encoded image. An empty sequence only checks the strategy.
+            strategy: str, default None, which is that of the engine. A spec of `captioner.decoding.STRATEGIES`.
 
         Returns:
             list of Caption, one for each image.
 
         Raises:
-            SpecError: if the strategy is not known.
+            SpecError: if the strategy is unknown.
             EngineError: if the engine cannot run it.
         """
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What runs here: "engine", "source", "strategy" (the default), and whatever else is known.
+        """Describes the model: "engine", "source", "strategy" (the default), and whatever else is known.
 
-        "confidence" is what `captioner.outputs.confidence.Confidence` takes, or None where the model was never
+        "confidence" is the argument of `captioner.outputs.confidence.Confidence`, or None where the model was never
         calibrated.
         """
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
-        """Lets go of what the engine holds; a second call does nothing."""
+        """Releases the resources of the engine; a second call does nothing."""
 
 
-def captions_of(found: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) -> list[Caption]:
-    """Turns what a search returned into captions.
+def captions_of(hypotheses: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) -> list[Caption]:
+    """Turns the hypotheses of a search into captions.
 
     Args:
-        found: `Hypotheses` of arrays, B images and K captions each.
+        hypotheses: `Hypotheses` of arrays, B images and K captions each.
         tokenizer: Tokenizer.
         grid: (h, w) with h * w == L.
 
@@ -136,39 +137,34 @@ def captions_of(found: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) 
         >>> captions_of(best, Tokenizer(["dog"]), (2, 3))[0].words
         ('dog',)
     """
-    found = Hypotheses(*(np.asarray(leaf) for leaf in found))
-    numbers = (found.logp, found.score, found.word_logp, found.attention)
+    hypotheses = Hypotheses(*(np.asarray(leaf) for leaf in hypotheses))
+    numbers = (hypotheses.logp, hypotheses.score, hypotheses.word_logp, hypotheses.attention)
     if not all(np.isfinite(array).all() for array in numbers):
         raise EngineError(
             "the network computed NaN or infinity: its weights are not finite, or overflow; train or export it again"
         )
     captions = []
-    for image in range(found.ids.shape[0]):
-        row = [
-            _caption(Hypotheses(*(leaf[image, k] for leaf in found)), tokenizer, grid)
-            for k in range(found.ids.shape[1])
-            # A search that found fewer captions than asked for fills up with empty ones.
-            if k == 0 or found.lengths[image, k] > 0
-        ]
-        best = row[0]
-        captions.append(
-            Caption(
-                best.text, best.score, best.words, best.logp, best.word_logp, best.attention, tuple(row[1:])
-            )
+    for image in range(hypotheses.ids.shape[0]):
+        best, *alternatives = (
+            _caption(Hypotheses(*(leaf[image, k] for leaf in hypotheses)), tokenizer, grid)
+            for k in range(hypotheses.ids.shape[1])
+            # Unreachable hypotheses are returned empty.
+            if k == 0 or hypotheses.lengths[image, k] > 0
         )
+        captions.append(dataclasses.replace(best, alternatives=tuple(alternatives)))
     return captions
 
 
-def _caption(found: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) -> Caption:
-    ids = found.ids[: int(found.lengths)]
+def _caption(hypothesis: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) -> Caption:
+    ids = hypothesis.ids[: int(hypothesis.lengths)]
     count = len(ids) - int(len(ids) > 0 and ids[-1] == END)
     words = tokenizer.words(ids)
-    attention = found.attention[:count].astype(np.float32).reshape(count, *grid)
+    attention = hypothesis.attention[:count].astype(np.float32).reshape(count, *grid)
     return Caption(
         text=tokenizer.detokenize(words),
-        score=float(found.score),
+        score=float(hypothesis.score),
         words=words,
-        logp=float(found.logp),
-        word_logp=tuple(float(value) for value in found.word_logp[:count]),
+        logp=float(hypothesis.logp),
+        word_logp=tuple(float(value) for value in hypothesis.word_logp[:count]),
         attention=attention if attention.any() else None,
     )

@@ -17,13 +17,13 @@ _WORDS = ("red", "green", "blue", "small", "large", "round", "quiet", "bright")
 
 
 class FakeEngine(Engine):
-    """Makes up a caption from the checksum of an image: the same image and strategy, the same caption.
+    """Derives a caption from the checksum of an image and the strategy: the same input, the same caption.
 
     Args:
-        fail: Exception, default None. Raised by every `predict`, as by a server that is away.
+        fail: Exception, default None. Raised by every `predict`, as for a server that is down.
 
     Attributes:
-        calls: list of int. How many images each call of `predict` was given.
+        calls: list of int. The number of images of each call of `predict`.
 
     Example:
         >>> from captioner.api import Captioner

@@ -1,4 +1,4 @@
-"""Runs a `CaptionModel` in this process, with Keras on TensorFlow."""
+"""The engine `keras`: runs a `CaptionModel` in this process, with Keras on TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MAX_STRATEGIES = 16  # graphs kept at a time
 class KerasEngine(Engine):
     """Runs a network that is in memory, or one from a bundle.
 
-    Images are decoded side by side on the processor. Each strategy becomes one graph on first use, for any
-    number of images; that first use takes seconds.
+    Images are decoded in parallel on the CPU. Each strategy is traced to one graph on first use, for any batch
+    size, which takes seconds.
 
     Args:
         model: `CaptionModel`.
-        source: str, default "". Where it came from, for messages.
+        source: str, default "". The path of the model, for messages.
 
     Raises:
         EngineError: if Keras runs on another backend than TensorFlow.
@@ -71,28 +71,30 @@ class KerasEngine(Engine):
 
         Args:
             source: str. Path of a bundle.
-            trust: sequence of str, default none. Packages of the user's own that the model may name parts of.
+            trust: sequence of str, default none. Packages of the user whose classes the model may name.
 
         Returns:
             KerasEngine.
 
         Raises:
-            BundleError: if it is no whole bundle.
+            BundleError: if it is no complete bundle.
             ModelError: if its network cannot be built, or its weights do not fit it.
         """
-        return cls(bundle.opened(source, lambda found: _whole(found, trust)), source)
+        return cls(bundle.opened(source, lambda model: _load(model, trust)), source)
 
-    def predict(self, tf_decode: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
+    def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""
         search = self._search(strategy or DEFAULT_STRATEGY)
         try:
-            pixels = list(self._pool.map(self._pixels, tf_decode))
+            pixels = list(self._pool.map(self._decode, images))
         except RuntimeError as error:
             if not self._closed:
                 raise
             raise EngineError(f"the model {self.source} was closed: load it again ({error})") from None
-        good = [p for p in pixels if not isinstance(p, ImageError)]
-        captions = iter(captions_of(search(good), self.model.tokenizer, self.model.grid) if good else [])
+        readable = [p for p in pixels if not isinstance(p, ImageError)]
+        captions = iter(
+            captions_of(search(readable), self.model.tokenizer, self.model.grid) if readable else []
+        )
         return [Caption("", error=str(p)) if isinstance(p, ImageError) else next(captions) for p in pixels]
 
     def describe(self) -> dict[str, Any]:
@@ -112,15 +114,14 @@ class KerasEngine(Engine):
         self._pool.shutdown(wait=False)
 
     def _search(self, strategy: str) -> Callable[[Any], Any]:
-        """Pixels of images to `Hypotheses`, traced once for any number of them."""
+        """The function from pixels of images to `Hypotheses`, traced once for any batch size."""
         import tensorflow as tf
 
         from captioner.decoding import STRATEGIES, generate
 
         spec = parse_spec(strategy)
-        chosen = STRATEGIES.build(
-            spec
-        )  # each time: whoever may not name a part may not use what others named
+        # Built even if traced already: it refuses classes that this caller may not name.
+        built = STRATEGIES.build(spec)
         key = str(spec)
         with self._tracing:
             if key not in self._searches:
@@ -128,66 +129,66 @@ class KerasEngine(Engine):
 
                 def run(pixels: Any) -> Any:
                     features = model.encode(pixels)
-                    return generate(model, features, chosen, model.max_length, model.tokenizer)
+                    return generate(model, features, built, model.max_length, model.tokenizer)
 
                 signature = [tf.TensorSpec([None, *model.image_size, 3], tf.float32)]
                 graph = tf.function(run, input_signature=signature, autograph=False)
-                graph.get_concrete_function()  # traced here, where no other thread traces the same layers
+                graph.get_concrete_function()  # traced here, under the lock
                 if len(self._searches) >= _MAX_STRATEGIES:
                     self._searches.pop(next(iter(self._searches)))
                 self._searches[key] = lambda pixels: graph(tf.stack(pixels))
             return self._searches[key]
 
-    def _pixels(self, image: bytes) -> Any:
-        """float32 [H, W, 3] of one image, or the ImageError that says why not."""
+    def _decode(self, image: bytes) -> Any:
+        """float32 [H, W, 3] of an encoded image, or the `ImageError` if it cannot be read."""
         try:
             return self._read(image)
         except ImageError as error:
             return error
 
 
-def network(found: bundle.Bundle, trust: Sequence[str] = ()) -> Any:
-    """The `CaptionModel` of a bundle with its weights, and nothing of what was learnt about it afterwards.
+def network(stored: bundle.Bundle, trust: Sequence[str] = ()) -> Any:
+    """The `CaptionModel` of a bundle with its weights, without calibration and parameters of rerankers.
 
     Args:
-        found: Bundle.
-        trust: sequence of str, default none. Packages whose parts the config may name; they are imported, so that
-            what they register with Keras is known.
+        stored: Bundle.
+        trust: sequence of str, default none. Packages whose classes the config may name; they are imported, so that
+            they can register with Keras.
 
     Raises:
-        ModelError: if the network cannot be built from parts that are known or trusted, or the weights do not fit.
+        ModelError: if the network cannot be built from classes that are known or trusted, or the weights do not fit.
         SpecError: for `trust` that is no list of package names.
     """
     from captioner.models import CaptionModel
     from captioner.models.encoders import without_weights
 
-    config = dict(found.config)
+    config = dict(stored.config)
     with table_specs_only(trust):
         try:
             for package in trust:
                 importlib.import_module(package)
             if isinstance(config["encoder"], str):
-                # The bundle has its own: no file that it names is read.
+                # The bundle has the weights: no file that the encoder names is read.
                 config["encoder"] = str(without_weights(config["encoder"]))
-            model = CaptionModel.from_config(config, tokenizer=found.tokenizer)
-        except Exception as error:  # a config may be wrong in as many ways as Keras has layers
+            model = CaptionModel.from_config(config, tokenizer=stored.tokenizer)
+        except Exception as error:  # layers of Keras raise exceptions of any kind
             kind = "" if isinstance(error, CaptionerError) else f"{type(error).__name__}: "
             reason = " ".join(str(error).split())
-            raise ModelError(f"cannot build the network of {found.folder}: {kind}{reason[:500]}") from None
-    load_weights(model, found)
+            raise ModelError(f"cannot build the network of {stored.folder}: {kind}{reason[:500]}") from None
+    load_weights(model, stored)
     return model
 
 
-def _whole(found: bundle.Bundle, trust: Sequence[str]) -> Any:
-    """The network, and what was learnt about it."""
+def _load(stored: bundle.Bundle, trust: Sequence[str]) -> Any:
+    """The `CaptionModel` of a bundle with weights, calibration and parameters of rerankers."""
     import_tensorflow("running a model")
     from captioner.rerank import RERANKERS
 
-    model = network(found, trust)
-    model.calibration = found.confidence or None
-    for name, path in found.reranker_parameters.items():
+    model = network(stored, trust)
+    model.calibration = stored.confidence or None
+    for name, path in stored.reranker_parameters.items():
         model.reranker_parameters[name] = RERANKERS[name].load(
-            path, found.tokenizer.fingerprint, model.encoder.channels
+            path, stored.tokenizer.fingerprint, model.encoder.channels
         )
     return model
 

@@ -1,4 +1,4 @@
-"""Runs an exported SavedModel in this process, with TensorFlow."""
+"""The engine `saved_model`: runs an exported SavedModel in this process, with TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from captioner import bundle
 from captioner.engines.base import Engine
 from captioner.engines.tensorflow_import import import_tensorflow
-from captioner.engines.versions import GRAPH, facts, version_folder
+from captioner.engines.versions import GRAPH, read_metadata, version_folder
 from captioner.errors import EngineError
 from captioner.registry import parse_spec
 from captioner.signature import EXPLAIN, INPUT, captions_from
 from captioner.types import Caption
 
-# Operations of TensorFlow that read or write files, or call Python. No export of ours has one; saving and restoring
-# variables has operations of its own.
-_FILES = re.compile(
+# Operations of TensorFlow that read or write files, or call Python. Exports of captioner have none; variables are saved
+# and restored by other operations.
+_FILE_OPS = re.compile(
     r"(Read|Write)File|MatchingFiles|.*PyFunc.*|Print(V2)?|.*Reader(V2)?|.*SummaryWriter.*|InitializeTableFromTextFile.*|"
     r".*(TextLine|TFRecord|FixedLengthRecord|Sql|LMDB|Cache|Save|Snapshot|Load|Csv|CSV)Dataset.*|.*Rpc.*|.*Dump.*|"
     r"DecodeVideo|BundleReader.*"
@@ -26,27 +26,27 @@ _FILES = re.compile(
 
 
 class SavedModelEngine(Engine):
-    """Runs what `captioner export` wrote, as TensorFlow Serving does: images are decoded inside the graph.
+    """Runs a version written by `captioner export`, as TensorFlow Serving does: the graph decodes the images.
 
-    The strategy was chosen at export and cannot be changed here.
+    The strategy is fixed by the export.
 
     Args:
-        loaded: what `tf.saved_model.load` gave.
+        loaded: the object that `tf.saved_model.load` returned.
         version: Path of the version folder, for messages.
-        noted: dict. What the export noted about itself.
+        metadata: dict. The metadata of the export.
     """
 
     sources = "an exported version"
     purpose = "For servers: the export that TensorFlow Serving runs."
 
-    def __init__(self, loaded: Any, version: Path, noted: dict[str, Any]):
-        # The signature lives no longer than what it came from.
+    def __init__(self, loaded: Any, version: Path, metadata: dict[str, Any]):
+        # A signature is only valid while the loaded object lives.
         self._loaded, self._explain = loaded, loaded.signatures[EXPLAIN]
-        self.version, self._noted = version, noted
+        self.version, self._metadata = version, metadata
 
     @classmethod
     def opens(cls, source: str) -> bool:
-        """See `Engine.opens`. A whole model folder is none: its own weights come first."""
+        """See `Engine.opens`. Not a model folder that has weights: the engine `keras` opens it."""
         return "://" not in source and not bundle.has_weights(source) and version_folder(source) is not None
 
     @classmethod
@@ -63,32 +63,32 @@ class SavedModelEngine(Engine):
     @classmethod
     def metadata(cls, source: str) -> dict[str, Any]:
         """See `Engine.metadata`."""
-        return facts(_version(source))
+        return read_metadata(_version(source))
 
     @classmethod
     def open(cls, source: str) -> SavedModelEngine:
         """Opens an exported model.
 
         Args:
-            source: str. A version folder, or the folder in which versions stand: the newest is taken.
+            source: str. A version folder, or the folder of versions, of which the newest is opened.
 
         Returns:
             SavedModelEngine.
 
         Raises:
-            EngineError: if there is none, or it is not ours, too new, or damaged.
+            EngineError: if there is none, or it is not by captioner, too new, or damaged.
         """
         version = _version(source)
-        noted = facts(version)
+        metadata = read_metadata(version)
         import_tensorflow("running an exported model")
         import tensorflow as tf
 
         try:
-            _refuse_files(version)
-            return cls(tf.saved_model.load(str(version)), version, noted)
+            _refuse_file_ops(version)
+            return cls(tf.saved_model.load(str(version)), version, metadata)
         except EngineError:
             raise
-        except Exception as error:  # damage shows in as many ways as there are bytes
+        except Exception as error:  # damage raises exceptions of any kind
             reason = " ".join(str(error).split())[:200]
             raise EngineError(
                 f"damaged export {version}: {type(error).__name__}: {reason}; export the model again"
@@ -96,7 +96,7 @@ class SavedModelEngine(Engine):
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""
-        exported = self._noted["strategy"]
+        exported = self._metadata["strategy"]
         if strategy is not None and str(parse_spec(strategy)) != str(parse_spec(exported)):
             raise EngineError(
                 f"{self.version} was exported with the strategy {exported!r} and runs no other, got "
@@ -107,21 +107,21 @@ class SavedModelEngine(Engine):
         import tensorflow as tf
 
         try:
-            found = self._explain(**{INPUT: tf.constant(list(images), tf.string)})
+            outputs = self._explain(**{INPUT: tf.constant(list(images), tf.string)})
         except tf.errors.OpError as error:
             reason = " ".join(error.message.split())[:200]
             raise EngineError(f"{self.version} failed when run: {reason}") from None
-        return captions_from({name: tensor.numpy() for name, tensor in found.items()})
+        return captions_from({name: tensor.numpy() for name, tensor in outputs.items()})
 
     def describe(self) -> dict[str, Any]:
         """See `Engine.describe`."""
         return {
             "engine": "saved_model",
             "source": str(self.version),
-            "strategy": self._noted["strategy"],
-            "model": self._noted.get("model"),
-            "vocabulary": self._noted.get("vocabulary", {}).get("size"),
-            "confidence": self._noted.get("confidence"),
+            "strategy": self._metadata["strategy"],
+            "model": self._metadata.get("model"),
+            "vocabulary": self._metadata.get("vocabulary", {}).get("size"),
+            "confidence": self._metadata.get("confidence"),
         }
 
 
@@ -134,15 +134,15 @@ def _version(source: str) -> Path:
     return version
 
 
-def _refuse_files(version: Path) -> None:
-    """Raises an `EngineError` if a graph touches files: loading alone may run a part of it."""
+def _refuse_file_ops(version: Path) -> None:
+    """Raises an `EngineError` if a graph accesses files: even loading runs a part of it."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     model = SavedModel.FromString((version / GRAPH).read_bytes())
     for meta in model.meta_graphs:
         functions = (node for function in meta.graph_def.library.function for node in function.node_def)
         for node in (*meta.graph_def.node, *functions):
-            if _FILES.fullmatch(node.op):
+            if _FILE_OPS.fullmatch(node.op):
                 raise EngineError(
                     f"{version} has the operation {node.op[:60]}, which touches files or calls Python: captions "
                     "need none, so nothing was loaded; export the model again, or ask whoever made it"

@@ -1,4 +1,4 @@
-"""Starting TensorFlow and TensorFlow Lite: late, and without their chatter."""
+"""Importing TensorFlow and starting TensorFlow Lite lazily, without their log messages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from captioner.errors import EngineError, MissingDependency
 
-# What these libraries say while they load, before any setting of theirs is heard; TensorFlow Lite has no such setting.
-_CHATTER = re.compile(
+# Log messages of these libraries before their log level applies; TensorFlow Lite has no log level.
+_LOG_LINES = re.compile(
     rb"WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:|INFO: Created TensorFlow Lite XNNPACK delegate"
 )
-_starting = threading.Lock()
+_lock = threading.Lock()
 
 
 def import_tensorflow(purpose: str) -> None:
@@ -24,10 +24,10 @@ def import_tensorflow(purpose: str) -> None:
 
     Sets `KERAS_BACKEND=tensorflow`, `TF_CPP_MIN_LOG_LEVEL=3` (errors that matter are raised, too) and
     `TF_ENABLE_ONEDNN_OPTS=1` (faster on processors with AVX2 alone, where it is off by default), unless the
-    environment has values already; with a log level of the user's own, nothing is held back.
+    environment has values already; if the user sets a log level, no message is suppressed.
 
     Args:
-        purpose: str. What it is for, to begin a message with.
+        purpose: str. What it is needed for; the error message begins with it.
 
     Raises:
         MissingDependency: if TensorFlow or Keras is not installed.
@@ -35,10 +35,10 @@ def import_tensorflow(purpose: str) -> None:
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _starting:  # standard error is one for all threads
+    with _lock:  # standard error is one for all threads
         quiet = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _without_chatter() if quiet else contextlib.nullcontext():
+        with _without_log_lines() if quiet else contextlib.nullcontext():
             try:
                 import keras
                 import tensorflow  # noqa: F401
@@ -53,34 +53,34 @@ def import_tensorflow(purpose: str) -> None:
 
 @contextlib.contextmanager
 def starting_tflite() -> Iterator[None]:
-    """Within the block an interpreter may be made and allocated: what it says of itself is held back.
+    """Context for building and allocating an interpreter, which suppresses its log messages.
 
-    With a log level of the user's own (`TF_CPP_MIN_LOG_LEVEL` below 3) nothing is.
+    Unless the user sets a log level, `TF_CPP_MIN_LOG_LEVEL` below 3.
     """
-    with _starting:
+    with _lock:
         quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3"
-        with _without_chatter() if quiet else contextlib.nullcontext():
+        with _without_log_lines() if quiet else contextlib.nullcontext():
             yield
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Holds back what native code writes to standard error, then passes on all but the chatter."""
+def _without_log_lines() -> Iterator[None]:
+    """Captures what native code writes to standard error, then passes on all but the log messages."""
     sys.stderr.flush()
     try:
         terminal = os.dup(2)
     except OSError:  # there is no standard error
         yield
         return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
-            held.seek(0)
-            for line in held:
-                if not _CHATTER.match(line):
+            captured.seek(0)
+            for line in captured:
+                if not _LOG_LINES.match(line):
                     os.write(2, line)

@@ -1,4 +1,4 @@
-"""Runs a `.tflite` file with ai-edge-litert, NumPy and Pillow alone."""
+"""The engine `tflite`: runs a `.tflite` file with ai-edge-litert, NumPy and Pillow alone."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ import numpy as np
 from captioner import checks
 from captioner.engines.base import Engine, captions_of
 from captioner.engines.tensorflow_import import starting_tflite
-from captioner.engines.tflite_file import ENCODE, STEP, LiteFile, read
+from captioner.engines.tflite_file import ENCODE, STEP, TFLiteFile, read
 from captioner.errors import EngineError, ImageError, MissingDependency
 from captioner.image import loading, pillow_preprocess
 from captioner.registry import table_specs_only
 from captioner.types import Caption, Hypotheses
 
 
-class LiteEngine(Engine):
-    """Runs what `captioner export --to tflite` wrote: the graph looks and weighs words, NumPy searches.
+class TFLiteEngine(Engine):
+    """Runs a file written by `captioner export --to tflite`: encoder and decoder in the graph, search in NumPy.
 
-    The search is the one of every engine (`captioner.decoding`), so all strategies and rules run here.
+    The search is that of every engine (`captioner.decoding`), so all strategies and rules run here.
 
     Args:
         path: Path.
-        file: LiteFile. What the file holds besides its graph.
+        file: TFLiteFile. The contents of the file besides its graph.
         threads: int. Threads that the graph may use.
         trust: sequence of str, default none. Packages whose strategies the file may name.
 
     Attributes:
-        decoder: LiteDecoder. The graph.
+        decoder: TFLiteDecoder.
     """
 
     sources = "a .tflite file"
     purpose = "For phones and small computers: needs no TensorFlow."
     chooses_strategy = True
 
-    def __init__(self, path: Path, file: LiteFile, threads: int, trust: Sequence[str] = ()):
+    def __init__(self, path: Path, file: TFLiteFile, threads: int, trust: Sequence[str] = ()):
         from captioner.decoding import STRATEGIES
 
-        self.path, self._facts, self.tokenizer = path, file.facts, file.tokenizer
+        self.path, self._metadata, self.tokenizer = path, file.metadata, file.tokenizer
         with table_specs_only(trust):
             try:
-                self._strategy = STRATEGIES.build(file.facts["strategy"])
-            except Exception as error:  # options of a stranger's
+                self._strategy = STRATEGIES.build(file.metadata["strategy"])
+            except Exception as error:  # the options may be anything
                 reason = " ".join(str(error).split())[:300]
                 raise EngineError(f"{path} cannot be run with the strategy that it names: {reason}") from None
-        self.decoder = LiteDecoder(path, file.facts, threads)
-        self.decoder.check(file.facts, len(file.tokenizer))
-        # A graph has one set of buffers, and the decoder one image that it looks at.
-        self._alone = threading.Lock()
+        self.decoder = TFLiteDecoder(path, file.metadata, threads)
+        self.decoder.check(file.metadata, len(file.tokenizer))
+        # The interpreter has one set of buffers, and the decoder holds one image.
+        self._lock = threading.Lock()
 
     @classmethod
     def opens(cls, source: str) -> bool:
@@ -70,23 +70,23 @@ class LiteEngine(Engine):
         """See `Engine.metadata`."""
         if importlib.util.find_spec("ai_edge_litert") is None:
             raise MissingDependency("ai_edge_litert", "lite", "running a .tflite file")
-        return read(Path(source)).facts
+        return read(Path(source)).metadata
 
     @classmethod
-    def open(cls, source: str, threads: int | None = None, trust: Sequence[str] = ()) -> LiteEngine:
+    def open(cls, source: str, threads: int | None = None, trust: Sequence[str] = ()) -> TFLiteEngine:
         """Opens a file.
 
         Args:
             source: str. Path of a `.tflite` file that captioner wrote.
-            threads: int, default None, which is one a core. Threads that the graph may use.
-            trust: sequence of str, default none. Packages of the user's own whose strategies the file may name.
+            threads: int, default None, which is the number of cores. Threads that the graph may use.
+            trust: sequence of str, default none. Packages of the user whose strategies the file may name.
 
         Returns:
-            LiteEngine.
+            TFLiteEngine.
 
         Raises:
-            EngineError: if it is missing, none of ours, damaged or too new, or names a strategy that is not known.
-            SpecError: for a number of threads that this machine does not have.
+            EngineError: if it is missing, not by captioner, damaged or too new, or names an unknown strategy.
+            SpecError: for more threads than this machine has cores.
             MissingDependency: if ai-edge-litert is not installed.
         """
         cores = os.cpu_count() or 1
@@ -99,44 +99,47 @@ class LiteEngine(Engine):
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""
         from captioner.decoding import STRATEGIES, generate
-        from captioner.decoding.backend import numpy_arrays
+        from captioner.decoding.backend import numpy_backend
 
         built = self._strategy if strategy is None else STRATEGIES.build(strategy)
         if built.reranker is not None:
-            built.reranker.find_parameters({})  # a file holds none
-        height, width = self._facts["grid"]
-        places = np.zeros((1, height * width, 0), np.float32)
-        size, most = tuple(self._facts["image_size"]), self._facts.get("max_pixels", loading.MAX_PIXELS)
+            built.reranker.find_parameters({})  # raises if it needs any: a file holds none
+        height, width = self._metadata["grid"]
+        features = np.zeros((1, height * width, 0), np.float32)  # only their shape is used
+        size = tuple(self._metadata["image_size"])
+        max_pixels = self._metadata.get("max_pixels", loading.MAX_PIXELS)
         captions = []
         for image in images:
             try:
-                seen = pillow_preprocess.read(image, size, most)
+                pixels = pillow_preprocess.read(image, size, max_pixels)
             except ImageError as error:
                 captions.append(Caption("", error=str(error)))
                 continue
-            with self._alone, numpy_arrays():
-                self.decoder.look(seen)
-                found = generate(self.decoder, places, built, self._facts["max_length"], self.tokenizer)
-                # Copies: what the graph gave may lie in its buffers.
-                found = Hypotheses(*(np.array(leaf) for leaf in found))
-            captions += captions_of(found, self.tokenizer, (height, width))
+            with self._lock, numpy_backend():
+                self.decoder.encode(pixels)
+                hypotheses = generate(
+                    self.decoder, features, built, self._metadata["max_length"], self.tokenizer
+                )
+                # Copied: arrays may lie in buffers of the interpreter.
+                hypotheses = Hypotheses(*(np.array(leaf) for leaf in hypotheses))
+            captions += captions_of(hypotheses, self.tokenizer, (height, width))
         return captions
 
     def describe(self) -> dict[str, Any]:
         """See `Engine.describe`."""
         return {
-            "engine": "lite",
+            "engine": "tflite",
             "source": str(self.path),
-            "strategy": self._facts["strategy"],
-            "quantize": self._facts.get("quantize"),
-            "model": self._facts.get("model"),
+            "strategy": self._metadata["strategy"],
+            "quantize": self._metadata.get("quantize"),
+            "model": self._metadata.get("model"),
             "vocabulary": len(self.tokenizer),
-            "confidence": self._facts.get("confidence"),
+            "confidence": self._metadata.get("confidence"),
         }
 
 
-def runtime() -> Any:
-    """The class that runs `.tflite` files.
+def interpreter_class() -> Any:
+    """The class `Interpreter` of ai-edge-litert.
 
     Raises:
         MissingDependency: if ai-edge-litert is not installed.
@@ -148,63 +151,66 @@ def runtime() -> Any:
     return Interpreter
 
 
-class LiteDecoder:
-    """The graph as a decoder: `start`, `step` and `head` over the two signatures, for one image at a time.
+class TFLiteDecoder:
+    """The graph as a decoder: `start`, `step` and `head` by its signatures, for one image at a time.
 
     Args:
         path: Path.
-        facts: mapping. What the export noted.
+        metadata: mapping. The metadata of the export.
         threads: int.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, Any], threads: int):
+    def __init__(self, path: Path, metadata: Mapping[str, Any], threads: int):
         try:
             with starting_tflite():
-                self._interpreter = runtime()(model_path=str(path), num_threads=threads)
+                self._interpreter = interpreter_class()(model_path=str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
             self._encode = self._interpreter.get_signature_runner(ENCODE)
             self._step = self._interpreter.get_signature_runner(STEP)
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise EngineError(f"{path} cannot be run: {reason}; export it again") from None
-        self._path, self._memory, self._state = path, facts["memory"], facts["state"]
-        self._seen: dict[str, np.ndarray] = {}
+        self._path, self._memory, self._state = path, metadata["memory"], metadata["state"]
+        self._encoded: dict[str, np.ndarray] = {}
 
-    def check(self, facts: Mapping[str, Any], vocabulary: int) -> None:
-        """Raises an `EngineError` unless the graph has the sizes that the file says it has."""
-        encode, step = self._encode.get_input_details(), self._step.get_input_details()
-        after = self._step.get_output_details()
-        made = self._encode.get_output_details()
-        kept = [*self._memory, *self._state]
-        rows, columns = facts["grid"]
-        wanted = {"ids", *kept}, {"logits", "attention", *(f"next_{name}" for name in self._state)}
-        whole = (
-            set(encode) == {"image"}
-            and list(encode["image"]["shape"]) == [1, *facts["image_size"], 3]
-            and wanted[0] == set(step)
-            and wanted[1] <= set(after)
-            and set(kept) <= set(made)
-            and after["logits"]["shape"][-1] == vocabulary
-            and after["attention"]["shape"][-1] == rows * columns
+    def check(self, metadata: Mapping[str, Any], vocabulary: int) -> None:
+        """Raises an `EngineError` unless the graph has the tensors and sizes that its metadata says."""
+        encode_in, encode_out = self._encode.get_input_details(), self._encode.get_output_details()
+        step_in, step_out = self._step.get_input_details(), self._step.get_output_details()
+        tensors = [*self._memory, *self._state]
+        rows, columns = metadata["grid"]
+        matches = (
+            set(encode_in) == {"image"}
+            and list(encode_in["image"]["shape"]) == [1, *metadata["image_size"], 3]
+            and set(tensors) <= set(encode_out)
+            and set(step_in) == {"ids", *tensors}
+            and set(step_out) >= {"logits", "attention", *(f"next_{name}" for name in self._state)}
+            and step_out["logits"]["shape"][-1] == vocabulary
+            and step_out["attention"]["shape"][-1] == rows * columns
         )
-        if not whole:
+        if not matches:
             raise EngineError(
-                f"damaged {self._path}: its graph has other sizes or names than captioner noted; export it again"
+                f"damaged {self._path}: expected a graph with the sizes and names in its metadata, got others; "
+                "export it again"
             )
 
-    def look(self, seen: np.ndarray) -> None:
-        """Encodes the image uint8 [H, W, 3] that the next search is about."""
-        self._seen = self._encode(image=seen[np.newaxis])
+    def encode(self, image: np.ndarray) -> None:
+        """Encodes the image uint8 [H, W, 3] that the next search captions."""
+        self._encoded = self._encode(image=image[np.newaxis])
 
     def start(self, features: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Memory and first state of the image last looked at; `features` only say how many places there are."""
-        return {n: self._seen[n] for n in self._memory}, {n: self._seen[n] for n in self._state}
+        """Memory and initial state of the image encoded last; `features` are ignored."""
+        return {n: self._encoded[n] for n in self._memory}, {n: self._encoded[n] for n in self._state}
 
     def step(self, ids: np.ndarray, memory: dict, state: dict) -> tuple[np.ndarray, np.ndarray, dict]:
         """Logits [R, V] as output, attention [R, L] and next state, for ids [R]."""
-        found = self._step(ids=ids, **memory, **state)
-        return found["logits"], found["attention"], {name: found[f"next_{name}"] for name in self._state}
+        outputs = self._step(ids=ids, **memory, **state)
+        return (
+            outputs["logits"],
+            outputs["attention"],
+            {name: outputs[f"next_{name}"] for name in self._state},
+        )
 
     def head(self, output: np.ndarray) -> np.ndarray:
-        """The logits: the step has run the head."""
+        """The logits as they are: `step` has applied the head."""
         return output

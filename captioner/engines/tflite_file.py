@@ -1,11 +1,11 @@
-"""The `.tflite` file that is a whole captioner: a graph, and behind it a zip with all else. No TensorFlow here.
+"""The `.tflite` file of a captioner: a flatbuffer, followed by a zip with metadata and vocabulary. No TensorFlow here.
 
-    <flatbuffer>      the signatures `encode` and `step`, and `caption` where it was asked for
-    captioner.json    format version, strategy, sizes, which tensor is which, length and SHA-256 of the flatbuffer
+    <flatbuffer>      the signatures `encode` and `step`, and mostly `caption`
+    captioner.json    format version, strategy, sizes, names of tensors, length and SHA-256 of the flatbuffer
     vocab.txt         the vocabulary, one word a line
 
-Files appended as a zip are TensorFlow Lite's own way of packing associated files: every runtime reads the graph and
-passes over the rest, and `unzip` shows it.
+An appended zip is how TensorFlow Lite packs associated files: every runtime reads the flatbuffer and ignores the
+rest, and `unzip` shows it.
 """
 
 from __future__ import annotations
@@ -27,51 +27,51 @@ from captioner.types import SPECIALS
 ENCODE, STEP, CAPTION = "encode", "step", "caption"
 
 
-class LiteFile(NamedTuple):
-    """What a file holds besides its graph.
+class TFLiteFile(NamedTuple):
+    """The contents of a file besides its flatbuffer.
 
     Attributes:
-        facts: dict with "strategy", "max_length", "image_size", "grid", "quantize", "signatures" and so on.
+        metadata: dict with "strategy", "max_length", "image_size", "grid", "quantize", "signatures" and so on.
         tokenizer: Tokenizer.
     """
 
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     tokenizer: Tokenizer
 
 
-def pack(graph: bytes, facts: Mapping[str, Any], tokenizer: Tokenizer) -> bytes:
-    """The graph with everything else appended.
+def pack(graph: bytes, entries: Mapping[str, Any], tokenizer: Tokenizer) -> bytes:
+    """The flatbuffer with metadata and vocabulary appended.
 
     Args:
         graph: bytes. A TensorFlow Lite flatbuffer.
-        facts: mapping that JSON can hold.
+        entries: mapping that JSON can hold. The metadata.
         tokenizer: Tokenizer.
 
     Returns:
-        bytes of the whole file.
+        bytes of the file.
     """
-    noted = {**facts, "bytes": len(graph), "sha256": hashlib.sha256(graph).hexdigest()}
-    whole = io.BytesIO(graph)
-    whole.seek(0, os.SEEK_END)
-    with zipfile.ZipFile(whole, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(bundle.MANIFEST, json.dumps(noted, indent=2, allow_nan=False) + "\n")
+    entries = {**entries, "bytes": len(graph), "sha256": hashlib.sha256(graph).hexdigest()}
+    buffer = io.BytesIO(graph)
+    buffer.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(bundle.MANIFEST, json.dumps(entries, indent=2, allow_nan=False) + "\n")
         archive.writestr(
             bundle.VOCABULARY, "".join(f"{word}\n" for word in tokenizer.vocabulary[len(SPECIALS) :])
         )
-    return whole.getvalue()
+    return buffer.getvalue()
 
 
-def read(path: Path) -> LiteFile:
+def read(path: Path) -> TFLiteFile:
     """Reads and checks a file.
 
     Args:
         path: Path.
 
     Returns:
-        `LiteFile`.
+        `TFLiteFile`.
 
     Raises:
-        EngineError: if it is missing, no TensorFlow Lite file, not ours, damaged or too new.
+        EngineError: if it is missing, no TensorFlow Lite file, not by captioner, damaged or too new.
     """
     if not path.is_file():
         raise EngineError(
@@ -91,10 +91,10 @@ def read(path: Path) -> LiteFile:
             f"{path} has nothing of captioner's at its end: it was made by something else, or it is truncated; "
             "make one with `captioner export --to tflite`"
         )
-    facts, words = _appended(path)
-    metadata.check_format(facts, path, bundle.FORMAT, EngineError)
-    facts = metadata.export_metadata(facts, str(path), EngineError)
-    fields = metadata.Fields(facts, str(path), EngineError)
+    entries, words = _read_appended(path)
+    metadata.check_format(entries, path, bundle.FORMAT, EngineError)
+    entries = metadata.export_metadata(entries, str(path), EngineError)
+    fields = metadata.Fields(entries, str(path), EngineError)
     for name in ("signatures", "memory", "state"):
         fields.names(name)
     length, digest = fields.integer("bytes", 8, path.stat().st_size), fields.text("sha256")
@@ -106,11 +106,11 @@ def read(path: Path) -> LiteFile:
         raise EngineError(
             f"damaged {path}: its checksum is another than when it was exported; export it again"
         )
-    return LiteFile(facts, tokenizer)
+    return TFLiteFile(entries, tokenizer)
 
 
-def _appended(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The metadata and the words at the end of a file, neither larger than it can reasonably be."""
+def _read_appended(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The metadata and the vocabulary at the end of a file, both of bounded size."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = []
@@ -125,17 +125,17 @@ def _appended(path: Path) -> tuple[dict[str, Any], bytes]:
         return metadata.parse(parts[0], str(path), EngineError), parts[1]
     except EngineError:
         raise
-    except Exception:  # damage shows in as many ways as there are bytes
+    except Exception:  # damage raises exceptions of any kind
         raise EngineError(
             f"damaged {path}: what captioner put at its end cannot be read; export it again"
         ) from None
 
 
 def _digest(path: Path, length: int) -> str:
-    """SHA-256 of a file's first bytes, read a little at a time: a device has no room for the whole."""
-    found = hashlib.sha256()
+    """SHA-256 of the first `length` bytes of a file, read in blocks to save memory."""
+    digest = hashlib.sha256()
     with open(path, "rb") as handle:
         while length > 0 and (block := handle.read(min(length, 1 << 18))):
-            found.update(block)
+            digest.update(block)
             length -= len(block)
-    return found.hexdigest()
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Finding exported models on disk, by the rules of TensorFlow Serving. No TensorFlow here."""
+"""Exported versions on disk, by the rules of TensorFlow Serving. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from captioner import bundle, metadata
 from captioner.errors import EngineError
 
 GRAPH = "saved_model.pb"
-FACTS = Path("assets.extra") / bundle.MANIFEST
+METADATA_FILE = Path("assets.extra") / bundle.MANIFEST
 
 
 def versions(folder: str | os.PathLike[str]) -> dict[int, Path]:
-    """The versions in a folder: children whose names are numbers (of int64), whatever they hold.
+    """The versions in a folder: children whose names are int64 numbers, whatever they hold.
 
     Args:
         folder: str or PathLike.
@@ -33,10 +33,10 @@ def versions(folder: str | os.PathLike[str]) -> dict[int, Path]:
 
 
 def version_folder(source: str | os.PathLike[str]) -> Path | None:
-    """The exported model that a path stands for.
+    """The exported version at a path.
 
     Args:
-        source: str or PathLike. A version folder, or the folder that its versions stand in.
+        source: str or PathLike. A version folder, or the folder of versions.
 
     Returns:
         Path of the version itself, or of the newest one that holds a graph; None when there is none.
@@ -47,8 +47,8 @@ def version_folder(source: str | os.PathLike[str]) -> Path | None:
     return next((p for p in reversed(versions(folder).values()) if (p / GRAPH).is_file()), None)
 
 
-def facts(version: Path) -> dict[str, Any]:
-    """What the export noted about itself.
+def read_metadata(version: Path) -> dict[str, Any]:
+    """The metadata of an exported version.
 
     Args:
         version: Path of a version folder.
@@ -59,11 +59,11 @@ def facts(version: Path) -> dict[str, Any]:
     Raises:
         EngineError: if it was not exported by captioner, or by a newer one, or is damaged.
     """
-    path = version / FACTS
+    path = version / METADATA_FILE
     if not path.is_file():
         raise EngineError(
-            f"{version} was not exported by captioner: it has no {FACTS}; make one with `captioner export`"
+            f"{version} was not exported by captioner: it has no {METADATA_FILE}; make one with `captioner export`"
         )
-    found = metadata.load(path, EngineError)
-    metadata.check_format(found, path, bundle.FORMAT, EngineError)
-    return metadata.export_metadata(found, str(path), EngineError)
+    entries = metadata.load(path, EngineError)
+    metadata.check_format(entries, path, bundle.FORMAT, EngineError)
+    return metadata.export_metadata(entries, str(path), EngineError)

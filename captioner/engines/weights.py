@@ -1,4 +1,4 @@
-"""Weights of a network in a file, read and written: numbers and nothing else. Keras comes with the network."""
+"""Reading and writing the weights of a network: arrays of numbers and nothing else."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ import numpy as np
 from captioner.errors import ModelError
 
 
-def load_weights(model: Any, found: Any) -> None:
-    """Puts the weights of a bundle into a network.
+def load_weights(model: Any, stored: Any) -> None:
+    """Loads the weights of a bundle into a network.
 
     Args:
         model: `CaptionModel`.
-        found: `captioner.bundle.Bundle`.
+        stored: `captioner.bundle.Bundle`.
 
     Raises:
-        ModelError: if they are those of another, are not finite, or the file holds something else than numbers.
+        ModelError: if they are those of another network, not finite, or the file holds anything but numbers.
     """
     try:
-        _only_numbers(found.weights)
-        model.load_weights(str(found.weights))
+        _only_numbers(stored.weights)
+        model.load_weights(str(stored.weights))
+        if stored.format == 1:
+            model.decoder.from_format_1()
     except ModelError:
         raise
-    except Exception as error:  # damage shows in as many ways as there are bytes
+    except Exception as error:  # damage raises exceptions of any kind
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{found.weights} does not fit the network of {found.folder}: {reason}") from None
+        raise ModelError(f"{stored.weights} does not fit the network of {stored.folder}: {reason}") from None
     if not finite(model):
         raise ModelError(
-            f"expected finite weights in {found.weights}, got NaN or infinity: train the model again"
+            f"expected finite weights in {stored.weights}, got NaN or infinity: train the model again"
         )
 
 
@@ -41,13 +43,13 @@ def finite(model: Any) -> bool:
 
 
 def save_weights(model: Any, path: str, half_precision: bool = False) -> None:
-    """Writes the weights of a network, and nothing of its optimizer, which Keras would put beside them.
+    """Writes the weights of a network without the state of its optimizer, which Keras would add.
 
     Args:
         model: `CaptionModel`.
         path: str, ending in ".weights.h5".
-        half_precision: bool, default False. Kernels and matrices as float16. Vectors stay: they are small, and
-            variances among them need their range.
+        half_precision: bool, default False. Kernels and matrices as float16. Vectors stay float32: they are small,
+            and variances among them need the range.
     """
     optimizer = getattr(model, "optimizer", None)
     try:
@@ -56,11 +58,11 @@ def save_weights(model: Any, path: str, half_precision: bool = False) -> None:
     finally:
         model.optimizer = optimizer
     if half_precision:
-        _halve(path)
+        _to_half_precision(path)
 
 
 def _only_numbers(path: Path) -> None:
-    """Refuses a file of weights that leads to other files, holds objects, or claims more than it has."""
+    """Refuses a file with links to other files, with objects, or with sizes beyond its own."""
     import h5py
 
     most = 4 * os.path.getsize(path) + (1 << 20)
@@ -86,8 +88,8 @@ def _only_numbers(path: Path) -> None:
         check(file, 0)
 
 
-def _halve(path: str) -> None:
-    """Writes a file of weights anew: HDF5 would not give back the space of what is replaced in it."""
+def _to_half_precision(path: str) -> None:
+    """Rewrites a file of weights as float16: HDF5 would not free the space of what is replaced in place."""
     import h5py
 
     half = f"{path}.half"

@@ -1,4 +1,4 @@
-"""What all targets check and note alike. No TensorFlow here."""
+"""Options and metadata that all export targets share. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from captioner.engines import weights
 from captioner.errors import ModelError, SpecError
 
 
-def facts(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, Any]:
-    """What every export notes about itself."""
+def export_metadata(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, Any]:
+    """The metadata of every export, which engines read back."""
     return {
         "format": bundle.FORMAT,
         "captioner": bundle.version(),
@@ -25,14 +25,18 @@ def facts(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, 
     }
 
 
-def finite(model: Any) -> None:
+def check_finite(model: Any) -> None:
     """Raises a `ModelError` if a weight is NaN or infinite."""
     if not weights.finite(model):
         raise ModelError("expected finite weights to export, got NaN or infinity: train the model again")
 
 
-def length(model: Any, max_length: int | None) -> int:
-    """The most ids of a caption: `max_length`, or the model's own."""
+def resolve_max_length(model: Any, max_length: int | None) -> int:
+    """The most ids of a caption: `max_length`, or that of the model for None.
+
+    Raises:
+        SpecError: if `max_length` is above that of the model.
+    """
     if max_length is None:
         return model.max_length
     if checks.integer(max_length, "max_length", 2) > model.max_length:

@@ -1,4 +1,4 @@
-"""From word ids to words and sentences inside a graph, without a lookup table: constants and gathers."""
+"""Detokenization inside a graph: ids to words and sentences, by constants and gathers instead of a lookup table."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _UNSPACED = "一"
 
 
 class Sentences:
-    """Says what a tokenizer says, in a graph.
+    """The detokenizer of a `Tokenizer`, in a graph.
 
-    Whether a space stands between two words depends on the two words alone, and for each on one thing: whether
-    it belongs to a script written without spaces. The tokenizer itself is asked, once for every word.
+    Whether there is a space between two words depends on whether each belongs to a script written without spaces.
+    The tokenizer itself tells that of every word of the vocabulary, once.
 
     Args:
         tokenizer: Tokenizer.
 
     Example:
-        >>> said = Sentences(Tokenizer(["一", "狗", "dog"]))
-        >>> said.text(tf.constant([[4, 5, 6, 2, 0]])).numpy()[0].decode()
+        >>> sentences = Sentences(Tokenizer(["一", "狗", "dog"]))
+        >>> sentences.text(tf.constant([[4, 5, 6, 2, 0]])).numpy()[0].decode()
         '一狗 dog'
     """
 
@@ -30,18 +30,18 @@ class Sentences:
         self._words = [word.encode() for word in words]
         self._unspaced = [tokenizer.detokenize([_UNSPACED, word]) == _UNSPACED + word for word in words]
 
-    def said(self, ids: tf.Tensor) -> tf.Tensor:
-        """Which ids are words: bool, shaped like `ids`."""
+    def is_word(self, ids: tf.Tensor) -> tf.Tensor:
+        """Which ids are words, `<unk>` among them: bool, shaped like `ids`."""
         return (ids != PAD) & (ids != START) & (ids != END)
 
     def words(self, ids: tf.Tensor) -> tf.Tensor:
-        """The words of ids [..., T] that end as a search ends them; "" for special tokens but `<unk>`."""
-        return tf.where(self.said(ids), tf.gather(self._words, ids), "")
+        """The words of ids: string, shaped like `ids`; "" for special tokens other than `<unk>`."""
+        return tf.where(self.is_word(ids), tf.gather(self._words, ids), "")
 
     def text(self, ids: tf.Tensor) -> tf.Tensor:
-        """The sentences [...] of ids [..., T]."""
+        """Sentences: string [...] of ids [..., T]."""
         unspaced = tf.gather(self._unspaced, ids)
-        # Nothing stands before the first word, and so no space.
+        # No space before the first word.
         first = tf.range(tf.shape(ids)[-1]) == 0
-        glued = first | (tf.roll(unspaced, 1, axis=-1) & unspaced) | ~self.said(ids)
-        return tf.strings.reduce_join(tf.strings.join([tf.where(glued, "", " "), self.words(ids)]), axis=-1)
+        joined = first | (tf.roll(unspaced, 1, axis=-1) & unspaced) | ~self.is_word(ids)
+        return tf.strings.reduce_join(tf.strings.join([tf.where(joined, "", " "), self.words(ids)]), axis=-1)

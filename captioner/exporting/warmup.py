@@ -1,8 +1,8 @@
-"""Warm-up requests, in the file that TensorFlow Serving replays before it calls a version available.
+"""Warm-up requests, in the file that TensorFlow Serving replays before it reports a version as available.
 
-The file is a TFRecord of `PredictionLog` messages. Every set of outputs that is asked for is an executor of its own in
-the server, seconds the first time, so each signature has its requests here, and so has each `output_filter` of clients
-that we write. Another batch size is no new executor; the largest is there for the memory that it takes.
+The file is a TFRecord of `PredictionLog` messages. The server builds one executor for every requested set of outputs,
+which takes seconds the first time, so there are requests for each signature and for each `output_filter` of our
+clients. Another batch size needs no new executor; the largest one allocates its memory here.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from captioner.engines.remote import messages as proto
+from captioner.engines.remote import messages
 from captioner.signature import INPUT, SERVING_DEFAULT, SIGNATURES
 
 FILE = "tf_serving_warmup_requests"
-# The server refuses a version with more.
-MOST = 1000
-# What clients over gRPC ask for in `output_filter`: that of serving/examples/grpc_client.py, and the sentence alone.
+# TensorFlow Serving refuses a version with more requests.
+MAX_REQUESTS = 1000
+# The `output_filter` of gRPC clients: that of serving/examples/grpc_client.py, and the sentence alone.
 FILTERS = {SERVING_DEFAULT: (("caption", "error"), ("caption",))}
-# So many batch sizes fit.
-MOST_SIZES = (MOST - sum(map(len, FILTERS.values()))) // len(SIGNATURES)
+# As many batch sizes as fit.
+MAX_BATCH_SIZES = (MAX_REQUESTS - sum(map(len, FILTERS.values()))) // len(SIGNATURES)
 
 
 def write(folder: Path, name: str, batch_sizes: Sequence[int], image: bytes) -> Path:
@@ -29,7 +29,7 @@ def write(folder: Path, name: str, batch_sizes: Sequence[int], image: bytes) -> 
 
     Args:
         folder: Path. The `assets.extra` of a version.
-        name: str. What the model is called.
+        name: str. The name of the model.
         batch_sizes: sequence of int, each 1 or more.
         image: bytes. An encoded image.
 
@@ -47,10 +47,10 @@ def write(folder: Path, name: str, batch_sizes: Sequence[int], image: bytes) -> 
 
 
 def _log(name: str, signature: str, images: Sequence[bytes], outputs: Sequence[str] = ()) -> bytes:
-    """A `PredictionLog` on the wire; only some outputs if there are any."""
-    message = proto.messages()
-    spec = message.ModelSpec(name=name, signature_name=signature)
-    request = message.PredictRequest(model_spec=spec, inputs={INPUT: proto.strings(images)})
+    """A serialized `PredictionLog`; `outputs` are its `output_filter`."""
+    classes = messages.message_classes()
+    spec = classes.ModelSpec(name=name, signature_name=signature)
+    request = classes.PredictRequest(model_spec=spec, inputs={INPUT: messages.strings(images)})
     request.output_filter.extend(outputs)
-    log = message.PredictionLog(predict_log=message.PredictLog(request=request))
+    log = classes.PredictionLog(predict_log=classes.PredictLog(request=request))
     return log.SerializeToString()

@@ -86,7 +86,7 @@ class CaptionModel(keras.Model):
         # Doubly stochastic attention (Xu et al. 2015, eq. 14) is a matter of training: 0 until compiled with it.
         self.attention_penalty = 0.0
         # So is whether an encoder that is trained keeps its batch statistics, and all its units.
-        self.keep_statistics = False
+        self.freeze_batch_norm = False
         # And what else training minimises: a function of the inputs and the logits.
         self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
         # What `captioner.outputs.confidence.Confidence` takes, where the model was calibrated.
@@ -116,7 +116,7 @@ class CaptionModel(keras.Model):
         features = inputs.get("features")
         if features is None:
             # A frozen encoder also keeps its batch statistics: what trains must be what later runs.
-            train_encoder = self.encoder.trainable and not self.keep_statistics
+            train_encoder = self.encoder.trainable and not self.freeze_batch_norm
             features = self.encode(inputs["images"], training=training and train_encoder)
         outputs, attentions = self._teacher_force(features, inputs, training)
         if training and self.attention_penalty:

@@ -40,6 +40,24 @@ class _Joint(keras.initializers.Initializer):
         return {"units": self.units}
 
 
+def project(dense: keras.layers.Dense, x: Any, bias: bool = True) -> Any:
+    """x W + b of a Dense layer, or x W alone: of several summands of a gate only one brings the bias.
+
+    Args:
+        dense: Dense, with a bias and without an activation.
+        x: [..., E].
+        bias: bool, default True.
+
+    Returns:
+        [..., units].
+    """
+    if bias:
+        return dense(x)
+    if not dense.built:
+        dense.build(x.shape)
+    return ops.matmul(x, ops.cast(dense.kernel, x.dtype))
+
+
 class Cell(keras.layers.Layer):
     """Base of the cells: `gates` blocks of `units`, one joint matrix over what is seen and the hidden state.
 
@@ -69,9 +87,13 @@ class Cell(keras.layers.Layer):
     def build(self, *shapes: Any) -> None:
         """Nothing: the inner layers make their weights when first called, which `Decoder.build_on` does."""
 
-    def read(self, words: Any) -> Any:
-        """Gates [..., n * units] of word vectors [..., E]."""
-        return self.reader(words)
+    def readers(self) -> list[keras.layers.Dense]:
+        """The layers that project the input to gates, and whose biases are those of the gates."""
+        return [self.reader]
+
+    def read(self, words: Any, bias: bool = True) -> Any:
+        """Gates [..., n * units] of word vectors [..., E]; `bias=False` for what is added to gates that have it."""
+        return ops.concatenate([project(reader, words, bias) for reader in self.readers()], axis=-1)
 
     def history(self, like: Any, length: int | None = None) -> list[Any]:
         """Further states that no image seeds, for as many rows as `like` [R, ...] has."""
@@ -176,8 +198,8 @@ class Bidirectional(LSTM):
         """Makes the one matrix that the first word of all does not need."""
         self.back_recur.build((None, self.backward_units))
 
-    def read(self, words: Any) -> Any:  # noqa: D102
-        return ops.concatenate([self.reader(words), self.back_reader(words)], axis=-1)
+    def readers(self) -> list[keras.layers.Dense]:  # noqa: D102
+        return [self.reader, self.back_reader]
 
     def history(self, like: Any, length: int | None = None) -> list[Any]:
         """An empty buffer [R, max_length, 4 * backward_units] and how much of it is filled [R, 1].

@@ -90,6 +90,9 @@ class Decoder(keras.layers.Layer):
         self.head(output)
         self.built = True
 
+    def from_format_1(self) -> None:
+        """Turns weights that a model folder of format 1 holds into those of today: the same for most decoders."""
+
     def query_depth(self, depth: int) -> int:
         """Width of what looks, for values of width `depth`."""
         raise NotImplementedError

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from captioner.errors import ModelError
+from captioner.models.cells import project
 from captioner.models.decoder import Decoder, Seeds
 from captioner.models.packing import Rows
 from captioner.registry import Table
@@ -78,11 +80,14 @@ class Adaptive(Decoder):
         values = self.values(features, training)
         mean = ops.mean(values, axis=1)
         states, output = self.seeds(mean, history=history)
-        image = self._gates(self.image(mean))
+        image = self._gates(self.image(mean), bias=False)
         return self.attention.prepare(values), {"cell": states, "output": output, "image": image}
 
-    def _gates(self, words: Any) -> dict[str, Any]:
-        return {"cell": self.cell.read(words), "sentinel": self.gate_words(words)}
+    def _gates(self, words: Any, bias: bool = True) -> dict[str, Any]:
+        return {"cell": self.cell.read(words, bias), "sentinel": project(self.gate_words, words, bias)}
+
+    def from_format_1(self) -> None:  # noqa: D102
+        _double_biases([*self.cell.readers(), self.gate_words])
 
     def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102
         return self._gates(self.words(ids, training))
@@ -132,9 +137,12 @@ class TopDown(Decoder):
         mean = ops.mean(values, axis=1)
         look, _ = self.look_seeds(mean, history=history)
         speak, output = self.speak_seeds(mean, history=history)
-        image = self.look.read(self.image(mean))
+        image = self.look.read(self.image(mean), bias=False)
         state = {"look": look, "speak": speak, "output": output, "image": image}
         return self.attention.prepare(values), state
+
+    def from_format_1(self) -> None:  # noqa: D102
+        _double_biases(self.look.readers())
 
     def read(self, ids: Any, training: bool = False) -> Any:  # noqa: D102
         words = self.words(ids, training)
@@ -183,6 +191,12 @@ class ShowAndTell(Decoder):
         output, states = self.cell(read, None, state)
         places = memory["nowhere"].shape[1]
         return output, ops.zeros((ops.shape(output)[0], places), "float32"), states
+
+
+def _double_biases(layers: Sequence[keras.layers.Dense]) -> None:
+    """Makes biases what format 1 made of them: it added them with the word and again with the mean feature."""
+    for layer in layers:
+        layer.bias.assign(2.0 * layer.bias)
 
 
 def _soft(cell: str, vocabulary_size: int, options: dict[str, Any]) -> Decoder:

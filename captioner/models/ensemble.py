@@ -58,6 +58,11 @@ class Ensemble(keras.layers.Layer):
             member.build_on(places, channels)
         self.built = True
 
+    def from_format_1(self) -> None:
+        """See `Decoder.from_format_1`."""
+        for member in self.members:
+            member.from_format_1()
+
     def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:
         """See `Decoder.start`."""
         started = [member.start(features, training=training, history=history) for member in self.members]

@@ -1,6 +1,6 @@
 """Reports: an HTML page that opens from disk without a network, and a JSON file with all its scores.
 
-`report` makes that of captions and their references; `training/analysis/report.py` makes one of training runs from the
+`report` makes that of captions and their references; `training/analyze.py report` makes one of training runs from the
 same parts. Needs the extra `report` (Jinja2 and matplotlib).
 """
 

@@ -1,8 +1,8 @@
-"""Reranking: what happens to an n-best list after search. A reranker scores its hypotheses, the best of them stay."""
+"""Reranking: the stage after search that scores an n-best list again and keeps the best of it."""
 
 from captioner.registry import Table
 
-# What the option `rerank` of the strategies names, such as `beam(width=20, rerank="mbr(temperature=2.0)")`.
+# The specs of the option `rerank` of strategies, such as `beam(width=20, rerank="mbr(temperature=2.0)")`.
 RERANKERS = Table(
     "reranker",
     {

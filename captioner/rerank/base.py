@@ -1,4 +1,4 @@
-"""What a reranker is, and the stage after search that runs one. Written once for TensorFlow and NumPy."""
+"""The base class of rerankers, for TensorFlow and NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import xp
 from captioner.decoding.rules import FORBIDDEN, possible
 from captioner.errors import SpecError
 from captioner.types import Hypotheses
@@ -25,7 +25,7 @@ class Reranker:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], vocabulary: str, channels: int) -> Any:
-        """Reads fitted parameters; they have a `save(path)` that wrote them.
+        """Reads fitted parameters, which were written by their method `save(path)`.
 
         Args:
             path: str or PathLike.
@@ -57,15 +57,15 @@ class Reranker:
         return fitted[self.parameters]
 
     def score(self, hypotheses: Hypotheses, features: Any, parameters: Any) -> Any:
-        """What the hypotheses are ranked by.
+        """The scores that rank the hypotheses.
 
         Args:
             hypotheses: Hypotheses of N captions an image. Those whose `logp` is not `possible` are empty rows.
             features: float [B, L, C]. Of the images; without channels (C = 0) in a `.tflite` engine.
-            parameters: what `find_parameters` returned.
+            parameters: the result of `find_parameters`.
 
         Returns:
-            float32 [B, N]; anything at empty rows.
+            float32 [B, N]; values at empty rows are ignored.
         """
         raise NotImplementedError
 
@@ -82,17 +82,17 @@ class Reranker:
 
         Example:
             >>> import numpy as np
-            >>> from captioner.decoding.backend import numpy_arrays
+            >>> from captioner.decoding.backend import numpy_backend
             >>> class Shortest(Reranker):
             ...     def score(self, hypotheses, features, parameters):
             ...         return -np.float32(hypotheses.lengths)
             >>> ids, logp = np.int32([[[5, 6, 2], [5, 2, 0]]]), np.float32([[-1.0, -2.0]])
             >>> both = Hypotheses(ids, np.int32([[3, 2]]), logp, logp, np.zeros((1, 2, 3)), np.zeros((1, 2, 3, 1)))
-            >>> with numpy_arrays():
+            >>> with numpy_backend():
             ...     Shortest().rerank(both, 1, None, None).ids.tolist()
             [[[5, 2, 0]]]
         """
         score = self.score(hypotheses, features, parameters)
-        score, order = tf.math.top_k(tf.where(possible(hypotheses.logp), score, FORBIDDEN), n_best)
-        best = Hypotheses(*(tf.gather(leaf, order, batch_dims=1) for leaf in hypotheses))
+        score, order = xp.math.top_k(xp.where(possible(hypotheses.logp), score, FORBIDDEN), n_best)
+        best = Hypotheses(*(xp.gather(leaf, order, batch_dims=1) for leaf in hypotheses))
         return best._replace(score=score)

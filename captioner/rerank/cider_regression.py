@@ -1,10 +1,10 @@
-"""Image-conditioned reranking: the CIDEr-D that a caption may expect, predicted from the image's features.
+"""CIDEr regression: image-conditioned reranking by the expected CIDEr-D, predicted from the image's features.
 
 CIDEr-D compares captions as vectors of n-grams, weighted by tf-idf and of unit length (Vedantam et al. 2015, eq. 1-3).
 Its mean over an image's references is one product of the caption's vector with their mean vector, and that mean is
 predicted here: by linear regression on the mean feature, of low rank, fitted in closed form
 (`training/fit_cider_regression.py`). So the expected CIDEr-D of any caption of any image is a sum over its n-grams.
-What CIDEr-D does besides, clipping counts and penalising other lengths (section 6 there), is left out.
+Clipped counts and the length penalty of CIDEr-D (section 6 there) are left out.
 
 That captions of similar images choose well among a model's own is known from Devlin et al. 2015, "Exploring Nearest
 Neighbor Approaches for Image Captioning"; regression uses all images instead of the nearest.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from captioner import checks
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import xp
 from captioner.errors import BundleError
 from captioner.rerank.base import Reranker
 from captioner.rerank.ngrams import ORDERS, keyed, ngrams
@@ -36,7 +36,7 @@ class CiderRegressionReranker(Reranker):
 
     The `score` is the predicted CIDEr-D (not x100) of a caption with the image's references, plus `logp_weight` times
     the mean log-probability of the caption's ids, the end token included. The model must have been fitted with
-    `training/fit_cider_regression.py`; a `.tflite` file cannot hold what is fitted.
+    `training/fit_cider_regression.py`; a `.tflite` file cannot hold the fitted parameters.
 
     Args:
         logp_weight: float from 0 to 1000. Weight of the mean log-probability, in CIDEr-D a nat. Defaults to `0.3`.
@@ -61,7 +61,7 @@ class CiderRegressionReranker(Reranker):
 
     def score(self, hypotheses: Hypotheses, features: Any, parameters: CiderRegression) -> Any:
         """Predicted CIDEr-D and weighted log-probability, see `Reranker.score`."""
-        lengths = tf.cast(tf.maximum(hypotheses.lengths, 1), tf.float32)
+        lengths = xp.cast(xp.maximum(hypotheses.lengths, 1), xp.float32)
         predicted = parameters.predict(parameters.project(features), hypotheses.ids)
         return predicted + self.logp_weight * hypotheses.logp / lengths
 
@@ -74,11 +74,11 @@ class CiderRegression:
         keys: int32 [G], ascending. The n-grams, see `captioner.rerank.ngrams.keyed`.
         idf: float32 [G]. log(images / images in whose captions the n-gram occurs).
         mean: float32 [G]. Entries of the mean tf-idf vector over all images.
-        vectors: float16 [G, R]. What the image adds: the product with what `project` returns.
+        vectors: float16 [G, R]. Their product with the projected image is added to `mean`.
         centre: float32 [C]. The mean feature over all images.
         projection: float32 [C, R].
-        images: int32 []. How many it was fitted on.
-        vocabulary: str []. The fingerprint of the tokenizer whose ids it reads.
+        images: int32 []. The number of images it was fitted on.
+        vocabulary: str []. The fingerprint of the tokenizer.
     """
 
     keys: np.ndarray
@@ -92,8 +92,8 @@ class CiderRegression:
 
     def project(self, features: Any) -> Any:
         """Images in the regression's R dimensions: float32 [B, R] of features [B, L, C]."""
-        mean = tf.reduce_sum(tf.cast(features, tf.float32), axis=1) / float(features.shape[1])
-        return tf.matmul(unit(mean - self.centre), self.projection)
+        mean = xp.reduce_sum(xp.cast(features, xp.float32), axis=1) / float(features.shape[1])
+        return xp.matmul(unit(mean - self.centre), self.projection)
 
     def predict(self, projected: Any, ids: Any) -> Any:
         """The expected CIDEr-D, not x100, of captions.
@@ -110,32 +110,32 @@ class CiderRegression:
         for n, grams, real in ngrams(ids):
             positions, keys = grams.shape[2], keyed(grams, n)
             shape = [-1, k, positions]
-            flat = tf.reshape(keys, [-1])
-            row = tf.minimum(tf.searchsorted(self.keys, flat), len(self.keys) - 1)
-            known = tf.reshape(tf.gather(self.keys, row) == flat, shape) & real
-            # An n-gram that is not in the table occurs with hardly an image.
-            idf = tf.where(known, tf.reshape(tf.gather(self.idf, row), shape), float(np.log(self.images)))
-            vectors = tf.cast(
-                tf.reshape(tf.gather(self.vectors, row), [-1, k * positions, self.vectors.shape[1]]),
-                tf.float32,
+            flat = xp.reshape(keys, [-1])
+            row = xp.minimum(xp.searchsorted(self.keys, flat), len(self.keys) - 1)
+            known = xp.reshape(xp.gather(self.keys, row) == flat, shape) & real
+            # An n-gram that is not in the table counts as occurring with one image.
+            idf = xp.where(known, xp.reshape(xp.gather(self.idf, row), shape), float(np.log(self.images)))
+            vectors = xp.cast(
+                xp.reshape(xp.gather(self.vectors, row), [-1, k * positions, self.vectors.shape[1]]),
+                xp.float32,
             )
-            reference = tf.reshape(tf.matmul(vectors, projected[:, :, tf.newaxis]), shape)
-            reference = reference + tf.reshape(tf.gather(self.mean, row), shape)
+            reference = xp.reshape(xp.matmul(vectors, projected[:, :, xp.newaxis]), shape)
+            reference = reference + xp.reshape(xp.gather(self.mean, row), shape)
             # Summed over positions, an n-gram that occurs c times counts c times: term frequency times idf.
-            dot = tf.reduce_sum(tf.where(known, idf * reference, 0.0), axis=-1)
-            same = (keys[..., tf.newaxis] == keys[..., tf.newaxis, :]) & real[..., tf.newaxis, :]
-            count = tf.reduce_sum(tf.cast(same, tf.float32), axis=-1)
-            squares = tf.reduce_sum(tf.where(real, count * idf**2, 0.0), axis=-1)
-            total = total + dot / tf.maximum(squares, 1e-12) ** 0.5
+            dot = xp.reduce_sum(xp.where(known, idf * reference, 0.0), axis=-1)
+            same = (keys[..., xp.newaxis] == keys[..., xp.newaxis, :]) & real[..., xp.newaxis, :]
+            count = xp.reduce_sum(xp.cast(same, xp.float32), axis=-1)
+            squares = xp.reduce_sum(xp.where(real, count * idf**2, 0.0), axis=-1)
+            total = total + dot / xp.maximum(squares, 1e-12) ** 0.5
         return 10.0 / ORDERS * total
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a `.npz` file."""
         with open(path, "wb") as file:
-            np.savez(file, **{stored: getattr(self, name) for name, stored in _names().items()})
+            np.savez(file, **{stored: getattr(self, name) for name, stored in _stored_names().items()})
 
     def _is_sound(self) -> bool:
-        """Whether all arrays are of the kinds and shapes that they should be, and finite."""
+        """Whether all arrays have the expected types and shapes and are finite."""
         count, rank = self.vectors.shape
         numbers = (self.idf, self.mean, self.vectors, self.centre, self.projection)
         return bool(
@@ -151,7 +151,7 @@ class CiderRegression:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], vocabulary: str, channels: int) -> CiderRegression:
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Args:
             path: str or PathLike.
@@ -167,9 +167,9 @@ class CiderRegression:
                 sound = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
             if sound:
                 with np.load(path, allow_pickle=False) as file:
-                    loaded = cls(**{name: file[stored] for name, stored in _names().items()})
+                    loaded = cls(**{name: file[stored] for name, stored in _stored_names().items()})
                 sound = loaded._is_sound()
-        except Exception:  # damage shows in as many ways as there are bytes
+        except Exception:  # damage raises exceptions of any kind
             sound = False
         if not sound:
             raise BundleError(f"damaged {path}: run {_PROGRAM} again, or delete it")
@@ -181,11 +181,11 @@ class CiderRegression:
         return loaded
 
 
-def _names() -> dict[str, str]:
-    """The arrays of a `CiderRegression` and what they are called in its file."""
+def _stored_names() -> dict[str, str]:
+    """The arrays of a `CiderRegression`, and their names in its file."""
     return {field.name: _STORED_AS.get(field.name, field.name) for field in fields(CiderRegression)}
 
 
 def unit(x: Any) -> Any:
     """Rows [N, C] at unit length."""
-    return x / tf.maximum(tf.reduce_sum(x * x, axis=-1, keepdims=True), 1e-12) ** 0.5
+    return x / xp.maximum(xp.reduce_sum(x * x, axis=-1, keepdims=True), 1e-12) ** 0.5

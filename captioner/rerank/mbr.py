@@ -1,4 +1,4 @@
-"""Minimum Bayes risk reranking: the caption that most resembles the others of the n-best list."""
+"""Minimum Bayes risk reranking: the caption of the highest expected n-gram F1 with the n-best list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from captioner import checks
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import xp
 from captioner.decoding.rules import FORBIDDEN, possible
 from captioner.rerank.base import Reranker
 from captioner.rerank.ngrams import ORDERS, ngrams
@@ -40,8 +40,8 @@ class MinimumBayesRisk(Reranker):
     def score(self, hypotheses: Hypotheses, features: Any, parameters: Any) -> Any:
         """Expected utilities, see `Reranker.score`."""
         logp = hypotheses.logp
-        posterior = tf.nn.softmax(tf.where(possible(logp), logp / self.temperature, FORBIDDEN))
-        return tf.reduce_sum(ngram_f1(hypotheses.ids) * posterior[:, tf.newaxis], axis=-1)
+        posterior = xp.nn.softmax(xp.where(possible(logp), logp / self.temperature, FORBIDDEN))
+        return xp.reduce_sum(ngram_f1(hypotheses.ids) * posterior[:, xp.newaxis], axis=-1)
 
 
 def ngram_f1(ids: Any) -> Any:
@@ -54,28 +54,28 @@ def ngram_f1(ids: Any) -> Any:
         float32 [B, K, K], symmetric, 1 on the diagonal.
 
     Example:
-        >>> from captioner.decoding.backend import numpy_arrays
-        >>> with numpy_arrays():
+        >>> from captioner.decoding.backend import numpy_backend
+        >>> with numpy_backend():
         ...     ngram_f1(np.array([[[5, 6, 7, 2], [5, 6, 2, 0]]], np.int32))[0, 0]
         array([1.        , 0.36666667], dtype=float32)
     """
     k, length = ids.shape[1:]
-    lengths = tf.reduce_sum(tf.cast((ids != PAD) & (ids != END), tf.int32), axis=-1)
+    lengths = xp.reduce_sum(xp.cast((ids != PAD) & (ids != END), xp.int32), axis=-1)
     total = 0.0
     for n, grams, real in ngrams(ids):
         positions = length - n + 1
-        flat = tf.reshape(grams, [-1, k * positions])
-        real = tf.cast(tf.reshape(real, [-1, k * positions]), tf.float32)
-        same = tf.cast(flat[:, :, tf.newaxis] == flat[:, tf.newaxis], tf.float32) * real[:, tf.newaxis]
+        flat = xp.reshape(grams, [-1, k * positions])
+        real = xp.cast(xp.reshape(real, [-1, k * positions]), xp.float32)
+        same = xp.cast(flat[:, :, xp.newaxis] == flat[:, xp.newaxis], xp.float32) * real[:, xp.newaxis]
         # Clipped counts: the i-th occurrence in one caption is shared if the other has i or more.
-        occurrence = tf.reduce_sum(same * np.kron(np.eye(k), np.tri(positions)).astype(np.float32), axis=-1)
-        count = tf.reduce_sum(tf.reshape(same, [-1, k * positions * k, positions]), axis=-1)
-        shared = tf.cast(
-            occurrence[:, :, tf.newaxis] <= tf.reshape(count, [-1, k * positions, k]), tf.float32
+        occurrence = xp.reduce_sum(same * np.kron(np.eye(k), np.tri(positions)).astype(np.float32), axis=-1)
+        count = xp.reduce_sum(xp.reshape(same, [-1, k * positions * k, positions]), axis=-1)
+        shared = xp.cast(
+            occurrence[:, :, xp.newaxis] <= xp.reshape(count, [-1, k * positions, k]), xp.float32
         )
-        shared = tf.reduce_sum(tf.reshape(shared * real[:, :, tf.newaxis], [-1, k, positions, k]), axis=2)
-        number = tf.cast(tf.maximum(lengths - (n - 1), 0), tf.float32)
-        both = number[:, :, tf.newaxis] + number[:, tf.newaxis]
-        total += 2.0 * shared / tf.maximum(both, 1.0)
+        shared = xp.reduce_sum(xp.reshape(shared * real[:, :, xp.newaxis], [-1, k, positions, k]), axis=2)
+        number = xp.cast(xp.maximum(lengths - (n - 1), 0), xp.float32)
+        both = number[:, :, xp.newaxis] + number[:, xp.newaxis]
+        total += 2.0 * shared / xp.maximum(both, 1.0)
     diagonal = np.eye(k, dtype=np.float32)
-    return tf.where(diagonal > 0, 1.0, total / ORDERS)
+    return xp.where(diagonal > 0, 1.0, total / ORDERS)

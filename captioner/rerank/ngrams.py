@@ -1,4 +1,4 @@
-"""The n-grams of captions as numbers, in TensorFlow or NumPy."""
+"""Hashes of the n-grams of captions, in TensorFlow or NumPy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from captioner.types import END, PAD
 
 ORDERS = 4
-# An n-gram's number is a polynomial hash of its words in this base, modulo 2 ** 32: collisions are very rare.
+# An n-gram is a polynomial hash of its ids in this base, modulo 2 ** 32: collisions are very rare.
 _BASE = 1_000_003
 _ORDER_BASE = 31  # n-grams of different orders share one table of keys
 
@@ -20,7 +20,7 @@ def ngrams(ids: Any) -> Iterator[tuple[int, Any, Any]]:
         ids: int32 [B, K, T], `<pad>` after the end. The end token itself is no word.
 
     Yields:
-        n from 1 to at most 4; int32 [B, K, T - n + 1], a number for each n-gram, equal for equal ones of that order;
+        n from 1 to at most 4; int32 [B, K, T - n + 1], a hash for each n-gram, equal for equal n-grams;
         and bool of that shape, whether there is an n-gram.
 
     Example:
@@ -39,7 +39,7 @@ def ngrams(ids: Any) -> Iterator[tuple[int, Any, Any]]:
 
 
 def extended(grams: Any, ids: Any) -> Any:
-    """The numbers of n-grams one word longer: int32, of the n-grams and the words that follow them."""
+    """Hashes of n-grams one word longer: int32, from the n-grams and the ids that follow them."""
     return grams * _BASE + ids
 
 

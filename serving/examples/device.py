@@ -20,12 +20,12 @@ START, END, SPECIALS = 1, 2, ("<pad>", "<start>", "<end>", "<unk>")
 
 
 def pixels(path, size):
-    """An image file as a model takes it, uint8 [H, W, 3]: upright, in sRGB, on white, squashed to `size`."""
+    """An image file as the model takes it, uint8 [H, W, 3]: upright, in sRGB, on white, resized to `size`."""
     image: PIL.Image.Image = PIL.Image.open(path)
-    # A huge JPEG at a half or a quarter of its sides; other kinds do not know how.
+    # A huge JPEG is decoded at a half or a quarter of its size; other formats cannot.
     ratio = next(ratio for ratio in (1, 2, 4) if image.width * image.height <= 50e6 * ratio**2)
     image.draft(image.mode, (image.width // ratio, image.height // ratio))
-    # As browsers do: EXIF turns an image, in a PNG only if it stands before the pixels; XMP does not.
+    # As in browsers, EXIF orientation applies (in a PNG only before the pixels), XMP does not.
     exif, profile = image.info.get("exif"), image.info.get("icc_profile")
     for key in ("xmp", "XML:com.adobe.xmp"):
         image.info.pop(key, None)
@@ -49,40 +49,40 @@ def pixels(path, size):
 
 
 class Captioner:
-    """The file's two signatures: `encode` looks once, `step` weighs the next word of every beam."""
+    """The two signatures of the file: `encode` runs once, `step` gives the logits of the next word of every beam."""
 
     def __init__(self, path):
         with zipfile.ZipFile(path) as packed:
-            self.facts = json.loads(packed.read("captioner.json"))
+            self.metadata = json.loads(packed.read("captioner.json"))
             self.words = [*SPECIALS, *packed.read("vocab.txt").decode().split("\n")]
         graph = Interpreter(model_path=path)
         self.encode, self.step = graph.get_signature_runner("encode"), graph.get_signature_runner("step")
 
     def caption(self, path, width=3, length_penalty=0.6):
-        """Beam search: the `width` likeliest beginnings side by side; ended ones keep their place."""
-        seen = self.encode(image=pixels(path, self.facts["image_size"])[np.newaxis])
-        memory = {name: seen[name] for name in self.facts["memory"]}
-        state = {name: np.repeat(seen[name], width, axis=0) for name in self.facts["state"]}
-        # Ids and log-probability; before the first word one beam is real.
+        """Beam search with `width` beams; finished beams are kept."""
+        encoded = self.encode(image=pixels(path, self.metadata["image_size"])[np.newaxis])
+        memory = {name: encoded[name] for name in self.metadata["memory"]}
+        state = {name: np.repeat(encoded[name], width, axis=0) for name in self.metadata["state"]}
+        # Ids and log-probability; before the first word only one beam is real.
         beams: list = [([], 0.0), *[([], -1e9)] * (width - 1)]
-        for _ in range(self.facts["max_length"]):
-            ids = np.array([said[-1] if said else START for said, _ in beams], np.int32)
-            found = self.step(ids=ids, **memory, **state)
-            top = found["logits"].max(axis=1, keepdims=True)
-            logp = found["logits"] - top - np.log(np.exp(found["logits"] - top).sum(axis=1, keepdims=True))
+        for _ in range(self.metadata["max_length"]):
+            last = np.array([ids[-1] if ids else START for ids, _ in beams], np.int32)
+            outputs = self.step(ids=last, **memory, **state)
+            logits = outputs["logits"] - outputs["logits"].max(axis=1, keepdims=True)
+            logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
             logp[:, [0, 1, 3]] = -1e9  # never <pad>, <start>, <unk>
-            roads = []
-            for row, (said, so_far) in enumerate(beams):
-                if said and said[-1] == END:
-                    roads.append((so_far, row, said))
+            candidates = []
+            for row, (ids, score) in enumerate(beams):
+                if ids and ids[-1] == END:
+                    candidates.append((score, row, ids))
                     continue
                 for word in np.argsort(-logp[row])[:width]:
-                    roads.append((so_far + logp[row, word], row, [*said, int(word)]))
-            roads = sorted(roads, key=lambda road: -road[0])[:width]
-            beams = [(said, so_far) for so_far, _, said in roads]
-            rows = [row for _, row, _ in roads]
-            state = {name: found[f"next_{name}"][rows] for name in state}
-            if all(said[-1] == END for said, _ in beams):
+                    candidates.append((score + logp[row, word], row, [*ids, int(word)]))
+            candidates = sorted(candidates, key=lambda candidate: -candidate[0])[:width]
+            beams = [(ids, score) for score, _, ids in candidates]
+            rows = [row for _, row, _ in candidates]
+            state = {name: outputs[f"next_{name}"][rows] for name in state}
+            if all(ids[-1] == END for ids, _ in beams):
                 break
         best, _ = max(beams, key=lambda beam: beam[1] / ((5 + len(beam[0])) / 6) ** length_penalty)
         return " ".join(self.words[word] for word in best if word != END)
@@ -92,5 +92,5 @@ if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     model = Captioner(sys.argv[1])
-    for each in sys.argv[2:]:
-        print(f"{each}: {model.caption(each)}")
+    for image_path in sys.argv[2:]:
+        print(f"{image_path}: {model.caption(image_path)}")

@@ -1,4 +1,4 @@
-"""Asks a server for the sentences of images over gRPC; grpcio is enough, no TensorFlow, no generated code.
+"""Requests captions of images over gRPC; needs grpcio, but neither TensorFlow nor generated code.
 
 python grpc_client.py localhost:8500 captioner dog.jpg cat.jpg
 """
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import grpc
 
-MOST = 8  # images in a request: what the server takes in one batch (max_batch_size)
+MAX_BATCH_SIZE = 8  # images in a request: max_batch_size of the server
 
 
 def number(n):
-    """A number as protobuf writes it, seven bits a byte."""
+    """A number as a protobuf varint, seven bits a byte."""
     return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + number(n >> 7)
 
 
@@ -22,7 +22,7 @@ def field(tag, data):
 
 
 def fields(data):
-    """(tag, value) of each field; of strings, messages and whole numbers, which is all that comes here."""
+    """(tag, value) of each field; only for strings, messages and varints."""
     values = iter(data)
 
     def read():
@@ -38,8 +38,8 @@ def ask(server, model, images, timeout=60):
     shape = field(2, field(2, b"\x08" + number(len(images))))
     strings = b"".join(field(8, image) for image in images)
     tensor = field(1, b"image_bytes") + field(2, b"\x08\x07" + shape + strings)  # 7: strings
-    wanted = field(3, b"caption") + field(3, b"error")
-    request = field(1, field(1, model.encode())) + field(2, tensor) + wanted
+    output_filter = field(3, b"caption") + field(3, b"error")
+    request = field(1, field(1, model.encode())) + field(2, tensor) + output_filter
     with grpc.insecure_channel(server) as channel:
         predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         answer = predict(request, timeout=timeout)
@@ -51,16 +51,16 @@ def ask(server, model, images, timeout=60):
 
 def main(server, model, *paths):
     """Prints a line for each image."""
-    for start in range(0, len(paths), MOST):
-        some = paths[start : start + MOST]
+    for start in range(0, len(paths), MAX_BATCH_SIZE):
+        batch = paths[start : start + MAX_BATCH_SIZE]
         try:
-            found = ask(server, model, [Path(path).read_bytes() for path in some])
-        except grpc.RpcError as problem:
-            sys.exit(f"{server}: {problem.code().name} {' '.join(problem.details().split())}")
-        except OSError as problem:
-            sys.exit(str(problem))
-        for path, (caption, error) in zip(some, found, strict=True):
-            print(f"{path}: {error or caption}")
+            rows = ask(server, model, [Path(path).read_bytes() for path in batch])
+        except grpc.RpcError as error:
+            sys.exit(f"{server}: {error.code().name} {' '.join(error.details().split())}")
+        except OSError as error:
+            sys.exit(str(error))
+        for path, (caption, message) in zip(batch, rows, strict=True):
+            print(f"{path}: {message or caption}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Asks a server for the sentences of images over REST; the standard library is enough.
+"""Requests captions of images over REST; needs the standard library only.
 
 python rest_client.py http://localhost:8501/v1/models/captioner dog.jpg cat.jpg
 """
@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-MOST = 8  # images in a request: what the server takes in one batch (max_batch_size)
+MAX_BATCH_SIZE = 8  # images in a request: max_batch_size of the server
 
 
 def ask(model, images, timeout=60):
@@ -28,17 +28,17 @@ def ask(model, images, timeout=60):
 
 def main(model, *paths):
     """Prints a line for each image."""
-    for start in range(0, len(paths), MOST):
-        some = paths[start : start + MOST]
+    for start in range(0, len(paths), MAX_BATCH_SIZE):
+        batch = paths[start : start + MAX_BATCH_SIZE]
         try:
-            rows = ask(model, [Path(path).read_bytes() for path in some])
+            rows = ask(model, [Path(path).read_bytes() for path in batch])
             lines = [row["caption"] if row["ok"] else row["error"] for row in rows]
         except urllib.error.HTTPError as error:
-            words = " ".join(error.read().decode(errors="replace").split())
-            sys.exit(f"{model}: HTTP {error.code} {words}")
+            message = " ".join(error.read().decode(errors="replace").split())
+            sys.exit(f"{model}: HTTP {error.code} {message}")
         except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
             sys.exit(f"{model}: {type(error).__name__}: {error}")
-        for path, line in zip(some, lines, strict=True):
+        for path, line in zip(batch, lines, strict=True):
             print(f"{path}: {line}")
 
 

@@ -1,4 +1,4 @@
-"""The REST side of the server: `serving.http.rest` on Starlette and uvicorn, bounding bodies, time and clients."""
+"""The REST server: `serving.http.rest` on Starlette and uvicorn, with limits on bodies, time and clients."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from starlette.routing import Mount, Route
 
 from serving.http.rest import Reply, answer, error_body
 from serving.http.sockets import listener
-from serving.protocol.predict import Models, caller_gone
+from serving.protocol.predict import Models, client_disconnected
 from serving.protocol.status import ServingError
 from serving.runtime import log, metrics
-from serving.runtime.batching import Gate
+from serving.runtime.admission import AdmissionControl
 from serving.webui.page import Page
 
-_SPARE = 8  # threads for requests that only ask for states
-_BODIES = 8  # so many of the largest bodies may be in memory while they arrive
-_CONNECTIONS = 512
+_SPARE_THREADS = 8  # for requests that only ask for states
+_MAX_BODIES = 8  # of the largest size, in memory while they arrive
+_MAX_CONNECTIONS = 512
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may do.
+    """Limits on what a client may send and how long it may take.
 
     Attributes:
-        body: int. Most bytes of a request, packed and unpacked.
+        body: int. Maximum bytes of a request, compressed and decompressed.
         client: float. Seconds in which a request's body must arrive, and that an idle connection is kept for.
         run: float. Seconds that a model may take.
     """
@@ -50,9 +50,9 @@ class RestApp:
     """The ASGI application for everything but metrics.
 
     Args:
-        models: callable that gives `Models`.
-        gate: `Gate`.
-        counted: `Metrics`.
+        models: callable that returns `Models`.
+        admission: `AdmissionControl`.
+        counters: `Metrics`.
         limits: `Limits`.
         origins: sequence of str, default none. Origins whose web pages may read answers of TensorFlow Serving's
             interface (CORS), such as "https://example.org"; "*" for all. Never those of the page's own paths.
@@ -64,16 +64,17 @@ class RestApp:
     def __init__(
         self,
         models: Callable[[], Models],
-        gate: Gate,
-        counted: metrics.Metrics,
+        admission: AdmissionControl,
+        counters: metrics.Metrics,
         limits: Limits,
         origins: Sequence[str] = (),
     ):
-        self._models, self._gate, self._counted, self._limits = models, gate, counted, limits
+        self._models, self._admission, self._limits = models, admission, limits
+        self._counters = counters
         self._origins = frozenset(origins)
         self.page: Page | None = None
-        self._arriving = 0  # bytes of bodies that are not complete
-        self._threads = anyio.CapacityLimiter(gate.limit + _SPARE)
+        self._arriving = 0  # bytes of incomplete bodies
+        self._threads = anyio.CapacityLimiter(admission.limit + _SPARE_THREADS)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answers one request."""
@@ -85,28 +86,30 @@ class RestApp:
             async with asyncio.timeout(self._limits.client):
                 body = await self._body(request)
             start, size = time.perf_counter(), len(body)
-            gone = threading.Event()
-            watch = asyncio.create_task(_watch(receive, gone))
-            work = functools.partial(self._work, request.method, target, body, request.headers, gone.is_set)
+            disconnected = threading.Event()
+            watch = asyncio.create_task(_watch(receive, disconnected))
+            work = functools.partial(
+                self._work, request.method, target, body, request.headers, disconnected.is_set
+            )
             reply = await anyio.to_thread.run_sync(work, limiter=self._threads)
         except TimeoutError:
-            reply = _refusal(
+            reply = _error_reply(
                 408, "DEADLINE_EXCEEDED", f"the request did not arrive in {self._limits.client:g} s"
             )
         except ClientDisconnect:
-            log.event("client_gone", path=self._shown(target))
+            log.event("client_gone", path=self._logged_path(target))
             return
-        except _Refused as refused:
-            reply = refused.reply
+        except _Rejected as error:
+            reply = error.reply
         finally:
             if watch is not None:
                 watch.cancel()
         self._allow_origin(request, target, reply)
-        self._note(request.method, target, reply, time.perf_counter() - start, size)
+        self._record(request.method, target, reply, time.perf_counter() - start, size)
         await Response(reply.body, reply.status, reply.headers)(scope, receive, send)
 
     def _allow_origin(self, request: Request, target: str, reply: Reply) -> None:
-        """Adds what lets a browser hand the answer to a page of another origin; never with credentials."""
+        """Adds the CORS headers that let pages of other origins read the answer; never with credentials."""
         if not self._origins or not target.lower().startswith("/v1/"):
             return
         origin = request.headers.get("origin", "")
@@ -122,118 +125,122 @@ class RestApp:
             reply.headers["Access-Control-Allow-Methods"] = "POST, GET"
             reply.headers["Access-Control-Allow-Headers"] = "Content-Type"
 
-    def _work(self, method: str, target: str, body: bytes, headers: Any, gone: Callable[[], bool]) -> Reply:
-        """What runs in a thread, and a context, of its own."""
-        caller_gone.set(gone)
+    def _work(
+        self, method: str, target: str, body: bytes, headers: Any, disconnected: Callable[[], bool]
+    ) -> Reply:
+        """Answers in a worker thread, with a context of its own."""
+        client_disconnected.set(disconnected)
         try:
             if headers.get("content-encoding", "").lower() == "gzip":
-                body = _unpacked(body, self._limits.body)
+                body = _decompressed(body, self._limits.body)
             if method != "POST":
                 return self._answer(method, target, body, headers)
-            with self._gate.enter():
+            with self._admission.admit():
                 return self._answer(method, target, body, headers)
         except ServingError as error:
             return Reply(error.http, error_body(error.message), about={"code": error.code})
-        except _Refused as refused:
-            return refused.reply
-        except Exception as error:  # one request must not end the server, nor show its insides
-            log.event("bug", "error", error=f"{type(error).__name__}: {error}", path=self._shown(target))
+        except _Rejected as error:
+            return error.reply
+        except Exception as error:  # a bug must neither end the server nor leak its details
+            log.event(
+                "bug", "error", error=f"{type(error).__name__}: {error}", path=self._logged_path(target)
+            )
             return Reply(500, error_body("the server failed; its log says how"), about={"code": "INTERNAL"})
 
     def _answer(self, method: str, target: str, body: bytes, headers: Any) -> Reply:
-        if self.page is not None and self.page.takes(target):
+        if self.page is not None and self.page.serves(target):
             return self.page.answer(method, target, body, headers, self._limits.run)
         return answer(self._models(), method, target, body, self._limits.run, headers.get("origin", ""))
 
     async def _body(self, request: Request) -> bytes:
-        """The whole body.
+        """Reads the request body.
 
         Raises:
-            _Refused: if it is too long, or too many are arriving.
+            _Rejected: if it is too long, or too many are arriving.
         """
-        most, promised = self._limits.body, request.headers.get("content-length", "0")
-        too_long = int(promised) > most if promised.isdigit() else False
+        limit, length = self._limits.body, request.headers.get("content-length", "0")
+        too_long = int(length) > limit if length.isdigit() else False
         if too_long and "expect" in request.headers:
-            raise _Refused(self._too_long())  # the client waits for a word before it sends
+            raise _Rejected(self._too_long())  # the client waits for 100 Continue before it sends
         parts: list[bytes] = []
-        size = held = 0
+        size = buffered = 0
         try:
             async for part in request.stream():
                 size += len(part)
-                if too_long or size > most:
+                if too_long or size > limit:
                     too_long = True
-                    if size > 4 * most:
+                    if size > 4 * limit:
                         break
-                    # What is too long is read all the same: a client that is cut off does not see why.
+                    # Read and discarded: a client whose connection is reset would not see the error.
                     continue
                 self._arriving += len(part)
-                held += len(part)
+                buffered += len(part)
                 parts.append(part)
-                if self._arriving > _BODIES * most:
-                    raise _Refused(
-                        _refusal(429, "RESOURCE_EXHAUSTED", "too many requests are arriving: try again")
+                if self._arriving > _MAX_BODIES * limit:
+                    raise _Rejected(
+                        _error_reply(429, "RESOURCE_EXHAUSTED", "too many requests are arriving: try again")
                     )
             if too_long:
-                raise _Refused(self._too_long())
+                raise _Rejected(self._too_long())
             return b"".join(parts)
         finally:
-            self._arriving -= held
+            self._arriving -= buffered
 
     def _too_long(self) -> Reply:
-        return _refusal(
+        return _error_reply(
             413, "RESOURCE_EXHAUSTED", f"expected a body of at most {self._limits.body} bytes, got more"
         )
 
-    def _note(self, method: str, target: str, reply: Reply, seconds: float, size: int) -> None:
+    def _record(self, method: str, target: str, reply: Reply, seconds: float, size: int) -> None:
         about = dict(reply.about)
         code = about.pop("code", "OK" if reply.status < 400 else "INVALID_ARGUMENT")
         name = about.setdefault("method", "other")
-        self._counted.answered("rest", name, code, seconds)
+        self._counters.record_request("rest", name, code, seconds)
         level = "info" if reply.status < 400 else "warning"
-        path = self._shown(target)
+        path = self._logged_path(target)
         about |= {"api": "rest", "verb": method, "path": path, "status": reply.status, "code": code}
         log.event("request", level, ms=round(seconds * 1000, 1), bytes=size, **about)
 
-    def _shown(self, target: str) -> str:
-        """A path as it may be logged: a query of the page can hold a visitor's words."""
-        of_page = self.page is not None and self.page.takes(target)
-        return (target.partition("?")[0] if of_page else target)[:200]
+    def _logged_path(self, target: str) -> str:
+        """The path for the log, without the query of a page request, which can hold user input."""
+        for_page = self.page is not None and self.page.serves(target)
+        return (target.partition("?")[0] if for_page else target)[:200]
 
 
-async def _watch(receive: Any, gone: threading.Event) -> None:
-    """Waits until the client leaves; to be called when the body has been read."""
+async def _watch(receive: Any, disconnected: threading.Event) -> None:
+    """Waits until the client disconnects; to be called after the body has been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    gone.set()
+    disconnected.set()
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     def __init__(self, reply: Reply):
         super().__init__()
         self.reply = reply
 
 
-def _refusal(status: int, code: str, message: str) -> Reply:
+def _error_reply(status: int, code: str, message: str) -> Reply:
     headers = {"Content-Type": "application/json", "Connection": "close"}
     return Reply(status, error_body(message), headers, {"code": code})
 
 
-def _unpacked(body: bytes, most: int) -> bytes:
-    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+def _decompressed(body: bytes, limit: int) -> bytes:
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        found = unpack.decompress(body, most + 1)
-        while unpack.eof and unpack.unused_data.startswith(b"\x1f\x8b") and len(found) <= most:
-            unpack, rest = zlib.decompressobj(zlib.MAX_WBITS | 16), unpack.unused_data
-            found += unpack.decompress(rest, most + 1 - len(found))
-        whole = unpack.eof or len(found) > most
+        data = decoder.decompress(body, limit + 1)
+        while decoder.eof and decoder.unused_data.startswith(b"\x1f\x8b") and len(data) <= limit:
+            decoder, rest = zlib.decompressobj(zlib.MAX_WBITS | 16), decoder.unused_data
+            data += decoder.decompress(rest, limit + 1 - len(data))
+        complete = decoder.eof or len(data) > limit
     except zlib.error:
-        whole = False
-    if not whole:
-        raise _Refused(_refusal(400, "INVALID_ARGUMENT", "expected a body in gzip, as its header says"))
-    if len(found) > most:
-        message = f"expected a body of at most {most} bytes when unpacked, got more"
-        raise _Refused(_refusal(413, "RESOURCE_EXHAUSTED", message))
-    return found
+        complete = False
+    if not complete:
+        raise _Rejected(_error_reply(400, "INVALID_ARGUMENT", "expected a body in gzip, as its header says"))
+    if len(data) > limit:
+        message = f"expected a body of at most {limit} bytes when decompressed, got more"
+        raise _Rejected(_error_reply(413, "RESOURCE_EXHAUSTED", message))
+    return data
 
 
 class HttpServer:
@@ -241,7 +248,7 @@ class HttpServer:
 
     Args:
         app: `RestApp`.
-        counted: `Metrics`, shown at `serving.runtime.metrics.PATH`.
+        counters: `Metrics`, exposed at `serving.runtime.metrics.PATH`.
         limits: `Limits`.
         host, port: str and int; port 0 for any.
 
@@ -249,14 +256,14 @@ class HttpServer:
         EngineError: if the port is in use.
     """
 
-    def __init__(self, app: RestApp, counted: metrics.Metrics, limits: Limits, host: str, port: int):
+    def __init__(self, app: RestApp, counters: metrics.Metrics, limits: Limits, host: str, port: int):
         self._socket = listener(host, port)
         self.port = self._socket.getsockname()[1]
 
-        def page(request: Request) -> Response:
-            return Response(counted.page(), media_type=metrics.CONTENT_TYPE)
+        def exposition(request: Request) -> Response:
+            return Response(counters.exposition(), media_type=metrics.CONTENT_TYPE)
 
-        routes = [Route(metrics.PATH, page), Mount("/", app=app)]
+        routes = [Route(metrics.PATH, exposition), Mount("/", app=app)]
         self._config = uvicorn.Config(
             Starlette(routes=routes),
             http="h11",
@@ -265,7 +272,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=max(1, int(limits.client)),
         )
         self._server = uvicorn.Server(self._config)
@@ -280,7 +287,7 @@ class HttpServer:
             time.sleep(0.01)
 
     def stop(self, seconds: float) -> None:
-        """Takes no more connections and waits for requests that run, for so many seconds at most."""
+        """Accepts no more connections and waits for running requests, at most `seconds`."""
         self._config.timeout_graceful_shutdown = max(1, int(seconds))
         self._server.should_exit = True
         if self._thread.is_alive():

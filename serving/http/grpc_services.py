@@ -14,27 +14,27 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from captioner.engines.remote.messages import GET_METADATA, GET_STATUS, PREDICT, STATES, messages
+from captioner.engines.remote.messages import GET_METADATA, GET_STATUS, PREDICT, STATES, message_classes
 from captioner.errors import EngineError
-from serving.protocol.predict import Call, Models, caller_gone, predict
+from serving.protocol.predict import Call, Models, client_disconnected, predict
 from serving.protocol.status import CODES, ServingError, invalid
 from serving.protocol.tensor_proto import arrays_of, tensor_of
 from serving.runtime import log
-from serving.runtime.batching import Gate
+from serving.runtime.admission import AdmissionControl
 from serving.runtime.metrics import Metrics
 
-_SPARE = 8  # threads for requests that are refused or only ask for states
+_SPARE_THREADS = 8  # for requests that are rejected or only ask for states
 _STATE_NUMBERS = {name: number for number, name in STATES.items()}
 _STATUS = {code.name: code for code in grpc.StatusCode}
 
 
 class GrpcServer:
-    """The gRPC side of the server. The port is taken at once; requests are answered from `start` on.
+    """The gRPC server. The port is taken at once; requests are answered from `start` on.
 
     Args:
-        models: `Models`, or a callable that gives them: they may be loaded later.
+        models: callable that returns `Models`: they may be loaded later.
         address: str, "host:port"; port 0 for any.
-        gate: `Gate`.
+        admission: `AdmissionControl`.
         metrics: `Metrics`.
         max_message: int. Bytes of a request.
 
@@ -43,19 +43,25 @@ class GrpcServer:
     """
 
     def __init__(
-        self, models: Callable[[], Models], address: str, gate: Gate, metrics: Metrics, max_message: int
+        self,
+        models: Callable[[], Models],
+        address: str,
+        admission: AdmissionControl,
+        metrics: Metrics,
+        max_message: int,
     ):
-        self._models, self._gate, self._metrics, self._max = models, gate, metrics, max_message
+        self._models, self._admission, self._metrics = models, admission, metrics
+        self._max_message = max_message
         options = [
             ("grpc.max_receive_message_length", max_message),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # otherwise two servers share a port without a word
+            ("grpc.so_reuseport", 0),  # otherwise two servers may share a port silently
         ]
-        threads = gate.limit + _SPARE
+        threads = admission.limit + _SPARE_THREADS
         self._server = grpc.server(
             ThreadPoolExecutor(threads, "grpc"), options=options, maximum_concurrent_rpcs=threads
         )
-        kinds = messages()
+        kinds = message_classes()
         for path, work, request, response in (
             (PREDICT, self._predict, kinds.PredictRequest, kinds.PredictResponse),
             (GET_METADATA, self._metadata, kinds.GetModelMetadataRequest, kinds.GetModelMetadataResponse),
@@ -83,11 +89,11 @@ class GrpcServer:
         self._server.start()
 
     def stop(self, seconds: float) -> None:
-        """Takes no more requests and waits for those that run, for so many seconds at most."""
+        """Accepts no more requests and waits for running ones, at most `seconds`."""
         self._server.stop(seconds).wait(seconds + 5)
 
     def _wrapped(self, work: Callable[..., Any], method: str) -> Callable[[Any, Any], Any]:
-        """Adds what all methods share: failures as codes, metrics, a line in the log."""
+        """Adds what all methods share: errors as status codes, metrics, a line in the log."""
 
         def handle(request: Any, context: Any) -> Any:
             start, code, reason = time.perf_counter(), "OK", None
@@ -96,14 +102,14 @@ class GrpcServer:
                 return work(request, context, about)
             except ServingError as error:
                 code, reason = error.code, error.short
-            except Exception as error:  # clients are not shown the server's insides
+            except Exception as error:  # a bug must not leak its details
                 log.event(
                     "bug", "error", error=f"{type(error).__name__}: {error}"[:500], method=method.lower()
                 )
                 code, reason = "INTERNAL", "the server failed; its log says how"
             finally:
                 seconds = time.perf_counter() - start
-                self._metrics.answered("grpc", method.lower(), code, seconds)
+                self._metrics.record_request("grpc", method.lower(), code, seconds)
                 level = "info" if code == "OK" else "warning"
                 about |= {"api": "grpc", "method": method.lower(), "code": code, "error": reason}
                 log.event("request", level, ms=round(seconds * 1000, 1), **about)
@@ -116,9 +122,9 @@ class GrpcServer:
         name, version, label = _spec(request)
         about |= {"model": name, "bytes": request.ByteSize()}
         _check_name(name)
-        with self._gate.enter(), _gone_when(lambda: not context.is_active()):
-            inputs = arrays_of(request.inputs, self._max)
-            found = predict(
+        with self._admission.admit(), _cancelled_when(lambda: not context.is_active()):
+            inputs = arrays_of(request.inputs, self._max_message)
+            answer = predict(
                 self._models(),
                 Call(
                     name,
@@ -130,10 +136,10 @@ class GrpcServer:
                     context.time_remaining(),
                 ),
             )
-        about |= {"version": found.version, "signature": found.signature}
-        response = messages().PredictResponse()
-        _answer_spec(response.model_spec, name, found.version, found.signature)
-        for key, array in found.outputs.items():
+        about |= {"version": answer.version, "signature": answer.signature}
+        response = message_classes().PredictResponse()
+        _answer_spec(response.model_spec, name, answer.version, answer.signature)
+        for key, array in answer.outputs.items():
             response.outputs[key].CopyFrom(tensor_of(array))
         return response
 
@@ -142,30 +148,30 @@ class GrpcServer:
         about["model"] = name
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for wanted in request.metadata_field:
-            if wanted != "signature_def":
-                raise invalid(f"Metadata field {wanted} is not supported")
+        for name_of_field in request.metadata_field:
+            if name_of_field != "signature_def":
+                raise invalid(f"Metadata field {name_of_field} is not supported")
         _check_name(name)
-        response = messages().GetModelMetadataResponse()
-        with self._models().use(name, version, label) as found:
-            packed = messages().SignatureDefMap()
-            for key, definition in (found.metadata or {}).items():
-                # Fields that our own message does not know are kept as they are.
-                packed.signature_def[key].MergeFromString(definition.SerializeToString())
-            _answer_spec(response.model_spec, name, found.number, "")
+        response = message_classes().GetModelMetadataResponse()
+        with self._models().use(name, version, label) as servable:
+            signatures = message_classes().SignatureDefMap()
+            for key, definition in (servable.metadata or {}).items():
+                # Fields that our message does not declare are preserved.
+                signatures.signature_def[key].MergeFromString(definition.SerializeToString())
+            _answer_spec(response.model_spec, name, servable.number, "")
         field = response.metadata["signature_def"]
         field.type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
-        field.value = packed.SerializeToString()
+        field.value = signatures.SerializeToString()
         return response
 
     def _status(self, request: Any, context: Any, about: dict[str, Any]) -> Any:
         name, version, _ = _spec(request)
         about["model"] = name
-        response = messages().GetModelStatusResponse()
-        for each in self._models().states(name, version):
-            row = response.model_version_status.add(version=each.version, state=_STATE_NUMBERS[each.state])
-            row.status.error_code = CODES[each.code]
-            row.status.error_message = each.message
+        response = message_classes().GetModelStatusResponse()
+        for state in self._models().states(name, version):
+            row = response.model_version_status.add(version=state.version, state=_STATE_NUMBERS[state.state])
+            row.status.error_code = CODES[state.code]
+            row.status.error_message = state.message
         return response
 
 
@@ -183,13 +189,13 @@ def _check_name(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _gone_when(gone: Callable[[], bool]) -> Iterator[None]:
-    """Lets whoever runs the model know whether it is still for somebody."""
-    token = caller_gone.set(gone)
+def _cancelled_when(disconnected: Callable[[], bool]) -> Iterator[None]:
+    """Lets the model run be skipped if the client has disconnected by then."""
+    token = client_disconnected.set(disconnected)
     try:
         yield
     finally:
-        caller_gone.reset(token)
+        client_disconnected.reset(token)
 
 
 def _answer_spec(spec: Any, name: str, version: int, signature: str) -> None:

@@ -1,6 +1,6 @@
-"""TensorFlow Serving's REST interface as a function: a request in, status, headers and body out.
+"""TensorFlow Serving's REST interface as a function of a request; it returns status, headers and body.
 
-It knows nothing of sockets; `serving.http.app` brings it to the network.
+No sockets here: `serving.http.app` connects it to the network.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ _POST = re.compile(
     rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.I | re.S
 )
 _GET = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?", re.I | re.S)
-_OURS = re.compile(r"/v1/.*", re.I | re.S)
+_API = re.compile(r"/v1/.*", re.I | re.S)
 _JSON = {"Content-Type": "application/json"}
-_NOWHERE = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
-_LARGEST = 2**63 - 1
+_NOT_FOUND = (
+    b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+)
+_MAX_VERSION = 2**63 - 1
 
 
 @dataclass
 class Reply:
-    """An answer in HTTP's terms; `about` is for logs and metrics."""
+    """An HTTP response; `about` is for logs and metrics."""
 
     status: int
     body: bytes
@@ -48,19 +50,19 @@ def answer(
     Args:
         models: `Models`.
         method: str, such as "POST".
-        target: str. The path as it was sent, percent signs, query string and all.
-        body: bytes, already unpacked.
+        target: str. The raw path, percent-encoded and with the query string.
+        body: bytes, already decompressed.
         timeout: float, default None. Seconds that the model may take.
-        origin: str, default "". The header Origin, by which browsers ask first (OPTIONS) whether they may ask.
+        origin: str, default "". The header Origin of a CORS preflight request (OPTIONS).
 
     Returns:
         `Reply`.
     """
-    if not _OURS.fullmatch(target):
-        return Reply(404, _NOWHERE, {"Content-Type": "text/html", "Connection": "close"})
+    if not _API.fullmatch(target):
+        return Reply(404, _NOT_FOUND, {"Content-Type": "text/html", "Connection": "close"})
     if method == "OPTIONS":
-        asks = "http://" in origin or "https://" in origin
-        return Reply(200 if asks else 400, b"", {"Content-Type": "text/html; charset=ISO-8859-1"})
+        preflight = "http://" in origin or "https://" in origin
+        return Reply(200 if preflight else 400, b"", {"Content-Type": "text/html; charset=ISO-8859-1"})
     about: dict[str, Any] = {"method": "other"}
     try:
         document = _answer(models, method, target, body, timeout, about)
@@ -73,7 +75,7 @@ def answer(
 
 
 def error_body(message: str) -> bytes:
-    """What the body of every error looks like."""
+    """The body of an error response."""
     return _dump({"error": message})
 
 
@@ -83,15 +85,15 @@ def _answer(
     match = {"POST": _POST, "GET": _GET}[method].fullmatch(target) if method in ("POST", "GET") else None
     if match is None:
         raise invalid(f"Malformed request: {method} {target}")
-    asked = match.groupdict()
-    name, version, label = unquote(asked["name"] or ""), asked["version"], asked["label"]
+    fields = match.groupdict()
+    name, version, label = unquote(fields["name"] or ""), fields["version"], fields["label"]
     label = None if label is None else unquote(label)
-    # Python refuses to read integers of thousands of digits.
+    # Python refuses to parse integers of thousands of digits.
     number = None if version is None else int(version.lstrip("0")[:20] or 0)
-    if number is not None and number > _LARGEST:
+    if number is not None and number > _MAX_VERSION:
         return None
-    # Upper case matches the path, but no method has such a name, and no such part of a model is known.
-    verb, metadata = asked.get("method"), asked.get("metadata") == "/metadata"
+    # The path matches in any case, but names of methods and parts of a model are lower-case.
+    verb, metadata = fields.get("method"), fields.get("metadata") == "/metadata"
     if verb is not None and verb not in ("classify", "regress", "predict"):
         raise invalid(f"Malformed request: {method} {target}")
     about |= {"model": name, "method": verb or ("metadata" if metadata else "status")}
@@ -110,12 +112,12 @@ def _answer(
 
 def _predict(models: Models, call: Call, body: bytes, about: dict[str, Any]) -> bytes:
     try:
-        return _predict_of(parse(body), models, call, about)
-    except RecursionError:  # it was read, but cannot be walked through
+        return _predict_document(parse(body), models, call, about)
+    except RecursionError:  # parsed, but too deep to traverse
         raise invalid(TOO_DEEP) from None
 
 
-def _predict_of(document: dict[str, Any], models: Models, call: Call, about: dict[str, Any]) -> bytes:
+def _predict_document(document: dict[str, Any], models: Models, call: Call, about: dict[str, Any]) -> bytes:
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
         raise invalid(
@@ -131,8 +133,8 @@ def _predict_of(document: dict[str, Any], models: Models, call: Call, about: dic
             raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
         arrays, rows = read(document, inputs)
         about |= {"signature": key, "version": version.number}
-        found = predict_on(version, replace(call, inputs=arrays, signature=signature))
-    return _dump(write(found.outputs, rows))
+        answer = predict_on(version, replace(call, inputs=arrays, signature=signature))
+    return _dump(write(answer.outputs, rows))
 
 
 def _metadata(models: Models, name: str, number: int | None, label: str | None) -> bytes:
@@ -150,19 +152,19 @@ def _metadata(models: Models, name: str, number: int | None, label: str | None) 
 
 
 def status_json(states: list[State]) -> Mapping[str, Any]:
-    """The states of versions, in the server's form."""
+    """The states of versions as TensorFlow Serving writes them."""
     return {
         "model_version_status": [
             {
-                "version": str(each.version),
-                "state": each.state,
-                "status": {"error_code": each.code, "error_message": each.message},
+                "version": str(state.version),
+                "state": state.state,
+                "status": {"error_code": state.code, "error_message": state.message},
             }
-            for each in states
+            for state in states
         ]
     }
 
 
 def _dump(value: Any) -> bytes:
-    # Strings that are no UTF-8 go out as they are, as the server's do.
+    # Strings that are not UTF-8 are written as they are, as the server does.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")

@@ -8,7 +8,7 @@ from captioner.errors import EngineError
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket that has the port, but does not listen yet.
+    """A socket that is bound to the port, but does not listen yet.
 
     Args:
         host: str.
@@ -18,16 +18,16 @@ def listener(host: str, port: int) -> socket.socket:
         EngineError: if the port is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol 0 asyncio does not know that it is TCP and leaves Nagle's algorithm on: answers, whose head and
-    # body are written one after the other, then wait 40 ms for the client to confirm the first.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # With protocol 0 asyncio does not recognise TCP and leaves Nagle's algorithm on: answers, whose head and body are
+    # written separately, then wait 40 ms for the client's acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((host, port))
+        listening.bind((host, port))
     except (OSError, OverflowError) as error:
-        found.close()
+        listening.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise EngineError(
             f"cannot listen on {host}:{port} for REST: {reason}; give another --rest-port"
         ) from None
-    return found
+    return listening

@@ -1,4 +1,4 @@
-"""Arrays to JSON, as TensorFlow Serving's REST interface answers."""
+"""Converts arrays to JSON as TensorFlow Serving's REST interface does."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from serving.protocol.status import invalid
 
 
 def write(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
-    """What answers a request, as JSON can hold it.
+    """The body of a response, of values that JSON can hold.
 
     Args:
         outputs: mapping of str to array.
-        rows: bool. Whether the request came in rows.
+        rows: bool. Whether the request was in row format.
 
     Returns:
         dict.
@@ -30,8 +30,8 @@ def write(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
     """
     named = dict(sorted(outputs.items()))
     if not rows:
-        plain = {name: _plain(name, array) for name, array in named.items()}
-        return {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
+        values = {name: _nested(name, array) for name, array in named.items()}
+        return {"outputs": values if len(values) > 1 else next(iter(values.values()))}
     count = -1
     for name, array in named.items():
         if array.ndim == 0:
@@ -39,20 +39,22 @@ def write(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
         if count not in (-1, len(array)):
             raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {count}")
         count = len(array)
-    plain = {name: _plain(name, array) for name, array in named.items()}
-    if len(plain) == 1:
-        return {"predictions": next(iter(plain.values()))}
-    return {"predictions": [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]}
+    values = {name: _nested(name, array) for name, array in named.items()}
+    if len(values) == 1:
+        return {"predictions": next(iter(values.values()))}
+    return {
+        "predictions": [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    }
 
 
-def _plain(name: str, array: np.ndarray) -> Any:
-    """Nested lists that JSON can hold. Decimals come with as many digits as their own type needs."""
+def _nested(name: str, array: np.ndarray) -> Any:
+    """Nested lists that JSON can hold. Floats have as many digits as their type needs."""
     flat = array.reshape(-1)
     if array.dtype.kind in "OSU":
         as_bytes = name.endswith("_bytes")
         values: list[Any] = [_text(value, as_bytes) for value in flat.tolist()]
     elif array.dtype.kind == "f":
-        values = _decimals(flat)
+        values = _floats(flat)
     elif array.dtype.kind in "iub":
         values = flat.tolist()
     else:
@@ -62,7 +64,7 @@ def _plain(name: str, array: np.ndarray) -> Any:
     return nested.reshape(array.shape).tolist()
 
 
-def _decimals(flat: np.ndarray) -> list[float]:
+def _floats(flat: np.ndarray) -> list[float]:
     if flat.dtype == np.float64:
         return flat.tolist()
     short = np.array([float(f"{v:.6g}") for v in flat.tolist()], np.float64)

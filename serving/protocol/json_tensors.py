@@ -1,4 +1,4 @@
-"""JSON to arrays, by the rules of TensorFlow Serving's REST interface and with its messages.
+"""Converts JSON to arrays by the rules of TensorFlow Serving's REST interface, with its error messages.
 
 Two forms: a list of rows (`instances`, answered by `predictions`) and columns (`inputs`, answered by `outputs`).
 """
@@ -21,15 +21,15 @@ INTEGERS = {
     "int8": (-(2**31), 2**31 - 1), "int16": (-(2**31), 2**31 - 1), "int32": (-(2**31), 2**31 - 1),
     "uint8": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1), "int64": (-(2**63), 2**63 - 1), "uint64": (0, 2**64 - 1),
 }  # fmt: skip
-# The largest whole number below which a decimal of the type holds every one, and the largest number.
-_DECIMALS = {"float": (2**24 - 1, float(np.finfo(np.float32).max)), "double": (2**53 - 1, np.inf)}
+# Of a float type: the integer up to which it holds every integer exactly, and its largest number.
+_FLOATS = {"float": (2**24 - 1, float(np.finfo(np.float32).max)), "double": (2**53 - 1, np.inf)}
 _NUMPY = {"float": "float32", "double": "float64", "string": "object", "half": "float16"}
-_SPACES = re.compile(rb"[ \t\r\n\v\f]+")
+_WHITESPACE = re.compile(rb"[ \t\r\n\v\f]+")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a signature says of one input or output.
+    """Type and shape of one input or output of a signature.
 
     Attributes:
         dtype: str. TensorFlow's short name: "float", "string", "int32", "bool" ...
@@ -46,10 +46,10 @@ class Spec:
 
 
 def read(document: Mapping[str, Any], inputs: Mapping[str, Spec]) -> tuple[dict[str, np.ndarray], bool]:
-    """The arrays that a request's body holds.
+    """The arrays in a request's body.
 
     Args:
-        document: mapping, as `serving.protocol.json_text.parse` gives it.
+        document: mapping, as `serving.protocol.json_text.parse` returns it.
         inputs: mapping of str to `Spec`, those of the signature.
 
     Returns:
@@ -67,13 +67,13 @@ def read(document: Mapping[str, Any], inputs: Mapping[str, Spec]) -> tuple[dict[
             raise invalid("Missing 'inputs' or 'instances' key")
         return _columns(document["inputs"], inputs), False
     if "inputs" in document:
-        raise _format(
+        raise _format_error(
             document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
         )
     if not isinstance(document["instances"], list):
-        raise _format(document, "Expecting 'instances' to be an list/array")
+        raise _format_error(document, "Expecting 'instances' to be an list/array")
     if not document["instances"]:
-        raise _format(document, "No values in 'instances' array")
+        raise _format_error(document, "No values in 'instances' array")
     return _rows(document["instances"], inputs), True
 
 
@@ -84,29 +84,29 @@ def _rows(instances: list[Any], inputs: Mapping[str, Spec]) -> dict[str, np.ndar
             "as per tensorinfo_map"
         )
     named = _is_named(instances[0])
-    found: dict[str, _Column] = {}
-    for place, row in enumerate(instances):
+    columns: dict[str, _Column] = {}
+    for index, row in enumerate(instances):
         if _is_named(row) != named:
             expected, got = ("object", "list") if named else ("value/list", "object")
-            raise invalid(f"Expecting {expected} but got {got} at item {place} of input list")
-        only = next(iter(inputs))
-        for name, value in row.items() if named else [(only, row)]:
+            raise invalid(f"Expecting {expected} but got {got} at item {index} of input list")
+        first_input = next(iter(inputs))
+        for name, value in row.items() if named else [(first_input, row)]:
             try:
                 if name not in inputs:
                     raise invalid(f"JSON object: does not have named input: {name}")
-                found.setdefault(name, _Column(inputs[name])).add(value)
+                columns.setdefault(name, _Column(inputs[name])).add(value)
             except ServingError as error:
                 key = f" key: {name}" if named else ""
                 raise invalid(
-                    f"Failed to process element: {place}{key} of 'instances' list. "
+                    f"Failed to process element: {index}{key} of 'instances' list. "
                     f"Error: {error.code}: {error.message}"
                 ) from None
         if named and set(row) != set(inputs):
             raise invalid(
-                f"Failed to process element: {place} of 'instances' list. JSON object: {show(row)} keys must be "
+                f"Failed to process element: {index} of 'instances' list. JSON object: {show(row)} keys must be "
                 f"equal to: {','.join(sorted(inputs))}"
             )
-    return {name: column.array(len(instances)) for name, column in found.items()}
+    return {name: column.array(len(instances)) for name, column in columns.items()}
 
 
 def _columns(value: Any, inputs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
@@ -114,20 +114,20 @@ def _columns(value: Any, inputs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
         missing = next((name for name in sorted(inputs) if name not in value), None)
         if missing is not None:
             raise invalid(f"Missing named input: {missing} in 'inputs' object.")
-        columns = {name: value[name] for name in inputs}
+        values = {name: value[name] for name in inputs}
     elif len(inputs) > 1:
         raise invalid(
             "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
             "tensorinfo_map"
         )
     else:
-        columns = {next(iter(inputs)): value}
-    found = {}
-    for name, each in columns.items():
+        values = {next(iter(inputs)): value}
+    arrays = {}
+    for name, tensor in values.items():
         column = _Column(inputs[name])
-        column.add(each)
-        found[name] = column.array(None)
-    return found
+        column.add(tensor)
+        arrays[name] = column.array(None)
+    return arrays
 
 
 class _Column:
@@ -139,7 +139,7 @@ class _Column:
         self.values: list[Any] = []
 
     def add(self, value: Any) -> None:
-        """Adds one row, or everything."""
+        """Adds one row, or the whole tensor."""
         shape, before = _shape(value), len(self.values)
         self._collect(value, shape, 0)
         if self.shape is None:
@@ -148,10 +148,10 @@ class _Column:
             expected, got = int(np.prod(self.shape)), len(self.values) - before
             if expected != got:
                 raise invalid(f"Expecting tensor size: {expected} but got: {got}")
-            raise invalid(f"Expecting shape {_listed(self.shape)} but got: {_listed(shape)}")
+            raise invalid(f"Expecting shape {_shape_text(self.shape)} but got: {_shape_text(shape)}")
 
     def array(self, rows: int | None) -> np.ndarray:
-        """All that was added, `rows` of them; None for one that is everything."""
+        """The values as one array of `rows` rows; None for a single tensor."""
         shape = (self.shape or ()) if rows is None else (rows, *(self.shape or ()))
         if self.spec.dtype == "string":
             array = np.empty(len(self.values), object)
@@ -185,7 +185,7 @@ class _Column:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """The shape that a value's first elements promise."""
+    """The shape of a nested list, from its first elements."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -194,13 +194,13 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _converter(dtype: str) -> Callable[[Any], Any]:
-    """What makes one JSON value a value of the type, or says why it is none."""
+    """A function that converts one JSON value to the type, or raises."""
 
     def string(value: Any) -> bytes:
         if isinstance(value, dict):
             return _from_base64(value)
         if not isinstance(value, str):
-            raise _type(value, dtype)
+            raise _type_error(value, dtype)
         try:
             return value.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
@@ -208,45 +208,45 @@ def _converter(dtype: str) -> Callable[[Any], Any]:
 
     def number(value: Any) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise _type(value, dtype)
-        whole, largest = _DECIMALS[dtype]
-        held = abs(value) <= whole if isinstance(value, int) and abs(value) < 2**64 else abs(value) <= largest
-        if not held and np.isfinite(float(value)):
+            raise _type_error(value, dtype)
+        exact, largest = _FLOATS[dtype]
+        fits = abs(value) <= exact if isinstance(value, int) and abs(value) < 2**64 else abs(value) <= largest
+        if not fits and np.isfinite(float(value)):
             raise invalid(f"Cannot convert JSON value: {show(value)} to {dtype} without loss of precision.")
         return float(value)
 
     def integer(value: Any) -> int:
         low, high = INTEGERS[dtype]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise _type(value, dtype)
+            raise _type_error(value, dtype)
         return value
 
     def boolean(value: Any) -> bool:
         if not isinstance(value, bool):
-            raise _type(value, dtype)
+            raise _type_error(value, dtype)
         return value
 
     def unknown(value: Any) -> Any:
         raise ServingError("UNIMPLEMENTED", f"Conversion of JSON Value: {show(value)} to type: {dtype}")
 
-    known = (
+    converters = (
         {"string": string, "bool": boolean}
-        | dict.fromkeys(_DECIMALS, number)
+        | dict.fromkeys(_FLOATS, number)
         | dict.fromkeys(INTEGERS, integer)
     )
-    return known.get(dtype, unknown)
+    return converters.get(dtype, unknown)
 
 
 def _from_base64(value: dict[str, Any]) -> bytes:
     if not _is_base64(value):
         raise invalid(f"JSON Value: {show(value)} not formatted correctly for base64 data")
-    data = _SPACES.sub(b"", value["b64"].encode("utf-8", "replace"))
-    bare = data.rstrip(b"=")
+    data = _WHITESPACE.sub(b"", value["b64"].encode("utf-8", "replace"))
+    unpadded = data.rstrip(b"=")
     try:
-        # Without padding, or with the right one.
-        if len(data) != len(bare) and len(data) % 4:
+        # Without padding, or with complete padding.
+        if len(data) != len(unpadded) and len(data) % 4:
             raise binascii.Error
-        return base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
+        return base64.b64decode(unpadded + b"=" * (-len(unpadded) % 4), validate=True)
     except binascii.Error:
         raise invalid("Unable to base64 decode") from None
 
@@ -259,16 +259,16 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not _is_base64(value)
 
 
-def _listed(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return f"[{','.join(str(size) for size in shape)}]"
 
 
-def _type(value: Any, dtype: str) -> ServingError:
-    kind = {type(None): "Null", bool: str(value), dict: "Object", list: "Array", str: "String"}
+def _type_error(value: Any, dtype: str) -> ServingError:
+    names = {type(None): "Null", bool: str(value), dict: "Object", list: "Array", str: "String"}
     return invalid(
-        f"JSON Value: {show(value)} Type: {kind.get(type(value), 'Number')} is not of expected type: {dtype}"
+        f"JSON Value: {show(value)} Type: {names.get(type(value), 'Number')} is not of expected type: {dtype}"
     )
 
 
-def _format(document: Mapping[str, Any], what: str) -> ServingError:
+def _format_error(document: Mapping[str, Any], what: str) -> ServingError:
     return invalid(f"JSON Value: {show(dict(document))} {what}")

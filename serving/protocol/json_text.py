@@ -1,7 +1,8 @@
-"""JSON as TensorFlow Serving reads and shows it, where that differs from Python's.
+"""Parses and formats JSON as TensorFlow Serving does, where that differs from Python.
 
-What follows the first whole value is ignored, the first of two equal keys counts, NaN and Infinity are read, strings
-may hold bytes that are no UTF-8. Syntax errors have the server's status and form, in the words of Python's reader.
+Text after the first complete value is ignored, the first of two equal keys counts, NaN and Infinity are accepted,
+strings may hold bytes that are not UTF-8. Syntax errors have the status and form of the server, with the message of
+the parser of Python.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from serving.protocol.status import ServingError, invalid
 _EMPTY = "JSON Parse error: The document is empty"
 TOO_DEEP = "JSON Parse error: lists or objects nested too deeply"
 _SPACE = re.compile(r"[ \t\n\r]*")
-# How bodies begin that are no JSON in UTF-8, and what to send.
-_NO_JSON = (
+# First bytes of bodies that are not JSON in UTF-8, and what to send instead.
+_OTHER_FORMATS = (
     (re.compile(rb"\xff\xfe|\xfe\xff|\0{1,3}[\s\[{\"]|[\s\[{\"]\0"), "UTF-16: send UTF-8"),
     (re.compile(rb"\x1f\x8b"), "gzip: send the header Content-Encoding: gzip with it"),
     (
@@ -25,20 +26,20 @@ _NO_JSON = (
     ),
     (re.compile(rb"--|[\w.%+-]+=", re.S), "a form: send JSON"),
 )
-_LONGEST = 308  # digits; a double holds no more
+_MAX_DIGITS = 308  # of a double
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Reads a request's body.
+    """Parses a request's body.
 
     Args:
         body: bytes.
 
     Returns:
-        dict. Strings in it may hold surrogate escapes; `.encode("utf-8", "surrogateescape")` gives the bytes sent.
+        dict. Strings in it may hold surrogate escapes; `.encode("utf-8", "surrogateescape")` restores the bytes.
 
     Raises:
-        ServingError: if it is no JSON, or no object.
+        ServingError: if it is not a JSON object.
 
     Example:
         >>> parse(b'{"instances": [1, 2.5]} and so on')
@@ -47,7 +48,7 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         return _parse(body)
     except ServingError as error:
-        if hint := next((hint for begins, hint in _NO_JSON if begins.match(body)), None):
+        if hint := next((hint for pattern, hint in _OTHER_FORMATS if pattern.match(body)), None):
             raise invalid(f"{error.message} (the body looks like {hint})") from None
         raise
 
@@ -69,7 +70,7 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def show(value: Any) -> str:
-    """A value as error messages show it: JSON, with U+FFFD for what is no UTF-8.
+    """A value as JSON for error messages, with U+FFFD for what is not UTF-8.
 
     Example:
         >>> show({"instances": [1.0, None]})
@@ -80,17 +81,17 @@ def show(value: Any) -> str:
 
 
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        found = {}
+    value_of = dict(pairs)
+    if len(value_of) < len(pairs):
+        value_of = {}
         for key, value in pairs:
-            found.setdefault(key, value)
-    return found
+            value_of.setdefault(key, value)
+    return value_of
 
 
 def _integer(text: str) -> int | float:
-    # Python refuses to read integers of thousands of digits; to the server they are decimals.
-    return int(text) if len(text) <= _LONGEST else float(text)
+    # Python refuses to parse integers of thousands of digits; the server reads them as floats.
+    return int(text) if len(text) <= _MAX_DIGITS else float(text)
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_first_wins, parse_int=_integer)

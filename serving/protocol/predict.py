@@ -1,7 +1,7 @@
-"""What every interface of the server does with a request, and the little it knows of models.
+"""Prediction, independent of the interface: requests, models, and the checks between them.
 
-REST and gRPC turn a request into a `Call` and hand it to `predict`. Behind `Models` may be a folder of SavedModels
-(`serving.runtime.versions`) or anything else that keeps to it, such as a function in a test.
+REST and gRPC convert a request to a `Call` and pass it to `predict`. `Models` is implemented by a folder of SavedModels
+(`serving.runtime.versions`), or by anything else, such as a function in a test.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from captioner.signature import SERVING_DEFAULT
 from serving.protocol.json_tensors import Spec
 from serving.protocol.status import ServingError, invalid
 
-# Whether whoever asked has gone meanwhile, as the interface that took the request knows. Set for its thread.
-caller_gone: ContextVar[Callable[[], bool] | None] = ContextVar("caller_gone", default=None)
+# Whether the client has disconnected, as the interface that received the request knows. Set for its thread.
+client_disconnected: ContextVar[Callable[[], bool] | None] = ContextVar("client_disconnected", default=None)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One way of calling a model: names and types of what goes in and comes out."""
+    """A signature of a model: names and types of its inputs and outputs."""
 
     inputs: Mapping[str, Spec]
     outputs: Mapping[str, Spec]
@@ -33,7 +33,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class State:
-    """Where a version is in its life: START, LOADING, AVAILABLE, UNLOADING or END; `code` says how that went."""
+    """The lifecycle state of a version: START, LOADING, AVAILABLE, UNLOADING or END, and the error that led to it."""
 
     version: int
     state: str
@@ -43,7 +43,7 @@ class State:
 
 @dataclass(frozen=True)
 class Call:
-    """A request for a prediction.
+    """A prediction request.
 
     Attributes:
         name: str. The model's.
@@ -51,8 +51,8 @@ class Call:
         version: int, or None for the newest.
         label: str, or None. A name for a version.
         signature: str, "" for the default one.
-        outputs: sequence of str. Only these, if there are any.
-        timeout: float. Seconds, None for no end.
+        outputs: sequence of str. The outputs to compute; all if empty.
+        timeout: float. Seconds, None for no limit.
     """
 
     name: str
@@ -69,32 +69,30 @@ class Version(abc.ABC):
 
     number: int
     signatures: Mapping[str, Signature]
-    metadata: Any = (
-        None  # the SavedModel's own signature definitions, {str: SignatureDef}, where there are any
-    )
+    metadata: Any = None  # {str: SignatureDef} of the SavedModel, where it has one
 
     @abc.abstractmethod
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
     ) -> dict[str, np.ndarray]:
-        """Runs a signature for some of its outputs.
+        """Runs a signature and returns the outputs that are named.
 
         Raises:
             ServingError: with the code and message of what failed.
         """
 
-    def close(self) -> None:  # noqa: B027  (some versions hold nothing)
-        """Lets go of what it holds."""
+    def close(self) -> None:  # noqa: B027  (some versions hold no resources)
+        """Releases its resources."""
 
 
 class Models(abc.ABC):
-    """What is served."""
+    """The models of a server."""
 
     @abc.abstractmethod
     def use(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> contextlib.AbstractContextManager[Version]:
-        """A version, which stays loaded until the context ends.
+        """Acquires a version, which stays loaded until the context ends.
 
         Raises:
             ServingError: NOT_FOUND if there is none, INVALID_ARGUMENT if the label is not known.
@@ -111,7 +109,7 @@ class Models(abc.ABC):
 
 @dataclass
 class Answer:
-    """What a prediction gave, and which version gave it."""
+    """The outputs of a prediction, and the version that computed them."""
 
     version: int
     signature: str
@@ -119,7 +117,7 @@ class Answer:
 
 
 def not_found(name: str, version: int | None = None) -> ServingError:
-    """No such model, or not this version of it."""
+    """The error for a model, or a version of it, that is not served."""
     which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
     return ServingError("NOT_FOUND", f"Servable not found for request: {which}")
 
@@ -142,15 +140,15 @@ def predict(models: Models, call: Call) -> Answer:
 
 
 def predict_on(version: Version, call: Call) -> Answer:
-    """The same with a version that is in use already."""
+    """Answers a call with a version that is already acquired; see `predict`."""
     key = call.signature or SERVING_DEFAULT
     if key not in version.signatures:
         raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{key}" not found.')
     signature = version.signatures[key]
     _check_inputs(signature, call.inputs)
     _check_outputs(signature, call.outputs)
-    wanted = list(call.outputs) or sorted(signature.outputs)
-    return Answer(version.number, key, version.run(key, call.inputs, wanted, call.timeout))
+    outputs = list(call.outputs) or sorted(signature.outputs)
+    return Answer(version.number, key, version.run(key, call.inputs, outputs, call.timeout))
 
 
 def _check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
@@ -161,7 +159,7 @@ def _check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> Non
             f"len({{{_joined(known)}}}). Sent extra: {{{_joined(sent - known)}}}. Missing but required: "
             f"{{{_joined(known - sent)}}}."
         )
-    for place, name in enumerate(sorted(sent)):
+    for index, name in enumerate(sorted(sent)):
         if name not in known:
             raise invalid(
                 f"input tensor alias not found in signature: {name}. Inputs expected to be in the set "
@@ -169,17 +167,17 @@ def _check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> Non
             )
         spec, array = signature.inputs[name], inputs[name]
         if array.dtype != spec.numpy:
-            raise invalid(f"Expects arg[{place}] to be {spec.dtype} but {dtype_name(array)} is provided")
+            raise invalid(f"Expects arg[{index}] to be {spec.dtype} but {dtype_name(array)} is provided")
 
 
-def _check_outputs(signature: Signature, wanted: Sequence[str]) -> None:
-    for place, name in enumerate(wanted):
+def _check_outputs(signature: Signature, outputs: Sequence[str]) -> None:
+    for index, name in enumerate(outputs):
         if name not in signature.outputs:
             raise invalid(
                 f"output tensor alias not found in signature: {name} Outputs expected to be in the set "
                 f"{{{_joined(signature.outputs)}}}."
             )
-        if name in wanted[:place]:
+        if name in outputs[:index]:
             raise invalid(f"duplicate output tensor alias: {name}")
 
 

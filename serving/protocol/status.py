@@ -1,4 +1,4 @@
-"""How a request can fail: one error with a code, and what each code is in HTTP.
+"""Status codes of requests, the error that carries them, and their HTTP equivalents.
 
 The names and numbers of codes are gRPC's, which TensorFlow's own errors share.
 """
@@ -28,12 +28,12 @@ _HTTP = {
     "DEADLINE_EXCEEDED": 504,
 }
 
-# TensorFlow Serving cuts what it says over gRPC here.
-_LIMIT = 1024
+# TensorFlow Serving truncates its gRPC messages at this length.
+_MAX_LENGTH = 1024
 
 
 class ServingError(Exception):
-    """A request that cannot be answered; the client is told the code and the message.
+    """A request that cannot be answered; the client gets the code and the message.
 
     Args:
         code: str, a key of `CODES`.
@@ -50,17 +50,19 @@ class ServingError(Exception):
 
     @property
     def http(self) -> int:
-        """The HTTP status of the code; 500 for those that have none of their own."""
+        """The HTTP status of the code; 500 for codes without one."""
         return _HTTP.get(self.code, 500)
 
     @property
     def short(self) -> str:
-        """The message as it may go into a gRPC trailer or a log: bounded."""
-        return self.message if len(self.message) <= _LIMIT else self.message[:_LIMIT] + "...TRUNCATED"
+        """The message, truncated for a gRPC trailer or a log."""
+        return (
+            self.message if len(self.message) <= _MAX_LENGTH else self.message[:_MAX_LENGTH] + "...TRUNCATED"
+        )
 
 
 def invalid(message: str) -> ServingError:
-    """The most usual failure: the request is wrong."""
+    """The error for an invalid request: INVALID_ARGUMENT."""
     return ServingError("INVALID_ARGUMENT", message)
 
 

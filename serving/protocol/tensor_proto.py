@@ -1,4 +1,4 @@
-"""Arrays to the tensors of gRPC messages and back, for every type that TensorFlow has."""
+"""Converts arrays to TensorProto messages and back, for every type of TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.remote.messages import FIELDS, TYPE_NAMES, array, messages
+from captioner.engines.remote.messages import FIELDS, TYPE_NAMES, array, message_classes
 from captioner.errors import EngineError
 from serving.protocol.status import invalid
 
-_WIDEST = 16  # bytes of one number
+_MAX_ITEM_BYTES = 16
 
 
 def arrays_of(tensors: Mapping[str, Any], limit: int = 1 << 30) -> dict[str, np.ndarray]:
@@ -20,19 +20,19 @@ def arrays_of(tensors: Mapping[str, Any], limit: int = 1 << 30) -> dict[str, np.
 
     Args:
         tensors: mapping of str to `Tensor` message.
-        limit: int, default 2^30. Most bytes of one array: a few bytes on the wire may claim any size.
+        limit: int, default 2^30. Maximum bytes of one array: a small message may claim any size.
 
     Returns:
         dict of str to array; strings are objects that hold bytes.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, if one cannot be read.
+        ServingError: INVALID_ARGUMENT, if a tensor cannot be read.
     """
     return {name: _array(name, tensor, limit) for name, tensor in tensors.items()}
 
 
 def _array(name: str, tensor: Any, limit: int) -> np.ndarray:
-    if math.prod(max(dim.size, 0) for dim in tensor.tensor_shape.dim) * _WIDEST > limit:
+    if math.prod(max(dim.size, 0) for dim in tensor.tensor_shape.dim) * _MAX_ITEM_BYTES > limit:
         raise invalid(f"tensor parsing error: {name} (larger than {limit} bytes)")
     try:
         if tensor.dtype in TYPE_NAMES:
@@ -45,11 +45,11 @@ def _array(name: str, tensor: Any, limit: int) -> np.ndarray:
         raise invalid(f"tensor parsing error: {name}") from None
 
 
-def tensor_of(found: np.ndarray) -> Any:
-    """An array as a tensor message, its values in the field of their type, where clients look for them.
+def tensor_of(values: np.ndarray) -> Any:
+    """An array as a tensor message, with its values in the field of their type, where clients expect them.
 
     Args:
-        found: array.
+        values: array.
 
     Returns:
         `Tensor` message.
@@ -58,14 +58,14 @@ def tensor_of(found: np.ndarray) -> Any:
         >>> tensor_of(np.array([1, 2], np.float32)).float_val
         [1.0, 2.0]
     """
-    kinds = messages()
-    shape = kinds.TensorShape(dim=[kinds.Dim(size=size) for size in found.shape])
-    if found.dtype.name in FIELDS:
-        number, field = FIELDS[found.dtype.name]
-        return kinds.Tensor(dtype=number, tensor_shape=shape, **{field: found.reshape(-1).tolist()})
+    kinds = message_classes()
+    shape = kinds.TensorShape(dim=[kinds.Dim(size=size) for size in values.shape])
+    if values.dtype.name in FIELDS:
+        number, field = FIELDS[values.dtype.name]
+        return kinds.Tensor(dtype=number, tensor_shape=shape, **{field: values.reshape(-1).tolist()})
     import tensorflow as tf
 
-    number = tf.dtypes.as_dtype(found.dtype).as_datatype_enum
+    number = tf.dtypes.as_dtype(values.dtype).as_datatype_enum
     return kinds.Tensor(
-        dtype=number, tensor_shape=shape, tensor_content=np.ascontiguousarray(found).tobytes()
+        dtype=number, tensor_shape=shape, tensor_content=np.ascontiguousarray(values).tobytes()
     )

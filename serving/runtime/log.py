@@ -1,4 +1,4 @@
-"""Logs for machines: one JSON object a line on standard error. Images and texts of requests never go in."""
+"""Structured logging: one JSON object a line on standard error. Contents of requests are never logged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any
 
-_LONGEST = 1000  # characters of one value
+_MAX_LENGTH = 1000  # characters of one value
 _lock = threading.Lock()
 
 
@@ -17,37 +17,37 @@ def event(name: str, level: str = "info", **fields: Any) -> None:
     """Writes one line.
 
     Args:
-        name: str. What happened, the same word each time.
-        level: str, default "info"; "warning" and "error" for what somebody should look at.
+        name: str. The kind of event, always the same word.
+        level: str, default "info"; "warning" and "error" for events that need attention.
         **fields: numbers and short strings; None is left out.
     """
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     line = {"time": time, "level": level, "event": name}
-    line |= {key: _bounded(value) for key, value in fields.items() if value is not None}
+    line |= {key: _truncated(value) for key, value in fields.items() if value is not None}
     with _lock:
         print(json.dumps(line, ensure_ascii=True, default=str), file=sys.stderr, flush=True)
 
 
 def capture() -> None:
-    """Has what other packages log come out the same way, warnings and worse."""
+    """Routes warnings and errors that other packages log into the same format."""
     root = logging.getLogger()
-    root.handlers[:] = [_Lines()]
+    root.handlers[:] = [_JsonLines()]
     root.setLevel(logging.WARNING)
 
 
-class _Lines(logging.Handler):
+class _JsonLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        trouble = record.exc_info[1] if record.exc_info else None
+        exception = record.exc_info[1] if record.exc_info else None
         event(
             "message",
             record.levelname.lower(),
             logger=record.name,
             message=record.getMessage(),
-            error=None if trouble is None else f"{type(trouble).__name__}: {trouble}",
+            error=None if exception is None else f"{type(exception).__name__}: {exception}",
         )
 
 
-def _bounded(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > _LONGEST:
-        return value[:_LONGEST] + "..."
+def _truncated(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _MAX_LENGTH:
+        return value[:_MAX_LENGTH] + "..."
     return value

@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus.
+"""Metrics in the format of Prometheus.
 
 Names are ours: those of TensorFlow Serving begin with a colon and have no unit, so that one dashboard for both would
 compare things that are not the same.
@@ -17,7 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from serving.runtime.batching import Gate
+from serving.runtime.admission import AdmissionControl
 
 PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -26,14 +26,16 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The figures of one server.
+    """The metrics of one server.
 
     Args:
-        gate: `Gate`, whose load is shown.
-        available: callable, default None. Gives the known versions, and whether each is served.
+        admission: `AdmissionControl`, whose load is shown.
+        available: callable, default None. Returns the known versions, and whether each is served.
     """
 
-    def __init__(self, gate: Gate, available: Callable[[], Mapping[int, bool]] | None = None):
+    def __init__(
+        self, admission: AdmissionControl, available: Callable[[], Mapping[int, bool]] | None = None
+    ):
         self._versions = available
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -50,14 +52,14 @@ class Metrics:
             "captioner_run_rows", "Rows of one run of the model", buckets=_ROWS, registry=self._registry
         )
         inside = Gauge("captioner_requests_inside", "Requests that wait or run", registry=self._registry)
-        inside.set_function(lambda: gate.inside)
+        inside.set_function(lambda: admission.inside)
         limit = Gauge("captioner_requests_limit", "Requests that may wait or run", registry=self._registry)
-        limit.set(gate.limit)
+        limit.set(admission.limit)
         self._available = Gauge(
             "captioner_version_available", "Whether a version is served", ["version"], registry=self._registry
         )
 
-    def answered(self, api: str, method: str, code: str, seconds: float) -> None:
+    def record_request(self, api: str, method: str, code: str, seconds: float) -> None:
         """Counts one request.
 
         Args:
@@ -69,12 +71,12 @@ class Metrics:
         self._requests.labels(api, method, code).inc()
         self._seconds.labels(api, method).observe(seconds)
 
-    def ran(self, rows: int) -> None:
+    def record_run(self, rows: int) -> None:
         """Counts one run of the model."""
         self._rows.observe(rows)
 
-    def page(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+    def exposition(self) -> bytes:
+        """All metrics in the text format that Prometheus scrapes."""
         for number, served in (self._versions() if self._versions else {}).items():
             self._available.labels(str(number)).set(served)
         return generate_latest(self._registry)

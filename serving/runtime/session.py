@@ -1,7 +1,7 @@
-"""Runs a SavedModel the way TensorFlow Serving does: loaded into a session, fetched by name.
+"""Runs a SavedModel the way TensorFlow Serving does: in a session, with tensors fetched by name.
 
-`tf.saved_model.load` would be shorter, but proves too much: there are exports that it runs and the server does not, and
-the server computes only the outputs that are asked for.
+`tf.saved_model.load` would be shorter, but accepts more: there are exports that it runs and the server does not, and
+the server computes only the outputs that a request asks for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.protocol.status import ServingError, code_of, invalid
 
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 _TAG = "serve"
-_MOST_CALLABLES = 16  # sets of inputs and outputs whose executors are kept for shapes that nobody promised
+_MOST_CALLABLES = 16  # executors kept for inputs whose shapes the signature does not allow
 
 
 class SessionVersion(Version):
@@ -42,14 +42,14 @@ class SessionVersion(Version):
         self._session = tf.compat.v1.Session(graph=graph)
         try:
             with graph.as_default():
-                found = tf.compat.v1.saved_model.load(self._session, [_TAG], str(folder))
+                meta_graph = tf.compat.v1.saved_model.load(self._session, [_TAG], str(folder))
         except Exception as error:  # a damaged file can make it raise nearly anything
             self._session.close()
             raise self._error(error) from None
-        self.metadata = dict(found.signature_def)
+        self.metadata = dict(meta_graph.signature_def)
         self.signatures = {
-            key: Signature(self._specs(each.inputs), self._specs(each.outputs))
-            for key, each in self.metadata.items()
+            key: Signature(self._specs(definition.inputs), self._specs(definition.outputs))
+            for key, definition in self.metadata.items()
         }
 
     def run(
@@ -57,21 +57,23 @@ class SessionVersion(Version):
     ) -> dict[str, np.ndarray]:
         """See `Version.run`."""
         definition, specs = self.metadata[signature], self.signatures[signature].outputs
-        if any(specs[name].dtype == "invalid" for name in outputs):  # what initialises the model
+        if any(specs[name].dtype == "invalid" for name in outputs):  # the initialisation of the model
             raise invalid(f'the signature "{signature}" has no outputs that are tensors')
         feed = {definition.inputs[name].name: array for name, array in inputs.items()}
         fetches = {name: definition.outputs[name].name for name in outputs}
         try:
-            if all(_promised(spec, inputs[name]) for name, spec in self.signatures[signature].inputs.items()):
+            if all(
+                _shape_allowed(spec, inputs[name]) for name, spec in self.signatures[signature].inputs.items()
+            ):
                 options = None
                 if timeout is not None:
                     options = self._tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(timeout * 1000)))
-                found = self._session.run(fetches, feed, options=options)
+                values = self._session.run(fetches, feed, options=options)
             else:
-                found = dict(zip(fetches, self._run_any_shape(feed, list(fetches.values())), strict=True))
+                values = dict(zip(fetches, self._run_any_shape(feed, list(fetches.values())), strict=True))
         except (self._tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
             raise self._error(error) from None
-        return {name: np.asarray(value, specs[name].numpy) for name, value in found.items()}
+        return {name: np.asarray(value, specs[name].numpy) for name, value in values.items()}
 
     def close(self) -> None:
         """See `Version.close`."""
@@ -79,12 +81,12 @@ class SessionVersion(Version):
         self._session.close()
 
     def _run_any_shape(self, feed: Mapping[str, np.ndarray], fetches: list[str]) -> list[Any]:
-        """Runs with shapes that the signature does not promise, which only Python refuses and the server does not."""
+        """Runs inputs whose shapes the signature does not allow: Python refuses them, the server does not."""
         from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
         key = (*feed, "", *fetches)
         run = self._callables.get(key)
-        if run is None:  # seconds, each time: an executor of its own
+        if run is None:  # takes seconds: each has an executor of its own
             run = self._session._make_callable_from_options(CallableOptions(feed=list(feed), fetch=fetches))
             if len(self._callables) < _MOST_CALLABLES:
                 self._callables[key] = run
@@ -99,26 +101,26 @@ class SessionVersion(Version):
         if number == 0:
             return "invalid"
         name = self._tf.dtypes.as_dtype(number).name
-        # As messages, and so `Spec`, say it.
+        # The names that messages, and so `Spec`, use.
         return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
 
     def _error(self, error: Exception) -> ServingError:
         if not isinstance(error, self._tf.errors.OpError):
             return invalid(" ".join(str(error).split()) or type(error).__name__)
-        # Python adds where in the program an operation was made; there is no such program here.
+        # Without the traceback of the program that built the graph.
         message = error.message.split("\n\nOriginal stack trace for")[0]
         return ServingError(code_of(error.error_code), message)
 
 
 def warm_up(version: Version, folder: Path) -> int:
-    """Replays the requests that a version brings along, as TensorFlow Serving does.
+    """Replays the warm-up requests that are stored with a version, as TensorFlow Serving does.
 
     Args:
         version: `Version`.
         folder: Path of the version.
 
     Returns:
-        int: how many there were.
+        int: the number of requests.
 
     Raises:
         ServingError: if one fails, or the file is damaged.
@@ -127,7 +129,7 @@ def warm_up(version: Version, folder: Path) -> int:
         return 0
     from google.protobuf.message import DecodeError
 
-    from captioner.engines.remote.messages import messages
+    from captioner.engines.remote.messages import message_classes
     from captioner.tfrecord import read_records
     from serving.protocol.tensor_proto import arrays_of
 
@@ -138,7 +140,7 @@ def warm_up(version: Version, folder: Path) -> int:
         raise ServingError("DATA_LOSS", str(error)) from None
     for record in records:
         try:
-            log = messages().PredictionLog.FromString(record)
+            log = message_classes().PredictionLog.FromString(record)
         except DecodeError:
             raise ServingError("DATA_LOSS", f"warm-up request {count + 1} is damaged") from None
         if not log.HasField("predict_log"):
@@ -158,8 +160,8 @@ def warm_up(version: Version, folder: Path) -> int:
     return count
 
 
-def _promised(spec: Spec, array: np.ndarray) -> bool:
-    """Whether an array has a shape that its signature allows."""
+def _shape_allowed(spec: Spec, array: np.ndarray) -> bool:
+    """Whether an array has a shape that the signature allows."""
     if spec.shape is None:
         return True
     return len(spec.shape) == array.ndim and all(

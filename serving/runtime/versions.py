@@ -1,7 +1,7 @@
-"""Which versions of a model there are, which are loaded, and the swap from one to the next.
+"""Versions of a model: which are on disk, which are loaded, and the hot swap from one to the next.
 
 A base path holds version folders, whose names are numbers. The newest that load are served; a newer one is loaded and
-tried before it takes over, and the one that it replaces is let go of when its last request has ended. A version that
+warmed up before it takes over, and the one that it replaces is closed when its last request has ended. A version that
 does not load changes nothing, is reported once, and is tried again when its files have changed.
 """
 
@@ -34,7 +34,7 @@ def version_folders(base: Path) -> dict[int, Path]:
     Raises:
         OSError: if the base path is gone or cannot be read.
     """
-    base.stat()  # where it is gone there is an error, and not no version
+    base.stat()  # an error if it is gone, instead of no versions
     return {number: folder for number, folder in reversed(versions(base).items()) if is_version(folder)}
 
 
@@ -50,13 +50,13 @@ class _Loaded:
     retired: bool = False
 
 
-class Folder(Models):
-    """The versions in a folder, one model.
+class ModelFolder(Models):
+    """One model: the versions in a folder.
 
     Args:
         name: str. What clients call it.
-        find: callable that gives the versions that are on disk, newest first.
-        load: callable that loads and tries one, or raises.
+        find: callable that returns the version folders on disk, newest first.
+        load: callable that loads and warms up a version, or raises.
         keep: int, default 1. So many of the newest are served; None for all.
         labels: mapping of str to int, default none. Names for versions, which stay loaded.
     """
@@ -69,17 +69,12 @@ class Folder(Models):
         keep: int | None = 1,
         labels: Mapping[str, int] | None = None,
     ):
-        self.name, self._find, self._load, self._keep, self._labels = (
-            name,
-            find,
-            load,
-            keep,
-            dict(labels or {}),
-        )
+        self.name, self._find, self._load, self._keep = name, find, load, keep
+        self._labels = dict(labels or {})
         self._lock = threading.Lock()
         self._loaded: dict[int, _Loaded] = {}
         self._states: dict[int, State] = {}
-        self._failed: dict[int, object] = {}  # the files of versions that did not load
+        self._failed: dict[int, object] = {}  # fingerprints of versions that did not load
         self._unreadable = False
         self._stop = threading.Event()
 
@@ -87,16 +82,16 @@ class Folder(Models):
     def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Version]:
         """See `Models.use`."""
         with self._lock:
-            found = self._pick(name, version, label)
-            found.users += 1
+            loaded = self._select(name, version, label)
+            loaded.users += 1
         try:
-            yield found.version
+            yield loaded.version
         finally:
             with self._lock:
-                found.users -= 1
-                over = found.retired and found.users == 0
-            if over:
-                self._close(found)
+                loaded.users -= 1
+                unused = loaded.retired and loaded.users == 0
+            if unused:
+                self._close(loaded)
 
     def states(self, name: str, version: int | None = None) -> list[State]:
         """See `Models.states`."""
@@ -104,57 +99,58 @@ class Folder(Models):
             states = sorted(self._states.values(), key=lambda s: -s.version) if name == self.name else []
         if version is None and not states:
             raise ServingError("NOT_FOUND", f"Could not find any versions of model {name}")
-        found = [each for each in states if version in (None, each.version)]
-        if not found:
+        selected = [state for state in states if version in (None, state.version)]
+        if not selected:
             raise ServingError("NOT_FOUND", f"Could not find version {version} of model {name}")
-        return found
+        return selected
 
     def refresh(self) -> bool:
-        """Looks at the folder once; loads, swaps and lets go.
+        """Compares the folder with what is loaded, once; loads, swaps and closes versions.
 
         Returns:
-            bool: whether anything is served.
+            bool: whether any version is served.
         """
         try:
-            there = self._find()
+            on_disk = self._find()
             self._unreadable = False
         except OSError as error:
             if not self._unreadable:
                 log.event("folder_unreadable", "error", model=self.name, reason=error.strerror or str(error))
-            self._unreadable, there = True, {}
-        chosen: set[int] = set()
-        for number, path in there.items():
-            wanted = self._keep is None or len(chosen) < self._keep
-            if wanted and self._ready(number, path):
-                chosen.add(number)
-        chosen |= {n for n in self._labels.values() if n in there and self._ready(n, there[n])}
-        # Rather an old version than none.
-        if chosen:
-            for number in set(self._loaded) - chosen:
+            self._unreadable, on_disk = True, {}
+        ready: set[int] = set()
+        for number, path in on_disk.items():
+            needed = self._keep is None or len(ready) < self._keep
+            if needed and self._ready(number, path):
+                ready.add(number)
+        ready |= {n for n in self._labels.values() if n in on_disk and self._ready(n, on_disk[n])}
+        # An old version is better than none.
+        if ready:
+            for number in set(self._loaded) - ready:
                 self._retire(number)
         return bool(self._loaded)
 
     def watch(self, seconds: float) -> None:
-        """Calls `refresh` again and again, in a thread of its own, until `close`."""
+        """Calls `refresh` every so many seconds, in a thread of its own, until `close`."""
 
         def run() -> None:
             while not self._stop.wait(seconds):
                 try:
                     self.refresh()
-                except Exception as error:  # a server without its watcher would never see a new version again
-                    log.event(
-                        "watch_failed", "error", model=self.name, reason=f"{type(error).__name__}: {error}"
-                    )
+                except (
+                    Exception
+                ) as error:  # without its watcher the server would never see a new version again
+                    reason = f"{type(error).__name__}: {error}"
+                    log.event("watch_failed", "error", model=self.name, reason=reason)
 
         threading.Thread(target=run, name="versions", daemon=True).start()
 
     def close(self) -> None:
-        """Stops watching and lets go of everything."""
+        """Stops watching and closes all versions."""
         self._stop.set()
         for number in list(self._loaded):
             self._retire(number)
 
-    def _pick(self, name: str, version: int | None, label: str | None) -> _Loaded:
+    def _select(self, name: str, version: int | None, label: str | None) -> _Loaded:
         if label is not None:
             if name != self.name or label not in self._labels:
                 labels = ", ".join(sorted(self._labels)) or "none: give one with --label NAME=VERSION"
@@ -165,20 +161,20 @@ class Folder(Models):
         return self._loaded[max(self._loaded) if version is None else version]
 
     def _ready(self, number: int, path: Path) -> bool:
-        """Whether a version is loaded, after trying to if that may help."""
+        """Whether a version is loaded; tries to load it unless the same files failed before."""
         if number in self._loaded:
             return True
-        files = _files(path)
-        if number in self._failed and self._failed[number] == files:
+        fingerprint = _fingerprint(path)
+        if number in self._failed and self._failed[number] == fingerprint:
             return False
-        self._set(State(number, "LOADING"))
+        self._set_state(State(number, "LOADING"))
         try:
             version = self._load(path, number)
         except Exception as error:
-            self._failed[number] = files
+            self._failed[number] = fingerprint
             code = error.code if isinstance(error, ServingError) else "UNKNOWN"
             reason = " ".join(str(error).split())[:500] or type(error).__name__
-            self._set(State(number, "END", code, reason))
+            self._set_state(State(number, "END", code, reason))
             others = sorted(self._loaded, reverse=True)
             log.event(
                 "version_failed", "error", model=self.name, version=number, reason=reason, serving=others
@@ -193,32 +189,32 @@ class Folder(Models):
 
     def _retire(self, number: int) -> None:
         with self._lock:
-            found = self._loaded.pop(number)
-            found.retired, idle = True, found.users == 0
+            loaded = self._loaded.pop(number)
+            loaded.retired, unused = True, loaded.users == 0
             self._states[number] = State(number, "UNLOADING")
-        if idle:
-            self._close(found)
+        if unused:
+            self._close(loaded)
 
-    def _close(self, found: _Loaded) -> None:
-        number = found.version.number
-        found.version.close()
+    def _close(self, loaded: _Loaded) -> None:
+        number = loaded.version.number
+        loaded.version.close()
         with self._lock:
             if number not in self._loaded:
                 self._states[number] = State(number, "END")
         log.event("version_unloaded", model=self.name, version=number)
 
-    def _set(self, state: State) -> None:
+    def _set_state(self, state: State) -> None:
         with self._lock:
             self._states[state.version] = state
 
 
-def _files(folder: Path) -> object:
-    """What changes when the files of a folder do."""
-    found = []
+def _fingerprint(folder: Path) -> object:
+    """A value that changes when the files of a folder do."""
+    files = []
     try:
         for path in sorted(folder.rglob("*")):
-            about = path.stat()
-            found.append((str(path), about.st_size, about.st_mtime_ns, about.st_ino))
+            stat = path.stat()
+            files.append((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino))
     except OSError:
-        pass  # it is just being changed
-    return found
+        pass  # the folder is being changed
+    return files

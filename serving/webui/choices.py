@@ -1,4 +1,4 @@
-"""What the web page offers to choose from: models and strategies."""
+"""The models and strategies that the web page offers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from captioner.text import words
 from serving.protocol.predict import Models
 from serving.protocol.status import ServingError
 from serving.runtime import log
-from serving.runtime.batching import Gate
+from serving.runtime.admission import AdmissionControl
 from serving.runtime.versions import is_version
 from serving.webui.about import good_for
-from serving.webui.models import Loaded, Served
+from serving.webui.models import LoadedModel, PageModel, ServedModel
 
-# What a visitor's strategy may cost: each beam takes memory and time, and so does each word of a rule.
-_MOST_ROWS, _MOST_BANNED, _LONGEST_SPEC = 64, 64, 2000
+# Limits on a visitor's strategy: each beam takes memory and time, and so does each word of a rule.
+_MAX_ROWS, _MAX_BANNED, _MAX_SPEC = 64, 64, 2000
 _FIELDS = ("width", "n_best", "n", "must_include", "rerank")  # options that the page has fields for
-# What the page calls the rows of `STRATEGIES`, and says of them.
-_WORDS = {
+# Labels and descriptions of the rows of `STRATEGIES`.
+_LABELS = {
     "greedy": ("Greedy", "Takes the most likely word at every step: the fastest."),
     "beam": (
         "Beam search",
@@ -40,10 +40,10 @@ _WORDS = {
     ),
     "constrained": (
         "Required words",
-        "Beam search for a caption that contains the words or phrases that you name.",
+        "Beam search for a caption that contains the words or phrases that you enter.",
     ),
 }
-# And those of `RERANKERS`.
+# Labels of the rows of `RERANKERS`.
 _RERANKERS = {"mbr": "Consensus: the caption that most resembles the others"}
 
 
@@ -52,12 +52,12 @@ class Choices:
 
     Args:
         name: str. The served model's.
-        models: callable that gives `Models`.
-        find: callable that gives the version folders on disk.
-        gate: `Gate`.
-        model: str, default None. Where the served model is; a model folder brings its other strategies and the
+        models: callable that returns `Models`.
+        find: callable that returns the version folders on disk.
+        admission: `AdmissionControl`.
+        model: str, default None. Path of the served model; a model folder brings its other strategies and the
             files that were exported into it.
-        also: sequence of str, default none. Further models, as `captioner.load` takes them.
+        extra_models: sequence of str, default none. Further models, as `captioner.load` takes them.
 
     Raises:
         SpecError: if a model comes twice.
@@ -68,25 +68,28 @@ class Choices:
         name: str,
         models: Callable[[], Models],
         find: Callable[[], Mapping[int, Path]],
-        gate: Gate,
+        admission: AdmissionControl,
         model: str | None = None,
-        also: Sequence[str] = (),
+        extra_models: Sequence[str] = (),
     ):
         home = _home(model)
-        self._models: dict[str, Served | Loaded] = {name: Served(name, models, find, gate, home)}
-        self._also = list(also)
+        served = ServedModel(name, models, find, admission, home)
+        self._models: dict[str, PageModel] = {name: served}
+        self._extra_models = list(extra_models)
         for source in sorted(benchmark.variants(home)) if home else []:
-            if os.path.isfile(source):  # the served versions, and the folder behind them, are offered already
-                self._offer_file(source, gate)
-        for source in also:
+            if os.path.isfile(source):  # the served versions and their model folder are offered already
+                self._offer_file(source, admission)
+        for source in extra_models:
             if source in self._models:
-                raise SpecError(f"--also {source}: expected each model once, and another name than {name}")
-            self._models[source] = Loaded(source, source, gate)
+                raise SpecError(
+                    f"--extra-model {source}: expected each model once, and another name than {name}"
+                )
+            self._models[source] = LoadedModel(source, source, admission)
 
-    def __iter__(self) -> Iterator[Served | Loaded]:
+    def __iter__(self) -> Iterator[PageModel]:
         return iter(self._models.values())
 
-    def __getitem__(self, name: str) -> Served | Loaded:
+    def __getitem__(self, name: str) -> PageModel:
         if not name:
             return next(iter(self))
         if name not in self._models:
@@ -94,7 +97,7 @@ class Choices:
         return self._models[name]
 
     def rows(self) -> list[dict[str, Any]]:
-        """What the page is told of each model, with a line on what it is good for.
+        """The models as JSON for the page, with a line of description.
 
         Raises:
             ServingError: while no version is served.
@@ -102,30 +105,30 @@ class Choices:
         rows = [model.row() for model in self]
         lines = good_for([model.about() for model in self])
         return [
-            {**row, "default": described(row["exported_strategy"]), "good_for": line}
+            {**row, "default_strategy": strategy_label(row["exported_strategy"]), "description": line}
             for row, line in zip(rows, lines, strict=True)
         ]
 
     def open(self) -> None:
-        """Loads what `also` named, so that a wrong one is told when the server starts.
+        """Loads the extra models, so that an error is reported when the server starts.
 
         Raises:
             CaptionerError: if one cannot be loaded.
         """
-        for source in self._also:
-            found = self._models[source]
-            if isinstance(found, Loaded):
+        for source in self._extra_models:
+            model = self._models[source]
+            if isinstance(model, LoadedModel):
                 try:
-                    found.open()
+                    model.open()
                 except CaptionerError as error:
-                    raise type(error)(f"--also {source}: {error}") from None
+                    raise type(error)(f"--extra-model {source}: {error}") from None
 
     def close(self) -> None:
-        """Lets go of all."""
-        for each in self:
-            each.close()
+        """Closes all models."""
+        for model in self:
+            model.close()
 
-    def _offer_file(self, source: str, gate: Gate) -> None:
+    def _offer_file(self, source: str, admission: AdmissionControl) -> None:
         engine, name = ENGINES[engine_for(source)], os.path.basename(source)
         try:
             strategy = engine.metadata(source).get("strategy")
@@ -134,26 +137,26 @@ class Choices:
         except CaptionerError as error:
             log.event("not_offered", "warning", file=name, reason=str(error))
             return
-        self._models[name] = Loaded(name, source, gate, strategy, engine.chooses_strategy)
+        self._models[name] = LoadedModel(name, source, admission, strategy, engine.chooses_strategy)
 
 
 def strategies() -> list[dict[str, Any]]:
-    """The strategies with what a form must know of them.
+    """The strategies as JSON for the form of the page.
 
     Returns:
-        list of dict with name, label and about (for people), and options: those that the page has fields for, and
-        their defaults.
+        list of dict with "name", "label" and "description" (for people), and "options": those that the page has fields
+        for, with their defaults.
     """
     from inspect import signature
 
     from captioner.decoding import STRATEGIES
 
-    described = STRATEGIES.describe()
+    descriptions = STRATEGIES.describe()
     return [
         {
             "name": name,
-            "label": _WORDS.get(name, (name, ""))[0],
-            "about": _WORDS.get(name, ("", described[name]))[1],
+            "label": _LABELS.get(name, (name, ""))[0],
+            "description": _LABELS.get(name, ("", descriptions[name]))[1],
             "options": {
                 option: parameter.default
                 for option, parameter in signature(STRATEGIES[name]).parameters.items()
@@ -165,10 +168,10 @@ def strategies() -> list[dict[str, Any]]:
 
 
 def rerankers() -> list[dict[str, str]]:
-    """The rerankers that run with every model: none that needs parameters fitted for it.
+    """The rerankers that run with every model, as JSON for the form: none that needs parameters fitted for it.
 
     Returns:
-        list of dict with name and label (for people).
+        list of dict with "name" and "label" (for people).
     """
     from captioner.rerank import RERANKERS
 
@@ -179,38 +182,38 @@ def rerankers() -> list[dict[str, str]]:
     ]
 
 
-def described(strategy: str | None) -> str:
-    """A strategy as people say it; empty for None.
+def strategy_label(strategy: str | None) -> str:
+    """A strategy in words; empty for None.
 
     Example:
-        >>> described("beam(width=3, n_best=2)"), described("greedy")
+        >>> strategy_label("beam(width=3, n_best=2)"), strategy_label("greedy")
         ('beam search, width 3, n best 2', 'greedy')
     """
     if strategy is None:
         return ""
     spec = parse_spec(strategy)
-    label = _WORDS.get(spec.name, (spec.name, ""))[0]
+    label = _LABELS.get(spec.name, (spec.name, ""))[0]
     return ", ".join(
         [label[:1].lower() + label[1:], *(f"{k.replace('_', ' ')} {v}" for k, v in spec.args.items())]
     )
 
 
-def checked(strategy: str) -> str:
-    """A visitor's strategy, if it is one of the table and of a bearable size.
+def check_strategy(strategy: str) -> str:
+    """Checks that a visitor's strategy is a row of the table and within the limits.
 
     Args:
         strategy: str. A spec.
 
     Returns:
-        str: the same.
+        str: the spec.
 
     Raises:
-        SpecError: if it is not. Specs such as "package.module:Name", which load code, are not for visitors.
+        SpecError: if it is not. Specs such as "package.module:Name", which import code, are refused.
 
     Example:
-        >>> checked("constrained(must_include=['dog', 'fire hydrant'], width=16)")
+        >>> check_strategy("constrained(must_include=['dog', 'fire hydrant'], width=16)")
         "constrained(must_include=['dog', 'fire hydrant'], width=16)"
-        >>> checked("constrained(must_include=['dog', 'red fire hydrant'], width=16)")
+        >>> check_strategy("constrained(must_include=['dog', 'red fire hydrant'], width=16)")
         Traceback (most recent call last):
         captioner.errors.SpecError: expected a strategy with at most 64 beams here, got 80: lower the width or the \
 number of words that must occur
@@ -219,12 +222,10 @@ number of words that must occur
     from captioner.decoding.rules import Banned
     from captioner.decoding.strategies.sample import Sample
 
-    if len(strategy) > _LONGEST_SPEC:
-        raise SpecError(
-            f"expected a strategy of at most {_LONGEST_SPEC} characters here, got {len(strategy)}"
-        )
+    if len(strategy) > _MAX_SPEC:
+        raise SpecError(f"expected a strategy of at most {_MAX_SPEC} characters here, got {len(strategy)}")
     name = parse_spec(strategy).name
-    if ":" in name:  # what the registry says of it is for those who could trust it
+    if ":" in name:  # the registry's error is for users who may pass --trust
         known = ", ".join(STRATEGIES)
         raise SpecError(
             f"strategy {name!r} names Python code, which is not for visitors: expected one of {known}"
@@ -232,20 +233,20 @@ number of words that must occur
     with table_specs_only():
         built = STRATEGIES.build(strategy)
     banned = sum(len(rule.value) for rule in built.rules if isinstance(rule, Banned))
-    if banned > _MOST_BANNED:
-        raise SpecError(f"expected at most {_MOST_BANNED} banned words here, got {banned}")
+    if banned > _MAX_BANNED:
+        raise SpecError(f"expected at most {_MAX_BANNED} banned words here, got {banned}")
     rows = built.search_rows(words)
-    if rows > _MOST_ROWS:
-        hint = " or the number of words that must occur" if rows > built.rows else ""
-        what = "number of captions" if isinstance(built, Sample) else "width"
+    if rows > _MAX_ROWS:
+        alternative = " or the number of words that must occur" if rows > built.rows else ""
+        option = "number of captions" if isinstance(built, Sample) else "width"
         raise SpecError(
-            f"expected a strategy with at most {_MOST_ROWS} beams here, got {rows}: lower the {what}{hint}"
+            f"expected a strategy with at most {_MAX_ROWS} beams here, got {rows}: lower the {option}{alternative}"
         )
     return strategy
 
 
 def _home(model: str | None) -> Path | None:
-    """The captioner model that a served folder is, or is a version of."""
+    """The captioner model folder that a served folder is, or is a version of."""
     if model is None:
         return None
     folder = Path(os.path.abspath(model))

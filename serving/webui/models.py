@@ -1,7 +1,8 @@
-"""Who captions for the web page: the version that is served, and models that `captioner.load` takes."""
+"""The models behind the web page: the served version, and models that `captioner.load` takes."""
 
 from __future__ import annotations
 
+import abc
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.versions import facts
+from captioner.engines.versions import read_metadata
 from captioner.errors import EngineError, SpecError
 from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, table_specs_only
@@ -18,26 +19,80 @@ from captioner.signature import EXPLAIN, INPUT, captions_from, missing
 from captioner.types import Caption
 from serving.protocol.predict import Call, Models, Version, predict_on
 from serving.protocol.status import ServingError
-from serving.runtime.batching import Gate
+from serving.runtime.admission import AdmissionControl
 from serving.webui.about import About, about
 
 
-class Loaded:
+class PageModel(abc.ABC):
+    """A model that the page offers.
+
+    Attributes:
+        name: str. What the page calls it.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def row(self) -> dict[str, Any]:
+        """The model's row in `/page/models`.
+
+        Raises:
+            ServingError: while no version is served.
+        """
+
+    @abc.abstractmethod
+    def about(self) -> About:
+        """Size and metrics, without loading the model."""
+
+    @abc.abstractmethod
+    def caption(self, data: bytes, strategy: str | None, timeout: float) -> Caption:
+        """Captions an encoded image.
+
+        Args:
+            data: bytes.
+            strategy: str, or None for the model's default.
+            timeout: float. Seconds.
+
+        Returns:
+            `Caption`, with its error if the image cannot be read.
+
+        Raises:
+            CaptionerError: if the model cannot be loaded or run.
+            ServingError: DEADLINE_EXCEEDED; UNAVAILABLE while the model is being loaded, which takes seconds.
+        """
+
+    @abc.abstractmethod
+    def confidence(self, caption: Caption) -> float | None:
+        """The probability that a person would accept the caption, or None where the model is not calibrated."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Closes the model."""
+
+
+class LoadedModel(PageModel):
     """A model that `captioner.load` takes, run in a thread of its own, one image after another.
 
     Args:
         name: str. What the page calls it.
-        source: str. What `captioner.load` is given, on first use or by `open`.
-        gate: `Gate`, whose workers it shares.
-        strategy: str, default None. What it does unless asked for something else, if that is known.
-        free: bool, default True. Whether it runs any strategy.
+        source: str. Loaded with `captioner.load` by `open`, or on first use.
+        admission: `AdmissionControl`, whose workers it shares.
+        strategy: str, default None. Its default strategy, if that is known.
+        free: bool, default True. Whether a strategy may be chosen per request.
     """
 
-    def __init__(self, name: str, source: str, gate: Gate, strategy: str | None = None, free: bool = True):
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        admission: AdmissionControl,
+        strategy: str | None = None,
+        free: bool = True,
+    ):
         self.name, self.source, self.strategy, self.free = name, source, strategy, free
-        self._gate = gate
+        self._admission = admission
         self._model: Any = None
-        self._attends: bool | None = None
+        self._has_attention: bool | None = None
         self._pool = ThreadPoolExecutor(1, "page")
 
     def open(self) -> None:
@@ -53,34 +108,21 @@ class Loaded:
         self._model = model
 
     def row(self) -> dict[str, Any]:
-        """The model's row in `/page/models`."""
-        return _row(self.name, self._attends, self.strategy, self.free)
+        """See `PageModel.row`."""
+        return _row(self.name, self._has_attention, self.strategy, self.free)
 
     def about(self) -> About:
-        """What is known of the model without loading it."""
+        """See `PageModel.about`."""
         return about(self.source)
 
     def caption(self, data: bytes, strategy: str | None, timeout: float) -> Caption:
-        """Captions an encoded image.
-
-        Args:
-            data: bytes.
-            strategy: str, or None for the model's own.
-            timeout: float. Seconds.
-
-        Returns:
-            `Caption`, with its error if the image cannot be read.
-
-        Raises:
-            CaptionerError: if the model cannot be loaded or run.
-            ServingError: if the time is up; UNAVAILABLE while it is being made ready, which takes seconds.
-        """
-        ends = time.monotonic() + timeout
-        job = self._pool.submit(self._run, data, strategy, ends)
+        """See `PageModel.caption`."""
+        deadline = time.monotonic() + timeout
+        future = self._pool.submit(self._run, data, strategy, deadline)
         try:
-            return job.result(timeout)
+            return future.result(timeout)
         except TimeoutError:
-            job.cancel()
+            future.cancel()
             if self._model is None:
                 raise ServingError(
                     "UNAVAILABLE", f"the model {self.name} is being loaded: try again soon"
@@ -88,38 +130,38 @@ class Loaded:
             raise ServingError("DEADLINE_EXCEEDED", f"no caption within {timeout:g} s: try again") from None
 
     def confidence(self, caption: Caption) -> float | None:
-        """The chance that a person would accept the caption, or None where nobody has calibrated the model."""
+        """See `PageModel.confidence`."""
         return None if self._model is None else self._model.confidence(caption)
 
     def close(self) -> None:
-        """Lets go of the model."""
+        """See `PageModel.close`."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._model is not None:
             self._model.close()
 
-    def _run(self, data: bytes, strategy: str | None, ends: float) -> Caption:
+    def _run(self, data: bytes, strategy: str | None, deadline: float) -> Caption:
         if self._model is None:
             self.open()
-        with self._gate.running(max(0.0, ends - time.monotonic())):
+        with self._admission.worker(max(0.0, deadline - time.monotonic())):
             caption = self._predict(data, strategy)
-        self._attends = _attends(caption, self._attends)
+        self._has_attention = _shows_attention(caption, self._has_attention)
         return caption
 
     def _predict(self, data: bytes, strategy: str | None) -> Caption:
         if strategy is None:
             return self._model.engine.predict([data], None)[0]
-        with table_specs_only():  # a visitor's: it imports nothing, whoever called
+        with table_specs_only():  # a visitor's strategy must not import code
             return self._model.engine.predict([data], strategy)[0]
 
 
-class Served:
-    """The newest version of the model that is served, and with other strategies the model folder it belongs to.
+class ServedModel(PageModel):
+    """The newest version of the model that is served; other strategies are run by the model folder it belongs to.
 
     Args:
         name: str. The model's.
-        models: callable that gives `Models`.
-        find: callable that gives the version folders on disk.
-        gate: `Gate`.
+        models: callable that returns `Models`.
+        find: callable that returns the version folders on disk.
+        admission: `AdmissionControl`.
         home: Path, default None. The model folder.
     """
 
@@ -128,44 +170,40 @@ class Served:
         name: str,
         models: Callable[[], Models],
         find: Callable[[], Mapping[int, Path]],
-        gate: Gate,
+        admission: AdmissionControl,
         home: Path | None = None,
     ):
         self.name, self._models, self._find, self._home = name, models, find, home
-        self._attends: bool | None = None
-        self._loaded = Loaded(name, str(home), gate) if home is not None else None
-        self._known: dict[int, tuple[str | None, Confidence | None]] = {}  # what exports note, by version
+        self._has_attention: bool | None = None
+        self._loaded = LoadedModel(name, str(home), admission) if home is not None else None
+        self._metadata: dict[int, tuple[str | None, Confidence | None]] = {}  # by version
 
     def row(self) -> dict[str, Any]:
-        """The model's row in `/page/models`; `problem` says why it cannot caption, if so.
-
-        Raises:
-            ServingError: while no version is served.
-        """
+        """See `PageModel.row`; `problem` is the reason why the version cannot caption, if there is one."""
         with self._models().use(self.name) as version:
             problem = _problem(self.name, version)
-            exported, _ = self._noted(version.number)
-        row = _row(self.name, self._attends, exported, self._loaded is not None)
+            exported, _ = self._export_metadata(version.number)
+        row = _row(self.name, self._has_attention, exported, self._loaded is not None)
         return row | ({"problem": problem} if problem else {})
 
     def about(self) -> About:
-        """What is known of the newest version; see `Loaded.about`."""
+        """See `PageModel.about`; of the newest version."""
         with self._models().use(self.name) as version:
             path = self._find().get(version.number)
         return about(path, self._home) if path is not None else About("saved_model")
 
     def caption(self, data: bytes, strategy: str | None, timeout: float) -> Caption:
-        """See `Loaded.caption`."""
+        """See `PageModel.caption`."""
         with self._models().use(self.name) as version:
-            exported, _ = self._noted(version.number)
+            exported, _ = self._export_metadata(version.number)
             if strategy is None or (exported and _same(strategy, exported)):
                 if problem := _problem(self.name, version):
                     raise EngineError(problem)
-                given = {INPUT: np.array([data], object)}
+                inputs = {INPUT: np.array([data], object)}
                 outputs = sorted(version.signatures[EXPLAIN].outputs)
-                call = Call(self.name, given, signature=EXPLAIN, outputs=outputs, timeout=timeout)
+                call = Call(self.name, inputs, signature=EXPLAIN, outputs=outputs, timeout=timeout)
                 caption = captions_from(predict_on(version, call).outputs)[0]
-                self._attends = _attends(caption, self._attends)
+                self._has_attention = _shows_attention(caption, self._has_attention)
                 return caption
         if self._loaded is None:
             raise SpecError(
@@ -175,30 +213,31 @@ class Served:
         return self._loaded.caption(data, strategy, timeout)
 
     def confidence(self, caption: Caption) -> float | None:
-        """See `Loaded.confidence`."""
+        """See `PageModel.confidence`."""
         with self._models().use(self.name) as version:
-            _, sure = self._noted(version.number)
-        return None if sure is None else sure.of(caption)
+            _, calibration = self._export_metadata(version.number)
+        return None if calibration is None else calibration.of(caption)
 
     def close(self) -> None:
-        """Lets go of the model folder; the versions are others' business."""
+        """Closes the model folder; the served versions are closed by their owner."""
         if self._loaded is not None:
             self._loaded.close()
 
-    def _noted(self, number: int) -> tuple[str | None, Confidence | None]:
-        """The strategy of a version and its calibration, where captioner wrote it."""
-        if number not in self._known:
+    def _export_metadata(self, number: int) -> tuple[str | None, Confidence | None]:
+        """The strategy of a version and its calibration, where captioner exported it."""
+        if number not in self._metadata:
             try:
-                noted = facts(self._find()[number])
-                sure = Confidence(noted["confidence"]) if noted.get("confidence") else None
-                self._known[number] = (str(noted["strategy"]), sure)
-            except (KeyError, OSError, EngineError):  # none of ours, or just gone
+                metadata = read_metadata(self._find()[number])
+                confidence = metadata.get("confidence")
+                calibration = Confidence(confidence) if confidence else None
+                self._metadata[number] = (str(metadata["strategy"]), calibration)
+            except (KeyError, OSError, EngineError):  # not an export of captioner, or just deleted
                 return None, None
-        return self._known[number]
+        return self._metadata[number]
 
 
-def _row(name: str, attends: bool | None, strategy: str | None, free: bool) -> dict[str, Any]:
-    return {"name": name, "attention": attends, "exported_strategy": strategy, "any_strategy": free}
+def _row(name: str, attention: bool | None, strategy: str | None, free: bool) -> dict[str, Any]:
+    return {"name": name, "attention": attention, "exported_strategy": strategy, "chooses_strategy": free}
 
 
 def _problem(name: str, version: Version) -> str | None:
@@ -211,12 +250,12 @@ def _problem(name: str, version: Version) -> str | None:
     return None
 
 
-def _same(one: str, other: str) -> bool:
-    return str(parse_spec(one)) == str(parse_spec(other))
+def _same(a: str, b: str) -> bool:
+    return str(parse_spec(a)) == str(parse_spec(b))
 
 
-def _attends(caption: Caption, known: bool | None) -> bool | None:
-    """Whether a model attends, after one more of its captions."""
+def _shows_attention(caption: Caption, known: bool | None) -> bool | None:
+    """Whether a model has attention, after one more of its captions; None while that is unknown."""
     if known or not caption.words:
         return known
     return caption.attention is not None

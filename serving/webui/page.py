@@ -1,11 +1,11 @@
-"""The web page of the server: its files, and the JSON that it asks for. Nothing in it leads to another server.
+"""The web page of the server: its static files and its JSON API. It makes no requests to other servers.
 
     GET /                  the page
     GET /web/FILE          its style and its scripts
-    GET /page/models       what can be chosen, and what the server takes
-    POST /page/caption     an image in, all there is to know of its caption out
+    GET /page/models       models, strategies and the largest image
+    POST /page/caption     the caption of the image in the body, with alternatives and attention
 
-`serving.http.app` reads requests, bounds them and counts them.
+`serving.http.app` reads requests, limits them and counts them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from captioner.types import Caption
 from serving.http.rest import Reply, error_body
 from serving.protocol.status import ServingError, invalid
 from serving.runtime import log
-from serving.runtime.batching import Gate
-from serving.webui.choices import Choices, checked, rerankers, strategies
-from serving.webui.models import Loaded, Served
+from serving.runtime.admission import AdmissionControl
+from serving.webui.choices import Choices, check_strategy, rerankers, strategies
+from serving.webui.models import PageModel
 
 FILES = Path(__file__).parent / "static"
-_NAMELESS = "image"  # what stands in front of messages for want of a name, and is taken off again
-_LONGEST_ALT = 1000  # characters of an alternative text that may be asked for
-_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_SAFE = {
+_NAME = "image"  # prefix of error messages, which is removed again
+_MAX_ALT_TEXT = 1000  # characters of an alternative text that may be requested
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -47,26 +47,26 @@ _SAFE = {
 
 
 class Page:
-    """Answers what the page asks for.
+    """Answers the requests of the page.
 
     Args:
         choices: `Choices`.
-        gate: `Gate`, for what is done to images before a model sees them.
-        most: int. Bytes of the largest image that may be sent.
+        admission: `AdmissionControl`, for conversions of images before a model sees them.
+        max_bytes: int. Of the largest image that may be sent.
     """
 
-    def __init__(self, choices: Choices, gate: Gate, most: int):
-        self._choices, self._gate, self._most = choices, gate, most
-        self._files = {f"/web/{path.name}": path for path in FILES.iterdir() if path.suffix in _KINDS}
+    def __init__(self, choices: Choices, admission: AdmissionControl, max_bytes: int):
+        self._choices, self._admission, self._max_bytes = choices, admission, max_bytes
+        self._files = {f"/web/{path.name}": path for path in FILES.iterdir() if path.suffix in _MEDIA_TYPES}
         self._files.pop("/web/index.html")
         self._files["/"] = FILES / "index.html"
 
     @staticmethod
-    def takes(target: str) -> bool:
+    def serves(target: str) -> bool:
         """Whether a request is for the page and not for TensorFlow Serving's interface.
 
         Example:
-            >>> Page.takes("/page/caption?model=x"), Page.takes("/v1/models/x")
+            >>> Page.serves("/page/caption?model=x"), Page.serves("/v1/models/x")
             (True, False)
         """
         path = target.partition("?")[0]
@@ -79,9 +79,9 @@ class Page:
 
         Args:
             method: str.
-            target: str. Path and query as they were sent.
-            body: bytes. An image, if it is one that is to be captioned.
-            headers: mapping of lower-case names.
+            target: str. Raw path and query.
+            body: bytes. The image, for a caption.
+            headers: mapping with lower-case names.
             timeout: float. Seconds that a model may take.
 
         Returns:
@@ -93,88 +93,92 @@ class Page:
         except ServingError as error:
             reply = Reply(error.http, error_body(error.message), about={"code": error.code})
         except CaptionerError as error:
-            wrong = ServingError(_code(error), str(error))
-            reply = Reply(wrong.http, error_body(wrong.message), about={"code": wrong.code})
-        reply.headers = {**_SAFE, **reply.headers}
+            failure = ServingError(_code(error), str(error))
+            reply = Reply(failure.http, error_body(failure.message), about={"code": failure.code})
+        reply.headers = {**_SECURITY_HEADERS, **reply.headers}
         reply.about["method"] = "caption" if path == "/page/caption" else "page"
         return reply
 
     def _answer(
         self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Reply:
-        wanted = "POST" if path == "/page/caption" else "GET"
-        if method != wanted and not (method == "HEAD" and wanted == "GET"):
+        expected = "POST" if path == "/page/caption" else "GET"
+        if method != expected and not (method == "HEAD" and expected == "GET"):
             about = {"code": "UNIMPLEMENTED"}
-            return Reply(405, error_body(f"expected {wanted} {path}, got {method}"), {"Allow": wanted}, about)
+            return Reply(
+                405, error_body(f"expected {expected} {path}, got {method}"), {"Allow": expected}, about
+            )
         if path == "/page/models":
             return _json(
                 {
                     "models": self._choices.rows(),
                     "strategies": strategies(),
                     "rerankers": rerankers(),
-                    "max_bytes": self._most,
+                    "max_bytes": self._max_bytes,
                 }
             )
         if path == "/page/caption":
-            if _of_another_site(headers):
+            if _cross_site(headers):
                 raise ServingError(
                     "PERMISSION_DENIED",
-                    "pages of other sites may not caption here; a proxy in front has to pass the header Host on",
+                    "pages of other sites may not caption here; a proxy in front has to forward the header Host",
                 )
-            return _json(self._caption(_asked(query), body, timeout))
+            return _json(self._caption(_parameters(query), body, timeout))
         if path not in self._files:
             raise ServingError("NOT_FOUND", f"there is nothing at {path[:100]}")
         file = self._files[path]
-        return Reply(200, file.read_bytes(), {"Content-Type": f"{_KINDS[file.suffix]}; charset=utf-8"})
+        return Reply(200, file.read_bytes(), {"Content-Type": f"{_MEDIA_TYPES[file.suffix]}; charset=utf-8"})
 
-    def _caption(self, asked: Mapping[str, str], body: bytes, timeout: float) -> dict[str, Any]:
+    def _caption(self, parameters: Mapping[str, str], body: bytes, timeout: float) -> dict[str, Any]:
         start = time.perf_counter()
-        model = self._choices[asked.get("model", "")]
-        strategy = asked.get("strategy") or None
+        model = self._choices[parameters.get("model", "")]
+        strategy = parameters.get("strategy") or None
         if strategy is not None:
-            checked(strategy)
-        most = _length(asked.get("max_length") or str(LONGEST))
+            check_strategy(strategy)
+        max_length = _max_length(parameters.get("max_length") or str(LONGEST))
         caption = model.caption(self._image(body, timeout), strategy, timeout)
         if caption.error is not None:
             raise ImageError(caption.error)
-        alternatives = [_shown(model, other, most) for other in caption.alternatives]
-        took = round((time.perf_counter() - start) * 1000, 1)
-        return {**_shown(model, caption, most), "alternatives": alternatives, "ms": took}
+        alternatives = [_json_caption(model, other, max_length) for other in caption.alternatives]
+        elapsed = round((time.perf_counter() - start) * 1000, 1)
+        return {**_json_caption(model, caption, max_length), "alternatives": alternatives, "ms": elapsed}
 
     def _image(self, body: bytes, timeout: float) -> bytes:
-        """The image as engines take it; what only Pillow reads waits for its turn, for it takes memory.
+        """The image as engines take it; formats that only Pillow reads wait for a worker, because they take memory.
 
         Raises:
-            ImageError: whatever is wrong with it.
+            ImageError: if it cannot be read, whatever the reason.
         """
-        light = loading.kind(body) in ("JPEG", "PNG", "GIF") and loading.passes(body)
+        cheap = loading.kind(body) in ("JPEG", "PNG", "GIF") and loading.passes(body)
         try:
-            with contextlib.nullcontext() if light else self._gate.running(timeout):
-                return loading.to_bytes(body, _NAMELESS)
+            with contextlib.nullcontext() if cheap else self._admission.worker(timeout):
+                return loading.to_bytes(body, _NAME)
         except ImageError as error:
-            raise ImageError(str(error).removeprefix(f"{_NAMELESS}: ")) from None
+            raise ImageError(str(error).removeprefix(f"{_NAME}: ")) from None
         except ServingError:
             raise
-        except Exception as error:  # libraries raise what they like at a damaged file
+        except Exception as error:  # libraries raise nearly anything for a damaged file
             log.event("unreadable_image", "warning", error=f"{type(error).__name__}: {error}"[:200])
-            raise ImageError("this image cannot be read: it is damaged, or of an unusual kind") from None
+            raise ImageError(
+                "this image cannot be read: it is damaged, or its format is not supported"
+            ) from None
 
 
-def _of_another_site(headers: Mapping[str, str]) -> bool:
-    """Whether a browser asks for a page of another site; other clients say nothing of pages."""
+def _cross_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sends the request for a page of another site; other clients send no such headers."""
     if site := headers.get("sec-fetch-site"):
         return site == "cross-site"
-    # Older browsers say no more than the origin, as all do over plain http but to this machine.
+    # Older browsers send only the origin, as do all over plain HTTP to other machines.
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
-def _shown(model: Served | Loaded, caption: Caption, most: int) -> dict[str, Any]:
-    """A caption as the page gets it."""
+def _json_caption(model: PageModel, caption: Caption, max_length: int) -> dict[str, Any]:
+    """A caption as JSON for the page."""
     text = AltText("")
     if caption.text.strip():
-        # Without the hedge: the page says beside the text that a caption is doubtful.
-        text = alt_text(caption, most, model.confidence(caption), hedge=False)
+        # Without the hedge: the page shows a low confidence beside the text.
+        text = alt_text(caption, max_length, model.confidence(caption), hedge=False)
     return {
         "caption": caption.text,
         "words": list(caption.words),
@@ -187,20 +191,22 @@ def _shown(model: Served | Loaded, caption: Caption, most: int) -> dict[str, Any
 
 
 def _rounded(attention: np.ndarray) -> list:
-    # Digits of float32 that nobody can see would make the answer four times as long.
+    # More digits would be invisible and make the answer four times as long.
     return np.round(attention.astype(np.float64), 4).tolist()
 
 
-def _asked(query: str) -> dict[str, str]:
+def _parameters(query: str) -> dict[str, str]:
     try:
         return {name: values[-1] for name, values in parse_qs(query, max_num_fields=16).items()}
     except ValueError:
-        raise invalid("expected model, strategy and max_length in the query, got too much else") from None
+        raise invalid(
+            "expected model, strategy and max_length in the query, got too many other fields"
+        ) from None
 
 
-def _length(text: str) -> int:
+def _max_length(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else text[:40]
-    return checks.integer(number, "max_length", SHORTEST, _LONGEST_ALT, "characters")
+    return checks.integer(number, "max_length", SHORTEST, _MAX_ALT_TEXT, "characters")
 
 
 def _json(value: Mapping[str, Any]) -> Reply:
@@ -208,5 +214,5 @@ def _json(value: Mapping[str, Any]) -> Reply:
 
 
 def _code(error: CaptionerError) -> str:
-    theirs = isinstance(error, ImageError | SpecError | DataError)
-    return "INVALID_ARGUMENT" if theirs else "FAILED_PRECONDITION"
+    invalid_request = isinstance(error, ImageError | SpecError | DataError)
+    return "INVALID_ARGUMENT" if invalid_request else "FAILED_PRECONDITION"

@@ -4,8 +4,10 @@ import errno
 import itertools
 import json
 import os
+import stat
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +140,47 @@ def test_the_writer_is_stopped_at_every_file_operation(tmp_path, monkeypatch, be
         assert transaction.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
         assert not before or (folder / "notes.txt").read_text() == "mine"
     assert k > 25 and seen == {before, "new"}
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["links", "copies"])
+@pytest.mark.parametrize("before", ["old", None])
+def test_files_are_on_disk_before_the_manifest_names_them(tmp_path, monkeypatch, before, linked):
+    """A power cut leaves of a file, and of the names in a folder, what was flushed."""
+    if not linked:
+
+        def link(*_):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", link)
+    folder, replace, flushed, named = tmp_path / "m", os.replace, {}, []
+
+    def fsync(handle):
+        status = os.fstat(handle)
+        flushed[status.st_ino] = status.st_mtime_ns
+        if stat.S_ISDIR(status.st_mode):
+            names = os.listdir(handle)
+            flushed[status.st_ino] = {name: os.stat(name, dir_fd=handle).st_ino for name in names}
+
+    def replace_when_flushed(source, target):
+        if os.path.basename(target) == bundle.MANIFEST:
+            place = transaction.current_files(folder, json.loads(Path(source).read_text()))
+            names = {name for name in bundle.FILES if (place / name).exists()}
+            assert {bundle.WEIGHTS, bundle.VOCABULARY, bundle.METRICS} < names
+            entries = flushed.get(place.stat().st_ino, {})
+            for name in names:
+                status = (place / name).stat()
+                assert flushed.get(status.st_ino) == status.st_mtime_ns, f"{name} is not on disk"
+                assert entries.get(name) == status.st_ino, f"the name of {name} is not on disk"
+            named.append(place.name)
+        replace(source, target)
+
+    if before:
+        write(folder, before)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace_when_flushed)
+    write(folder, "new")
+    assert len(named) == 2 and named[0].startswith(".write-") and named[1] == "m"
+    assert model_name(folder) == "new"
 
 
 def test_after_a_stop_the_manifest_can_be_amended(tmp_path):

@@ -14,8 +14,9 @@ pytest.importorskip("ai_edge_litert")
 import captioner
 from captioner import api
 from captioner.cli import main
+from captioner.engines.tflite_file import read
 from captioner.errors import SpecError
-from captioner.exporting import lite_path
+from captioner.exporting import tflite, tflite_path
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -51,7 +52,10 @@ def test_paths_and_stages_of_two_targets(tiny_bundle, tmp_path, capfd):
     assert "model.tflite is there already" in err and "add --overwrite" in err and "overwrite=True" not in err
 
 
-def test_quiet_and_overwrite(tiny_bundle, tmp_path, capfd):
+def test_quiet_and_overwrite(tiny_bundle, tiny_export, tmp_path, monkeypatch, capfd):
+    made = tiny_export("tflite")
+    graph = made.read_bytes()[: read(made).metadata["bytes"]]
+    monkeypatch.setattr(tflite, "_convert", lambda *_: graph)  # as it was converted before
     path = tmp_path / "model.tflite"
     path.write_bytes(b"old")
     options = ["--to", "tflite", "--output-dir", str(tmp_path)]
@@ -69,7 +73,7 @@ def test_two_targets_of_one_file_are_refused(unloaded, tmp_path):
 
 
 def test_an_existing_file_is_refused_early(unloaded, tmp_path):
-    lite_path(tmp_path, "int8").write_bytes(b"")
+    tflite_path(tmp_path, "int8").write_bytes(b"")
     with pytest.raises(captioner.CaptionerError, match="model_int8.tflite is there already"):
         captioner.export("nowhere", ["saved_model", "tflite(quantize='int8')"], output_dir=tmp_path)
 
@@ -91,9 +95,9 @@ def test_a_wrong_length_names_the_option(tiny_bundle, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("level", "printed"), [(None, False), ("0", True)])
-def test_a_tflite_file_prints_no_log_lines(tiny_bundle, tmp_path, level, printed):
+def test_a_tflite_file_prints_no_log_lines(tiny_export, tmp_path, level, printed):
     """The log line of TensorFlow Lite about its delegate is shown with a log level of the user only."""
-    path = captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path)["tflite"]
+    path = tiny_export("tflite")
     image = tmp_path / "a.png"
     PIL.Image.new("RGB", (8, 8), "red").save(image)
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

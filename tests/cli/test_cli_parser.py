@@ -16,7 +16,7 @@ PROGRAMS = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
     for folder in ("training", "serving")
     for path in (ROOT / folder).glob("*.py")
-    if "def main(" in path.read_text(encoding="utf-8")
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
 
 

@@ -28,8 +28,8 @@ THREADS = 6
 
 @pytest.fixture(scope="module", params=ROWS)
 def source(request, tiny_bundle, tmp_path_factory):
-    with source_of(request.param, tiny_bundle, tmp_path_factory) as found:
-        yield request.param, found
+    with source_of(request.param, tiny_bundle, tmp_path_factory) as opened:
+        yield request.param, opened
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def engine(source):
     return opened(source)
 
 
-def test_the_table_leads_to_the_engine_of_a_source(source):
+def test_engine_for_each_source(source):
     name, place = source
     assert row_of(name).opens(place)
     if name in ENGINES:
@@ -95,14 +95,14 @@ def test_the_table_leads_to_the_engine_of_a_source(source):
             captioner.load(place, colour=1)
 
 
-def test_variants_of_a_folder_are_opened_by_the_engine_that_lists_them(tmp_path):
+def test_variants_are_opened_by_their_engine(tmp_path):
     for file in (bundle.MANIFEST, bundle.WEIGHTS, "1/saved_model.pb", "2/saved_model.pb", "model.tflite"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(b"{}")
     variants = {name: ENGINES[name].variants(tmp_path) for name in ENGINES}
     expected = {"keras": [str(tmp_path)], "saved_model": [str(tmp_path / "2")]}
-    assert variants == dict.fromkeys(ENGINES, []) | expected | {"lite": [str(tmp_path / "model.tflite")]}
-    assert all(engine_for(each) == name for name, sources in variants.items() for each in sources)
+    assert variants == dict.fromkeys(ENGINES, []) | expected | {"tflite": [str(tmp_path / "model.tflite")]}
+    assert all(engine_for(source) == name for name, sources in variants.items() for source in sources)
 
 
 def test_what_an_engine_says_of_itself(engine, source):
@@ -115,7 +115,7 @@ def test_what_an_engine_says_of_itself(engine, source):
     assert (engine.model is not None) == (name == "keras")
 
 
-def test_a_strategy_is_chosen_for_each_call_or_refused(engine, source, alone):
+def test_strategy_per_call_or_refused(engine, source, alone):
     if not engine.chooses_strategy:
         with pytest.raises(EngineError, match="export again with"):
             engine.predict([], "greedy(min_length=7)")
@@ -124,7 +124,7 @@ def test_a_strategy_is_chosen_for_each_call_or_refused(engine, source, alone):
     assert one != other
 
 
-def test_threads_get_the_captions_that_each_would_get_alone(engine, source, encoded, alone):
+def test_threads_get_the_same_captions(engine, source, encoded, alone):
     strategies = strategies_of(source)
 
     def ask(number):
@@ -135,8 +135,8 @@ def test_threads_get_the_captions_that_each_would_get_alone(engine, source, enco
                 strategies[(number + turn // 2) % len(strategies)],
             )
             batch = [which, (which + 1) % len(encoded)][: 1 + turn % 2]
-            found = engine.predict([encoded[i] for i in batch], strategy)
-            captions += [(i, strategy, caption) for i, caption in zip(batch, found, strict=True)]
+            predicted = engine.predict([encoded[i] for i in batch], strategy)
+            captions += [(i, strategy, caption) for i, caption in zip(batch, predicted, strict=True)]
             engine.describe()
         return captions
 
@@ -226,7 +226,7 @@ def write_toy(model, folder, strategy=None, max_length=None):
     return folder / "model.toy"
 
 
-def test_a_target_and_its_engine_are_two_files_and_their_rows(tiny_bundle, tmp_path, monkeypatch):
+def test_a_new_target_and_engine(tiny_bundle, tmp_path, monkeypatch):
     from captioner import benchmark
     from captioner.exporting import TARGETS
     from serving.runtime.batching import Gate
@@ -270,6 +270,6 @@ def test_captions_are_made_of_finite_numbers(name, value):
     arrays = {"logp": (1, 2), "score": (1, 2), "word_logp": (1, 2, 3), "attention": (1, 2, 3, 4)}
     arrays = {n: np.zeros(shape, np.float32) for n, shape in arrays.items()}
     arrays[name].flat[-1] = value
-    found = Hypotheses(np.full((1, 2, 3), 4), np.full((1, 2), 3), **arrays)
+    hypotheses = Hypotheses(np.full((1, 2, 3), 4), np.full((1, 2), 3), **arrays)
     with pytest.raises(EngineError, match="NaN or infinity"):
-        captions_of(found, Tokenizer(["a"]), (2, 2))
+        captions_of(hypotheses, Tokenizer(["a"]), (2, 2))

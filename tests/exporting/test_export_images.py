@@ -55,23 +55,23 @@ def test_rows_are_read_as_one_by_one(read, rows):
 
 
 def test_reasons_say_what_is_wrong(rows):
-    said = dict(
+    reasons = dict(
         zip(odd_images.bad(), (e.decode() for e in rows(list(odd_images.bad().values()))[1]), strict=True)
     )
     assert (
-        said["bomb-png"]
+        reasons["bomb-png"]
         == "20000 x 20000 pixels are more than 50 megapixels: make it smaller or save it as JPEG"
     )
-    assert said["bomb-jpeg"] == "60000 x 60000 pixels are more than 400 megapixels: make it smaller"
-    assert said["bomb-bmp"].startswith("30000 x 30000 pixels are more than 50 megapixels")
-    assert said["bomb-webp"].startswith("16384 x 16384 pixels are more than 50 megapixels")
-    assert said["bomb-gif-screen"].startswith("65535 x 65535 pixels are more than 50 megapixels")
-    assert said["bomb-gif-frame"].startswith("65535 x 65535 pixels are more than 50 megapixels")
-    assert said["text"] == said["empty"] == "not a JPEG, PNG, GIF, BMP or WebP file"
-    assert said["png-damaged-at-60"] == "damaged PNG, it cannot be decoded"
-    assert said["cut-JPEG-0.6"] == "damaged JPEG, it cannot be decoded"
-    assert said["webp-animated"] == "animated WebP is not supported"
-    assert all(reason and "\n" not in reason for reason in said.values())
+    assert reasons["bomb-jpeg"] == "60000 x 60000 pixels are more than 400 megapixels: make it smaller"
+    assert reasons["bomb-bmp"].startswith("30000 x 30000 pixels are more than 50 megapixels")
+    assert reasons["bomb-webp"].startswith("16384 x 16384 pixels are more than 50 megapixels")
+    assert reasons["bomb-gif-screen"].startswith("65535 x 65535 pixels are more than 50 megapixels")
+    assert reasons["bomb-gif-frame"].startswith("65535 x 65535 pixels are more than 50 megapixels")
+    assert reasons["text"] == reasons["empty"] == "not a JPEG, PNG, GIF, BMP or WebP file"
+    assert reasons["png-damaged-at-60"] == "damaged PNG, it cannot be decoded"
+    assert reasons["cut-JPEG-0.6"] == "damaged JPEG, it cannot be decoded"
+    assert reasons["webp-animated"] == "animated WebP is not supported"
+    assert all(reason and "\n" not in reason for reason in reasons.values())
 
 
 @pytest.mark.parametrize("files", [[], [b"x"], [b""] * 20], ids=len)
@@ -119,7 +119,7 @@ def test_the_limit_is_the_pixels_of_the_file(kind):
     )
 
 
-def test_only_the_first_frame_of_a_gif_is_unpacked(read):
+def test_only_the_first_gif_frame_is_unpacked(read):
     frames = [odd_images.drawn(50, 40, turn=20 * i) for i in range(9)]
     data = odd_images.encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], optimize=False)
     frame = tf_headers.gif_frame(tf_headers.padded(tf.constant(data)))
@@ -136,17 +136,18 @@ def test_only_the_first_frame_of_a_gif_is_unpacked(read):
         pillow_preprocess.read(fine, SIZE)
 
 
-def test_a_bomb_costs_no_memory():
+def test_a_decompression_bomb_costs_no_memory():
     """In a process of its own, so that the peak is its own."""
     code = f"""
 import resource, sys
-sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]!r}
-import tensorflow as tf, zoo
-from captioner import images
-graph = tf.function(lambda data: images.load_rows(data, (224, 224)),
+sys.path[:0] = {[str(ROOT)]!r}
+import tensorflow as tf
+from captioner.image import tf_decode
+from tests.support import odd_images
+graph = tf.function(lambda data: tf_decode.load_rows(data, (224, 224)),
                     input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-small = zoo.encoded(zoo.drawn(), "PNG")
-bombs = [v for k, v in zoo.bad().items() if k.startswith("bomb")]
+small = odd_images.encoded(odd_images.drawn(), "PNG")
+bombs = [v for k, v in odd_images.bad().items() if k.startswith("bomb")]
 graph(tf.constant([small] * (1 + len(bombs))))
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 _, errors = graph(tf.constant([*bombs, small]))

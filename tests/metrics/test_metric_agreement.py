@@ -1,11 +1,11 @@
-"""The analysis of agreement with pycocoevalcap."""
+"""The analysis `metric_agreement`: agreement with pycocoevalcap."""
 
 import json
 
 import pytest
-from tests.support.metric_inputs import needs_java, needs_official, random_captions
 
 from captioner.errors import CaptionerError
+from tests.support.metric_inputs import needs_java, needs_official, random_captions
 
 
 def karpathy_file(path, captions):
@@ -21,11 +21,11 @@ def karpathy_file(path, captions):
 @needs_java
 def test_metric_agreement_prints_a_table(tmp_path, capsys):
     needs_official()
-    from training.analysis import metric_agreement
+    from training import analyze
 
     _, references = random_captions(images=8, shortest=3)
     captions = [[" ".join(c) + " ." for c in image] * 2 for image in references]
-    assert metric_agreement.main(["--captions", karpathy_file(tmp_path / "k.json", captions)]) == 0
+    assert analyze.main(["metric_agreement", "--captions", karpathy_file(tmp_path / "k.json", captions)]) == 0
     table = capsys.readouterr().out
     for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR"):
         assert f"\n{name}" in table
@@ -45,7 +45,7 @@ def test_metric_agreement_prints_a_table(tmp_path, capsys):
 )
 def test_metric_agreement_fails_in_one_line(tmp_path, capsys, monkeypatch, captions, split, message):
     needs_official()
-    from training.analysis import metric_agreement
+    from training import analyze
 
     monkeypatch.setenv("PATH", "/nowhere")
     path = tmp_path / "k.json"
@@ -53,6 +53,9 @@ def test_metric_agreement_fails_in_one_line(tmp_path, capsys, monkeypatch, capti
         path.write_text(captions)
     elif captions:
         karpathy_file(path, captions)
-    assert metric_agreement.main(["--captions", str(path), "--split", split]) == CaptionerError.exit_code
+    assert (
+        analyze.main(["metric_agreement", "--captions", str(path), "--split", split])
+        == CaptionerError.exit_code
+    )
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.support.metric_inputs import needs_official, random_captions
 
 from captioner.errors import DataError, SpecError
 from captioner.metrics import METRICS, evaluate
+from tests.support.metric_inputs import needs_official, random_captions
 
 JAVA_ROWS = {"meteor"}
 

@@ -190,7 +190,7 @@ def test_statistics_of_a_pretrained_encoder_can_be_kept():
     model = CaptionModel(
         "small_cnn(width=4, stages=2)", DECODER, TOKENIZER, image_size=(8, 8), train_encoder=True
     )
-    model.keep_statistics = True
+    model.freeze_batch_norm = True
     before = {w.path: w.numpy() for w in model.encoder.weights}
     model.compile(keras.optimizers.SGD(0.1), CaptionLoss(), run_eagerly=True)
     model.train_on_batch({"images": images, **packed.as_inputs()}, packed.targets, packed.weights)

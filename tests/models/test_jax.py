@@ -32,6 +32,7 @@ def train(spec, folder, backend):
     model.load_weights(folder / "first.weights.h5")
     model.attention_penalty = 0.1
     model.compile(keras.optimizers.AdamW(1e-2, global_clipnorm=1.0), CaptionLoss(0.1))
+    model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice
     packed = pack(CAPTIONS, IMAGES, batch=3, group=2, profile=PROFILE)
     inputs = {"features": features_of(3), **packed.as_inputs()}
     losses = [float(model.train_on_batch(inputs, packed.targets, packed.weights)) for _ in range(STEPS)]

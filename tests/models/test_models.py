@@ -30,6 +30,7 @@ from tests.support.small_models import (
 )
 from training.loop.losses import CaptionLoss
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SIZE = len(TOKENIZER)
 each_spec = pytest.mark.parametrize("spec", SPECS, ids=short)
 
@@ -179,7 +180,7 @@ def test_config_and_weights_make_the_same_model_again(spec, tmp_path):
         weight.assign(tf.zeros_like(weight))
     model.save_weights(tmp_path / "model.weights.h5")
     again.load_weights(tmp_path / "model.weights.h5")
-    expected, after = (packed_logits(m, features, CAPTIONS, IMAGES, 2) for m in (model, again))
+    expected, after = (packed_logits(m, features, CAPTIONS[:2], IMAGES[:2], 1) for m in (model, again))
     for one, two in zip(expected, after, strict=True):
         np.testing.assert_array_equal(one, two)
     images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3))
@@ -191,23 +192,24 @@ def test_a_graph_for_any_number_of_images_says_the_same(spec):
     model, images = model_of(spec), np.random.default_rng(3).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
 
     def search(images):
-        return generate(model, model.encode(images), "beam(width=2)", max_length=LENGTH)
+        return generate(model, model.encode(images), "beam(width=2)", max_length=4)
 
     anyhow = tf.TensorSpec([None, 8, 8, 3])
     graph = tf.function(search, input_signature=[anyhow], autograph=False)
+    expected = search(images)
     for count in (1, 3):
-        for one, two in zip(search(images[:count]), graph(images[:count]), strict=True):
-            np.testing.assert_allclose(one, two, atol=1e-5)
+        for one, two in zip(expected, graph(images[:count]), strict=True):
+            np.testing.assert_allclose(one[:count], two, atol=1e-5)
 
 
 @pytest.mark.parametrize("spec", ROWS, ids=short)
 def test_decoding_speaks_for_the_model(spec):
     """Beams of width 1 are greedy, and a caption's score is the model's log-probability of it."""
     model, features = model_of(spec), features_of(2)
-    greedy = generate(model, features, "greedy", max_length=LENGTH)
-    narrow = generate(model, features, "beam(width=1)", max_length=LENGTH)
+    greedy = generate(model, features, "greedy", max_length=5)
+    narrow = generate(model, features, "beam(width=1)", max_length=5)
     np.testing.assert_array_equal(greedy.ids, narrow.ids)
-    best = generate(model, features, "beam(width=3, n_best=2)", max_length=LENGTH)
+    best = generate(model, features, "beam(width=3, n_best=2)", max_length=5)
     ids, lengths = best.ids.numpy(), best.lengths.numpy()
     captions = [ids[b, k, : lengths[b, k]].tolist() for b in range(2) for k in range(2)]
     logp = model.word_logp(features, captions, [0, 0, 1, 1])
@@ -220,6 +222,7 @@ def test_overfits_a_toy_through_fit_and_then_says_it(name):
     features, captions, images = features_of(3), [CAPTIONS[i] for i in (0, 1, 3)], [0, 1, 2]
     packed = pack(captions, images, batch=3, group=1)
     model.compile(keras.optimizers.Adam(0.03, global_clipnorm=5.0), CaptionLoss())
+    model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
     batch = ({"features": features, **packed.as_inputs()}, packed.targets, packed.weights)
     losses = [float(model.train_on_batch(*batch)) for _ in range(40)]
     assert losses[-1] < 0.1 < losses[0]
@@ -238,8 +241,9 @@ def test_half_precision_arithmetic_keeps_float32_weights_and_logits(spec):
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     assert {w.dtype for w in model.decoder.trainable_variables} == {"float32"}
-    exact, rough = model_of(spec), packed_logits(model, features_of(3), CAPTIONS, IMAGES, 2)
-    for one, two in zip(rough, packed_logits(exact, features_of(3), CAPTIONS, IMAGES, 2), strict=True):
+    captions, images, features = CAPTIONS[:2], IMAGES[:2], features_of(3)
+    rough = packed_logits(model, features, captions, images, 1)
+    for one, two in zip(rough, packed_logits(model_of(spec), features, captions, images, 1), strict=True):
         assert one.dtype == np.float32
         np.testing.assert_allclose(one, two, atol=0.1)
 

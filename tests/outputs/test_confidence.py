@@ -96,12 +96,12 @@ RATED += [("cat.jpg", "car.jpg", 1, [1, 2, 1]), ("car.jpg", "cat.jpg", 1, [1, 1,
 
 
 def test_acceptance_follows_similarity():
-    people = calibrate_confidence.People(CAPTIONS, RATED)
+    people = calibrate_confidence.AcceptanceModel(CAPTIONS, RATED)
     predictions = [Caption(t, words=tuple(t.split())) for t in ("a dog runs on the grass", "a boat sails")]
-    good, bad = people.accept(predictions, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
+    good, bad = people.predict(predictions, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
     assert good > 0.8 > 0.3 > bad
     with pytest.raises(DataError, match="none of the rated pairs"):
-        calibrate_confidence.People({"x.jpg": ["a dog"]}, RATED)
+        calibrate_confidence.AcceptanceModel({"x.jpg": ["a dog"]}, RATED)
 
 
 class Drawn:

@@ -125,15 +125,13 @@ def test_a_bad_image_is_one_line():
         captioner.heatmap(b"no image", captioned(corner()))
 
 
-def test_every_engine_draws_the_same(tiny_bundle, tmp_path):
+def test_every_engine_draws_the_same(tiny_bundle, tiny_export):
     pytest.importorskip("ai_edge_litert")
-    made = captioner.export(
-        tiny_bundle, ["saved_model", "tflite"], strategy="beam(width=3, min_length=3)", output_dir=tmp_path
-    )
-    image, sheets = odd_images.drawn(32, 32, turn=80), []
-    for source in (tiny_bundle, made["saved_model"], made["tflite"]):
+    strategy, image, sheets = "beam(width=3, min_length=3)", odd_images.drawn(32, 32, turn=80), []
+    exports = [tiny_export("saved_model(batch_sizes=(1,))", strategy), tiny_export("tflite")]
+    for source in (tiny_bundle, *exports):
         with captioner.load(source) as model:
-            caption = model.caption(image, "beam(width=3, min_length=3)")
+            caption = model.caption(image, strategy)
         sheets.append(np.asarray(captioner.heatmap(image, caption).sheet(), np.int32))
     for other in sheets[1:]:
         assert sheets[0].shape == other.shape and np.abs(sheets[0] - other).max() <= 2

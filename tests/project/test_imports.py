@@ -156,6 +156,15 @@ def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
     return path.is_dir() or path.with_suffix(".py").exists()
 
 
+def is_program(path: Path) -> bool:
+    """Whether people run the file: it lies directly in training/ or serving/ and has a `__main__` part."""
+    return path.parent.name in ("training", "serving") and '__name__ == "__main__"' in path.read_text("utf-8")
+
+
+PROGRAMS = {module_name(path) for path in FILES if is_program(path)}
+NO_PROGRAMS = {"training", "serving", "training.config"}  # the settings of a run, which every program reads
+
+
 def test_there_is_something_to_check():
     names = {module_name(path) for path in FILES}
     assert {"captioner", "captioner.api", "captioner.image.tf_decode", "captioner.models"} <= names
@@ -207,6 +216,22 @@ def test_no_module_is_called_utils(path):
     )
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent.name in ("training", "serving")], ids=module_name
+)
+def test_files_beside_the_libraries_are_programs(path):
+    name = module_name(path)
+    assert name in PROGRAMS | NO_PROGRAMS, f"{name} is no program: a library belongs into a folder"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not is_program(path)], ids=module_name)
+def test_libraries_import_no_program(path):
+    for line, name in imports(path):
+        assert name not in PROGRAMS, (
+            f"{path.relative_to(ROOT)}:{line} imports the program {name}: move what it needs into a library"
+        )
+
+
 def run(code: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -235,12 +260,16 @@ def test_what_needs_no_model_needs_no_tensorflow(code):
 
 
 @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
-def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkeypatch):
+def test_onednn_is_asked_for_unless_the_user_says_otherwise(given, found, monkeypatch, tmp_path):
+    """Before TensorFlow is imported, or it would not hear of it: one that stands in for it says what it hears."""
+    (tmp_path / "tensorflow.py").write_text("import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])")
+    (tmp_path / "keras.py").write_text("class backend:\n    backend = staticmethod(lambda: 'tensorflow')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     if given is not None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
-    asked = "import os; from captioner.engines.tensorflow_import import import_tensorflow; import_tensorflow('a test')"
-    assert run(f"{asked}; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])") == found
+    asked = "from captioner.engines.tensorflow_import import import_tensorflow; import_tensorflow('a test')"
+    assert run(asked) == found
 
 
 def test_imports_warn_of_nothing():

@@ -45,8 +45,8 @@ def alone(tmp_path_factory):
     return python
 
 
-def test_a_wheel_with_lite_alone_captions_a_photo(alone, tiny_bundle, tmp_path):
-    model = captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path)["tflite"]
+def test_a_wheel_with_lite_alone_captions_a_photo(alone, tiny_bundle, tiny_export, tmp_path):
+    model = tiny_export("tflite")
     image = tmp_path / "photo.jpg"
     image.write_bytes(odd_images.encoded(odd_images.drawn(90, 70, turn=120), "JPEG"))
 

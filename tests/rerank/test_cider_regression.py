@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import captioner
 from captioner.decoding import generate
-from captioner.decoding.backend import numpy_arrays
+from captioner.decoding.backend import numpy_backend
 from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.cider import CiderD
 from captioner.models.ensemble import joined
@@ -39,15 +39,17 @@ def ids_of(captions, tokenizer=TOKENIZER, length=7):
     return ids
 
 
-def test_on_images_it_was_fitted_on_it_is_cider_d():
+def test_on_fitted_images_it_is_cider_d():
     # Captions of one length that repeat no word: what the regression leaves out of CIDEr-D then changes nothing.
     _, captions = images_and_captions()
     # Images that are equally far from one another, so that a linear map can say anything of each.
     features = np.eye(30, dtype=np.float32)[None]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, least=1, ridge=1e-9)
-    references = [[caption.split() for caption in each] for each in captions]
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
+    references = [[caption.split() for caption in image_captions] for image_captions in captions]
     metric = CiderD(corpus=references).prepare(references)
-    candidates = [each[0] for each in captions[:6]] + [" ".join(TINY_WORDS[i : i + 5]) for i in range(6)]
+    candidates = [image_captions[0] for image_captions in captions[:6]] + [
+        " ".join(TINY_WORDS[i : i + 5]) for i in range(6)
+    ]
     ids = np.repeat(ids_of(candidates), len(captions), axis=0)
     predicted = regression.predict(regression.project(features[0][:, None]), tf.constant(ids)).numpy()
     wanted = [
@@ -64,47 +66,50 @@ def cosine(one, two, images, n):
 
     def idf(gram):
         holds = (
-            any(gram == tuple(c[i : i + n]) for c in each for i in range(len(c) - n + 1)) for each in images
+            any(gram == tuple(c[i : i + n]) for c in refs for i in range(len(c) - n + 1)) for refs in images
         )
         return np.log(len(images) / max(1, sum(holds)))
 
-    long = [np.sqrt(sum((count * idf(gram)) ** 2 for gram, count in each.items())) for each in (a, b)]
+    long = [np.sqrt(sum((count * idf(gram)) ** 2 for gram, count in counts.items())) for counts in (a, b)]
     dot = sum(count * b[gram] * idf(gram) ** 2 for gram, count in a.items())
     return dot / (long[0] * long[1]) if all(long) else 0.0
 
 
-def test_a_word_said_again_counts_as_often():
+def test_repeated_words_count_repeatedly():
     _, captions = images_and_captions()
     features = np.eye(30, dtype=np.float32)[None]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, least=1, ridge=1e-9)
-    images = [[caption.split() for caption in each] for each in captions]
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
+    images = [[caption.split() for caption in image_captions] for image_captions in captions]
     candidates = ["dog dog dog cat", "a dog a dog a", "grass", captions[3][0]]
     predicted = regression.predict(regression.project(features[:, 3:4]), tf.constant(ids_of(candidates)))[
         0
     ].numpy()
     for caption, value in zip(candidates, predicted, strict=True):
-        each = [cosine(caption.split(), ref, images, n) for n in range(1, 5) for ref in images[3]]
-        assert value == pytest.approx(10 * np.mean(each), rel=0.01, abs=0.01)
+        image_captions = [cosine(caption.split(), ref, images, n) for n in range(1, 5) for ref in images[3]]
+        assert value == pytest.approx(10 * np.mean(image_captions), rel=0.01, abs=0.01)
 
 
 def test_the_same_in_numpy():
     features, captions = images_and_captions()
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8, least=2)
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8, min_count=2)
     grids = np.stack([features[0, :4], features[0, 4:8]], axis=1)
-    ids = np.concatenate([ids_of(each) for each in captions[:4]])
+    ids = np.concatenate([ids_of(image_captions) for image_captions in captions[:4]])
     wanted = regression.predict(regression.project(grids), tf.constant(ids)).numpy()
-    with numpy_arrays():
+    with numpy_backend():
         np.testing.assert_allclose(
             regression.predict(regression.project(grids), ids), wanted, rtol=1e-4, atol=1e-5
         )
 
 
-def test_n_grams_that_no_caption_of_the_model_can_hold_are_left_out():
+def test_n_grams_outside_the_vocabulary_are_left_out():
     features, captions = images_and_captions(count=20)
-    captions = [[f"{caption} zebra" for caption in each] for each in captions]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, least=1)
+    captions = [[f"{caption} zebra" for caption in refs] for refs in captions]
+    regression = fit_cider_regression.fit(features, captions, TOKENIZER, min_count=1)
     plain = fit_cider_regression.fit(
-        features, [[c.removesuffix(" zebra") for c in each] for each in captions], TOKENIZER, least=1
+        features,
+        [[c.removesuffix(" zebra") for c in refs] for refs in captions],
+        TOKENIZER,
+        min_count=1,
     )
     assert np.array_equal(regression.keys, plain.keys)
     assert (np.diff(regression.keys.astype(np.int64)) > 0).all()
@@ -112,13 +117,13 @@ def test_n_grams_that_no_caption_of_the_model_can_hold_are_left_out():
 
 def test_images_without_variance_are_all_the_mean():
     _, captions = images_and_captions()
-    regression = fit_cider_regression.fit(np.ones((1, 30, 4), np.float32), captions, TOKENIZER, least=1)
+    regression = fit_cider_regression.fit(np.ones((1, 30, 4), np.float32), captions, TOKENIZER, min_count=1)
     assert np.isfinite(regression.projection).all()
     projected = regression.project(np.ones((1, 2, 4), np.float32)).numpy()[0]
     assert np.abs(regression.vectors.astype(np.float32) @ projected).max() < 1e-3
 
 
-def test_more_views_of_the_same_images_are_one_set_of_images():
+def test_repeated_images_count_once():
     features, captions = images_and_captions()
     one = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8)
     two = fit_cider_regression.fit(np.concatenate([features, features]), captions, TOKENIZER, rank=8)
@@ -128,7 +133,7 @@ def test_more_views_of_the_same_images_are_one_set_of_images():
     )
 
 
-def test_captions_without_a_common_n_gram_are_an_error():
+def test_captions_without_common_n_grams():
     with pytest.raises(DataError, match="occur with 3 images or more, found none in the captions of 2"):
         fit_cider_regression.fit(np.zeros((1, 2, 3), np.float32), [["a dog"], ["the cat"]], TOKENIZER)
 
@@ -139,23 +144,25 @@ def fitted():
     model = build_tiny_model()
     features, captions = images_and_captions(channels=12)
     model.reranker_parameters["cider_regression"] = fit_cider_regression.fit(
-        features, captions, model.tokenizer, rank=6, least=1
+        features, captions, model.tokenizer, rank=6, min_count=1
     )
     return model, np.random.default_rng(5).normal(size=(3, 16, 12)).astype(np.float32) * 4
 
 
 def test_captions_are_ranked_by_what_is_predicted(fitted):
     model, features = fitted
-    found = generate(model, features, SPEC, 7, model.tokenizer)
+    hypotheses = generate(model, features, SPEC, 7, model.tokenizer)
     beam = generate(model, features, "beam(width=4, n_best=4, length_penalty=0)", 7, model.tokenizer)
     regression = model.reranker_parameters["cider_regression"]
-    expected = regression.predict(regression.project(features), found.ids).numpy()
-    wanted = expected + 0.2 * found.logp.numpy() / found.lengths.numpy()
-    np.testing.assert_allclose(found.score, wanted, rtol=1e-4, atol=1e-5)
-    assert (np.diff(found.score, axis=1) <= 1e-6).all()
+    expected = regression.predict(regression.project(features), hypotheses.ids).numpy()
+    wanted = expected + 0.2 * hypotheses.logp.numpy() / hypotheses.lengths.numpy()
+    np.testing.assert_allclose(hypotheses.score, wanted, rtol=1e-4, atol=1e-5)
+    assert (np.diff(hypotheses.score, axis=1) <= 1e-6).all()
     for image in range(3):  # the candidates are those of the beam
-        assert {tuple(i) for i in found.ids.numpy()[image]} == {tuple(i) for i in beam.ids.numpy()[image]}
-    assert not np.array_equal(found.ids, beam.ids)
+        assert {tuple(i) for i in hypotheses.ids.numpy()[image]} == {
+            tuple(i) for i in beam.ids.numpy()[image]
+        }
+    assert not np.array_equal(hypotheses.ids, beam.ids)
 
 
 def test_a_model_without_it_says_what_to_do(tiny_model):
@@ -197,9 +204,9 @@ def test_it_travels_with_the_model(fitted, folder, images):
     version = captioner.export(folder, strategy=SPEC)["saved_model"]
     with captioner.load(version) as exported:
         for image, caption in zip(images, keras, strict=False):
-            found = exported.caption(image)
-            assert found.text == caption.text
-            assert found.score == pytest.approx(caption.score, abs=1e-4)
+            best = exported.caption(image)
+            assert best.text == caption.text
+            assert best.score == pytest.approx(caption.score, abs=1e-4)
 
 
 def test_a_tflite_file_cannot_hold_it(folder):
@@ -242,7 +249,7 @@ def test_the_program_fits_a_folder(tiny_model, tmp_path, capsys):
         "synthetic_scenes(train=40)",
         "--features",
         str(tmp_path / "cache"),
-        "--views",
+        "--cached-augmentations",
         "1",
     ]
     assert fit_cider_regression.main(program) == 0

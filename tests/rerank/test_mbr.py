@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioner.decoding.backend import numpy_arrays
+from captioner.decoding.backend import numpy_backend
 from captioner.errors import SpecError
 from captioner.rerank import RERANKERS
 from captioner.rerank.mbr import ngram_f1
@@ -30,11 +30,11 @@ def grams(ids, n):
 
 def f1(one, two):
     """Mean F1 of n-grams over n = 1 ... 4."""
-    each = []
+    scores = []
     for n in range(1, 5):
         a, b = grams(one, n), grams(two, n)
-        each.append(2 * (a & b).total() / max(1, a.total() + b.total()))
-    return sum(each) / 4
+        scores.append(2 * (a & b).total() / max(1, a.total() + b.total()))
+    return sum(scores) / 4
 
 
 def random_ids(count, k, length, seed):
@@ -51,30 +51,30 @@ def random_ids(count, k, length, seed):
 @pytest.mark.parametrize(("k", "length"), [(1, 5), (3, 1), (4, 3), (5, 9)])
 def test_f1_is_that_of_shared_n_grams(k, length):
     ids = random_ids(4, k, length, seed=k)
-    found = ngram_f1(tf.constant(ids)).numpy()
-    with numpy_arrays():
-        np.testing.assert_allclose(ngram_f1(ids), found, atol=1e-6)
+    actual = ngram_f1(tf.constant(ids)).numpy()
+    with numpy_backend():
+        np.testing.assert_allclose(ngram_f1(ids), actual, atol=1e-6)
     for image in range(4):
         for a in range(k):
             for b in range(k):
                 wanted = 1.0 if a == b else f1(ids[image, a], ids[image, b])
-                assert found[image, a, b] == pytest.approx(wanted, abs=1e-5), (ids[image, a], ids[image, b])
+                assert actual[image, a, b] == pytest.approx(wanted, abs=1e-5), (ids[image, a], ids[image, b])
 
 
 @pytest.mark.parametrize("temperature", [1e9, 5.0, 1.0])
-def test_the_caption_of_the_highest_expected_f1_is_first(world, temperature):
-    found = decode(world, f"beam(width=6, n_best=6, rerank='mbr(temperature={temperature})')", 7)
+def test_highest_expected_f1_is_first(world, temperature):
+    hypotheses = decode(world, f"beam(width=6, n_best=6, rerank='mbr(temperature={temperature})')", 7)
     beam = decode(world, "beam(width=6, n_best=6)", 7)
     for image in range(KINDS):
         candidates = captions(beam, image)
-        assert sorted(captions(found, image)) == sorted(candidates)
+        assert sorted(captions(hypotheses, image)) == sorted(candidates)
         weight = np.exp(beam.logp[image] / temperature)
         expected = [
             sum(w * (1.0 if a is b else f1(a, b)) for w, b in zip(weight, candidates, strict=True))
             / weight.sum()
             for a in candidates
         ]
-        np.testing.assert_allclose(found.score[image], sorted(expected, reverse=True), atol=1e-4)
+        np.testing.assert_allclose(hypotheses.score[image], sorted(expected, reverse=True), atol=1e-4)
 
 
 def test_fewer_asked_for_are_the_first_of_all(world):
@@ -89,11 +89,11 @@ def test_of_one_beam_it_is_greedy(world):
     assert np.array_equal(one.ids, greedy.ids) and np.allclose(one.score, 1.0)
 
 
-def test_where_there_are_fewer_captions_than_beams_the_rest_have_no_vote():
+def test_empty_rows_have_no_vote():
     world = random_world(kinds=2, tokenizer=Tokenizer(WORDS))
-    found = decode(world, f"beam(width=3, n_best=3, banned={WORDS}, rerank='mbr')")
-    assert captions(found, 0) == [(END,), (), ()]
-    assert found.score[0].tolist() == [1.0, -1e9, -1e9]
+    hypotheses = decode(world, f"beam(width=3, n_best=3, banned={WORDS}, rerank='mbr')")
+    assert captions(hypotheses, 0) == [(END,), (), ()]
+    assert hypotheses.score[0].tolist() == [1.0, -1e9, -1e9]
 
 
 @pytest.mark.parametrize("value", [0, -0.1, "high", True, float("inf"), float("nan")])

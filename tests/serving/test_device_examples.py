@@ -1,4 +1,4 @@
-"""What users copy onto devices, against the file as it is: the Python script runs, the Kotlin names what is there."""
+"""The examples for devices: the Python script runs, and the Kotlin code fits the signatures of the file."""
 
 import importlib.util
 import re
@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.serving.test_remote_examples import ALONE, EXAMPLES
+from tests.serving.test_examples import ALONE, EXAMPLES
 from tests.support import odd_images
 
 pytest.importorskip("ai_edge_litert")
@@ -29,27 +29,27 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
-def lite(tiny_bundle, tmp_path_factory):
-    return captioner.export(tiny_bundle, ["tflite"], output_dir=tmp_path_factory.mktemp("lite"))["tflite"]
+def lite(tiny_export):
+    return tiny_export("tflite")
 
 
-def test_the_script_says_what_captioner_says_without_it(lite, tmp_path):
+def test_script_captions_without_captioner(lite, tmp_path):
     with captioner.load(lite) as model:
-        height, width = model.engine._facts["image_size"]
+        height, width = model.engine._metadata["image_size"]
         paths = []
         for i in range(3):
             paths.append(tmp_path / f"{i}.png")
             paths[-1].write_bytes(odd_images.encoded(odd_images.drawn(width, height, turn=50 * i), "PNG"))
-        wanted = [f"{path}: {model.caption(path).text}" for path in paths]
+        expected = [f"{path}: {model.caption(path).text}" for path in paths]
     program = ALONE.format(names="tensorflow keras captioner")
     command = [sys.executable, "-c", program, EXAMPLES / "device.py", lite, *paths]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines() == wanted
+    assert ran.stdout.splitlines() == expected
 
 
-# The script is short, and there to be copied: some of what `captioner` reads it refuses, and some it reads otherwise.
-REFUSED = {"png-large-text", "tiff-float", "tiff-float-white-is-zero", "pgm-16"}
-MISREAD = {
+# The script is short: it rejects some files that `captioner` reads, and decodes some differently.
+REJECTED = {"png-large-text", "tiff-float", "tiff-float-white-is-zero", "pgm-16"}
+DIFFERENT = {
     *("png-exif-twice", "jpeg-exif-behind-5000-segments", "jpeg-cmyk", "gif-frame-beyond"),
     *("bmp-alpha-unset", "tiff-16-white-is-zero"),
     *(f"png-clear-{kind}" for kind in ("grey-2", "grey-4", "16-type-0", "16-type-2")),
@@ -57,7 +57,7 @@ MISREAD = {
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_the_script_sees_what_captioner_sees(tmp_path):
+def test_script_decodes_like_captioner(tmp_path):
     spec = importlib.util.spec_from_file_location("device", EXAMPLES / "device.py")
     device = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(device)
@@ -66,7 +66,7 @@ def test_the_script_sees_what_captioner_sees(tmp_path):
     } | odd_images.good()
     files["profile"] = odd_images.encoded(odd_images.drawn(), "PNG", icc_profile=odd_images.profile())
     files["broken-profile"] = odd_images.encoded(odd_images.drawn(), "JPEG", icc_profile=b"no profile")
-    refused, misread = set(), set()
+    rejected, different = set(), set()
     path = tmp_path / "file"
     for name, data in files.items():
         path.write_bytes(data)
@@ -76,11 +76,11 @@ def test_the_script_sees_what_captioner_sees(tmp_path):
                 np.abs(made - captioner.image.pillow_preprocess.read(loading.to_bytes(data), (16, 24))).max()
                 > 2
             ):
-                misread.add(name)
+                different.add(name)
         except ValueError:
-            refused.add(name)
-    assert refused <= REFUSED
-    assert misread <= MISREAD
+            rejected.add(name)
+    assert rejected <= REJECTED
+    assert different <= DIFFERENT
     # A huge JPEG is read as captioner reads it.
     path.write_bytes(odd_images.encoded(PIL.Image.new("L", (10000, 6000), 77), "JPEG", quality=50))
     assert (
@@ -88,39 +88,41 @@ def test_the_script_sees_what_captioner_sees(tmp_path):
     ).all()
 
 
-def test_the_script_says_how_it_is_called():
+def test_script_usage():
     path = EXAMPLES / "device.py"
     ran = subprocess.run([sys.executable, path], capture_output=True, text=True)
     assert ran.returncode == 1 and "python device.py model_int8.tflite dog.jpg" in ran.stderr
 
 
-def test_kotlin_calls_the_signatures_that_there_are(lite):
+def test_kotlin_calls_existing_signatures(lite):
     from ai_edge_litert.interpreter import Interpreter
 
     graph = Interpreter(model_path=str(lite))
     signatures = graph.get_signature_list()
     called = re.findall(r'runSignature\((.*), (\w+), "(\w+)"\)', KOTLIN)
     assert [name for _, _, name in called] == ["encode", "step"]
-    asked = set(re.findall(r'outputs\("(\w+)"', KOTLIN))
-    assert asked == {"encode", "step"} <= set(signatures)
+    requested = set(re.findall(r'outputs\("(\w+)"', KOTLIN))
+    assert requested == {"encode", "step"} <= set(signatures)
     with zipfile.ZipFile(lite) as packed:
         assert set(re.findall(r'read\(zip, "([\w.]+)"\)', KOTLIN)) == set(packed.namelist())
     with captioner.load(lite) as model:
-        facts = model.engine._facts
-    used = set(re.findall(r'facts\.get\w+\("(\w+)"\)', KOTLIN)) | set(re.findall(r'names\("(\w+)"\)', KOTLIN))
+        facts = model.engine._metadata
+    used = set(re.findall(r'metadata\.get\w+\("(\w+)"\)', KOTLIN)) | set(
+        re.findall(r'names\("(\w+)"\)', KOTLIN)
+    )
     assert used == {"max_length", "image_size", "memory", "state"} <= set(facts)
-    # Everything that each signature takes is given, and everything read from it is there.
+    # All inputs of each signature are passed, and all outputs that are read exist.
     assert re.search(r'"image" to pixels', KOTLIN) and signatures["encode"]["inputs"] == ["image"]
     assert re.search(r'mapOf\("ids" to ids\) \+ memory \+ state', KOTLIN)
     assert set(signatures["step"]["inputs"]) == {"ids", *facts["memory"], *facts["state"]}
     assert set(signatures["encode"]["outputs"]) == {*facts["memory"], *facts["state"]}
-    assert set(re.findall(r'found\.getValue\("([\w$]+)"\)', KOTLIN)) == {"logits", "next_$name"}
+    assert set(re.findall(r'next\.getValue\("([\w$]+)"\)', KOTLIN)) == {"logits", "next_$name"}
     assert {"logits", "attention", *(f"next_{name}" for name in facts["state"])} == set(
         signatures["step"]["outputs"]
     )
 
 
-def test_kotlin_knows_types_and_constants(lite):
+def test_kotlin_types_and_constants(lite):
     from ai_edge_litert.interpreter import Interpreter
 
     graph = Interpreter(model_path=str(lite))

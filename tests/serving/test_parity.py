@@ -1,4 +1,4 @@
-"""Whether engines agree: what counts as agreement, and that a difference is seen."""
+"""Parity of engines: which captions count as the same, and how differences are reported."""
 
 import pytest
 import skimage.data
@@ -8,15 +8,16 @@ import captioner
 from captioner.api import Captioner
 from captioner.engines.fake import FakeEngine
 from captioner.types import Caption
-from serving import parity
+from serving import decoding_cost, page_latency, parity
 
 
-class Other(FakeEngine):
-    """Says something else of one image, and refuses none."""
+class DifferentEngine(FakeEngine):
+    """Captions one image differently."""
 
     def predict(self, images, strategy=None):
-        found = super().predict(images, strategy)
-        return [Caption("something else") if i == 1 else c for i, c in enumerate(found)]
+        captions = super().predict(images, strategy)
+        captions[1:2] = [Caption("something else")] * bool(captions[1:])
+        return captions
 
 
 @pytest.fixture
@@ -29,16 +30,16 @@ def folder(tmp_path):
 
 @pytest.fixture
 def models(monkeypatch):
-    kinds = {"one": FakeEngine, "two": FakeEngine, "other": Other}
+    kinds = {"one": FakeEngine, "two": FakeEngine, "other": DifferentEngine}
     monkeypatch.setattr(captioner, "load", lambda source: Captioner(kinds[source]()))
 
 
-def test_engines_that_agree(folder, models, capsys):
+def test_equal_captions(folder, models, capsys):
     assert parity.main(["one", "two", "--images", folder]) == 0
     assert capsys.readouterr().out.splitlines()[2] == "| two | 4 | 4 | 1 | 0.0e+00 |"
 
 
-def test_a_difference_is_shown_and_fails(folder, models, capsys):
+def test_difference_is_printed_and_fails(folder, models, capsys):
     assert parity.main(["one", "two", "other", "--images", folder, "--limit", "3"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("| two | 3 | 3 |") and lines[3].startswith("| other | 3 | 2 |")
@@ -46,32 +47,35 @@ def test_a_difference_is_shown_and_fails(folder, models, capsys):
     assert lines[6] == "  other: something else"
 
 
-def test_scores_and_refusals_are_compared():
-    said, other, refused = Caption("a dog", -1.0), Caption("a dog", -1.5), Caption("", error="no image")
-    found = parity.compare("x", ["1", "2", "3"], [said, refused, said], [other, refused, refused])
-    assert (found.same, found.refused, found.score) == (2, 2, 0.5)
-    assert found.differing == (("3", "a dog", "[no image]"),)
+def test_scores_and_rejections_are_compared():
+    dog, lower, rejected = Caption("a dog", -1.0), Caption("a dog", -1.5), Caption("", error="no image")
+    row = parity.compare("x", ["1", "2", "3"], [dog, rejected, dog], [lower, rejected, rejected])
+    assert (row.same, row.rejected, row.score_difference) == (2, 2, 0.5)
+    assert row.differing == (("3", "a dog", "[no image]"),)
 
 
-def test_a_folder_without_images_is_one_line(tmp_path, capsys):
+def test_folder_without_images_is_one_line(tmp_path, capsys):
     assert parity.main(["one", "two", "--images", str(tmp_path)]) > 0
     message = capsys.readouterr().err
     assert "no image in the folder" in message and message.count("\n") == 1
 
 
-def test_wrong_options_are_one_line(capsys):
-    from serving import decoding_cost
-
+def test_invalid_options_are_one_line(capsys):
     for program, options, message in (
         (
             parity,
             ["a", "b", "--images", "c", "--limit", "0"],
             "--limit expects a whole number of at least 1",
         ),
+        (
+            page_latency,
+            ["m", "x.jpg", "--iterations", "0"],
+            "--iterations expects a whole number of at least 1",
+        ),
         (decoding_cost, ["--runs", "0"], "--runs expects a whole number of at least 1, got 0"),
         (decoding_cost, ["--vocabulary", "4"], "--vocabulary expects a whole number of at least 5, got 4"),
         (decoding_cost, ["--encoder", "densenet"], "did you mean"),
     ):
         assert program.main(options) == 2
-        said = capsys.readouterr().err
-        assert message in said and said.count("\n") == 1
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

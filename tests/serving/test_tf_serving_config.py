@@ -1,4 +1,4 @@
-"""The settings for TensorFlow Serving: readable, of one mind, and as serving/README.md says."""
+"""The settings for TensorFlow Serving: valid, consistent, and as serving/README.md documents them."""
 
 import re
 import subprocess
@@ -51,7 +51,7 @@ def parse(content, fields):
     return text_format.Parse(content, kind())
 
 
-def test_batches_are_padded_little_and_the_largest_is_warmed_up(batching):
+def test_batch_sizes_are_warmed_up(batching):
     sizes = list(batching.allowed_batch_sizes)
     assert sizes == [1, 2, 4, 8] and sizes[-1] == batching.max_batch_size.value
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "captioner" / "exporting").glob("*.py")]
@@ -59,31 +59,31 @@ def test_batches_are_padded_little_and_the_largest_is_warmed_up(batching):
     assert warmed and {int(size) for size in warmed[1].split(",")} == {sizes[0], sizes[-1]}
 
 
-def test_nobody_of_ours_sends_more_than_a_batch_holds(batching):
+def test_clients_send_at_most_one_batch(batching):
     from captioner.engines.remote.address import Options
 
     most = batching.max_batch_size.value
     assert Options().batch_size <= most
     for name in ("rest_client.py", "grpc_client.py"):
         example = (ROOT / "serving" / "examples" / name).read_text(encoding="utf-8")
-        assert int(re.search(r"^MOST = (\d+)", example, re.M)[1]) <= most
+        assert int(re.search(r"^MAX_BATCH_SIZE = (\d+)", example, re.M)[1]) <= most
     assert f"Task\nsize {most + 1} is larger than maximum input batch size {most}" in README
 
 
-def test_batches_wait_a_little_and_not_forever(batching):
+def test_batching_window_is_short(batching):
     assert 0 < batching.batch_timeout_micros.value <= 20_000
     assert batching.num_batch_threads.value > 0 and 0 < batching.max_enqueued_batches.value <= 64
 
 
-def test_models_config_is_read_by_the_official_message():
+def test_models_config_with_the_official_message():
     config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
     from google.protobuf import text_format
 
-    found = text_format.Parse(text("models.config"), config.ModelServerConfig()).model_config_list.config
-    assert [(each.name, each.base_path, each.model_platform) for each in found] == [
+    models = text_format.Parse(text("models.config"), config.ModelServerConfig()).model_config_list.config
+    assert [(model.name, model.base_path, model.model_platform) for model in models] == [
         ("captioner", "/models/captioner", "tensorflow")
     ]
-    assert found[0].model_version_policy.latest.num_versions == 1
+    assert models[0].model_version_policy.latest.num_versions == 1
     # The lines that are commented out must be right as well.
     commented = [
         line.strip()[1:].strip() for line in text("models.config").splitlines() if line.strip()[:4] == "#   "
@@ -94,14 +94,14 @@ def test_models_config_is_read_by_the_official_message():
     }
 
 
-def test_metrics_are_where_the_development_server_has_them():
+def test_metrics_path_equals_the_development_servers():
     metrics = re.search(r'path: "([^"]+)"', text("monitoring.config"))
-    source = (ROOT / "serving" / "metrics.py").read_text(encoding="utf-8")
+    source = (ROOT / "serving/runtime/metrics.py").read_text(encoding="utf-8")
     assert metrics and f'PATH = "{metrics[1]}"' in source and metrics[1] in README
     assert "enable: true" in text("monitoring.config")
 
 
-def test_every_file_that_a_flag_names_is_mounted_and_there():
+def test_files_of_flags_are_mounted():
     files = {value for value in FLAGS.values() if value.startswith("/config/")}
     assert files == {"/config/models.config", "/config/batching.config", "/config/monitoring.config"}
     for path in files:
@@ -109,7 +109,7 @@ def test_every_file_that_a_flag_names_is_mounted_and_there():
         assert len(sources) == 1 and (FOLDER / sources[0]).is_file()
 
 
-def test_model_and_ports_agree_everywhere():
+def test_model_and_ports_agree():
     assert 'base_path: "/models/captioner"' in text("models.config") and "}:/models/captioner:ro" in COMPOSE
     assert (FLAGS["port"], FLAGS["rest_api_port"]) == ("8500", "8501")
     assert re.findall(r'"127\.0\.0\.1:(\d+):(\d+)"', COMPOSE) == [("8500", "8500"), ("8501", "8501")]
@@ -119,8 +119,8 @@ def test_model_and_ports_agree_everywhere():
     )
 
 
-def test_the_model_has_one_name_everywhere():
-    """Whoever copies a line from one file asks the server that another file starts."""
+def test_model_has_one_name():
+    """The commands of all documents fit together."""
     shown = [path for path in (ROOT / "serving" / "examples").iterdir() if path.is_file()]
     shown += [ROOT / "README.md", ROOT / "serving" / "README.md", FOLDER / "compose.yaml"]
     names = {}
@@ -133,17 +133,17 @@ def test_the_model_has_one_name_everywhere():
     assert "served as `captioner`" in (ROOT / "serving/examples/README.md").read_text(encoding="utf-8")
 
 
-def test_a_label_does_not_stop_the_server_from_starting():
-    """No version is available when the server starts, and TensorFlow Serving refuses labels of such."""
+def test_labels_do_not_prevent_the_start():
+    """No version is available at the start, and TensorFlow Serving refuses labels of unavailable versions."""
     assert "version_labels" in text("models.config")
     assert FLAGS["allow_version_labels_for_unavailable_models"] == "true"
 
 
-def test_the_settings_that_matter_are_set():
+def test_documented_flags():
     assert int(FLAGS["grpc_max_threads"]) >= 64
     assert FLAGS["enable_batching"] == FLAGS["enable_model_warmup"] == "true"
     for flag in FLAGS:
-        assert f"--{flag}" in README, f"serving/README.md says nothing of --{flag}"
+        assert f"--{flag}" in README, f"serving/README.md does not document --{flag}"
 
 
 def test_compose_is_yaml():
@@ -155,18 +155,18 @@ def test_compose_is_yaml():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
-def test_the_health_check_tells_a_server_with_a_model_from_one_without():
+def test_health_check():
     pytest.importorskip("starlette")
     from serving.http.app import HttpServer, Limits, RestApp
-    from serving.runtime.batching import Gate
+    from serving.runtime.admission import AdmissionControl
     from serving.runtime.metrics import Metrics
-    from tests.support.serving_models import Line, Some
+    from tests.support.serving_models import LinearVersion, StaticModels
 
     script = re.search(r'- "(exec [^\n]*)"\n', COMPOSE)[1].replace("\\\\", "\\")
     for name, healthy in (("captioner", True), ("other", False)):
-        metrics, gate = Metrics(Gate(2, 2)), Gate(2, 2)
-        models = Some(name, [Line(1, 0.5)])
-        app = RestApp(lambda models=models: models, gate, metrics, Limits())
+        metrics, admission = Metrics(AdmissionControl(2, 2)), AdmissionControl(2, 2)
+        models = StaticModels(name, [LinearVersion(1, 0.5)])
+        app = RestApp(lambda models=models: models, admission, metrics, Limits())
         server = HttpServer(app, metrics, Limits(), "127.0.0.1", 0)
         server.start()
         try:
@@ -186,7 +186,7 @@ def shell_lines():
     return "".join(re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)).splitlines()
 
 
-def test_the_readmes_commands_are_understood():
+def test_commands_of_the_readme():
     pytest.importorskip("prometheus_client")
     import argparse
     import shlex
@@ -209,7 +209,7 @@ def test_the_readmes_commands_are_understood():
     assert used == set(parsers)
 
 
-def test_every_option_of_the_development_server_is_told():
+def test_options_are_documented():
     pytest.importorskip("prometheus_client")
     from serving.devserver import parser
 
@@ -220,15 +220,15 @@ def test_every_option_of_the_development_server_is_told():
     } == set()
 
 
-def test_the_default_models_export_warms_up_what_our_clients_ask_for():
+def test_default_model_warms_up_client_requests():
     pytest.importorskip("google.protobuf")
-    from captioner.engines.remote.messages import messages
+    from captioner.engines.remote.messages import message_classes
     from captioner.tfrecord import read_records
     from serving.runtime.session import WARM_UP
 
     records = read_records(ROOT / "saved_models/default/1" / WARM_UP)
-    logs = [messages().PredictionLog.FromString(record.content) for record in records]
+    logs = [message_classes().PredictionLog.FromString(record.content) for record in records]
     specs = [(log.predict_log.request.model_spec, log.predict_log.request.output_filter) for log in logs]
-    asked = {(spec.signature_name, tuple(outputs)) for spec, outputs in specs}
-    whole = {(name, ()) for name in ("serving_default", "captions", "explain")}
-    assert whole | {("serving_default", ("caption", "error"))} <= asked
+    warmed_up = {(spec.signature_name, tuple(outputs)) for spec, outputs in specs}
+    unfiltered = {(name, ()) for name in ("serving_default", "captions", "explain")}
+    assert unfiltered | {("serving_default", ("caption", "error"))} <= warmed_up

@@ -2,10 +2,10 @@
 
 import contextlib
 
-import captioner
 from captioner.engines import ENGINES
 from captioner.engines.fake import FakeEngine
 from tests.support.fake_tf_serving import SERVERS, World
+from tests.support.shared_exports import exported_once
 
 ROWS = [*ENGINES, "fake"]
 
@@ -25,11 +25,10 @@ def source_of(name, bundle, tmp_path_factory):
     # Random weights may have nothing to say unless they must.
     targets = {
         "saved_model": ("saved_model(batch_sizes=(1,))", "beam(width=3, min_length=3)"),
-        "lite": ("tflite", None),
+        "tflite": ("tflite", None),
     }
     if name in targets:
         target, strategy = targets[name]
-        made = captioner.export(bundle, [target], strategy=strategy, output_dir=tmp_path_factory.mktemp(name))
-        yield str(next(iter(made.values())))
+        yield str(exported_once(bundle, target, strategy, tmp_path_factory))
         return
     yield str({"keras": bundle, "fake": ""}[name])

@@ -1,6 +1,6 @@
-"""A made-up TensorFlow Serving, over gRPC and REST, whose captions come from `FakeEngine`.
+"""A fake TensorFlow Serving over gRPC and REST.
 
-One `World` says what there is to answer and what goes wrong; the two servers only speak.
+`World` (of `fake_model.py`) decides what is answered and which faults are injected; the servers only speak.
 """
 
 import base64
@@ -16,15 +16,14 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from captioner.engines.fake import FakeEngine
-from captioner.engines.remote import messages as proto
-from captioner.types import Caption
+from captioner.engines.remote import messages
+from tests.support.fake_model import NoSignature, Refusal, World, expected, outputs
 
-# A proxy that the machine may have is not to be asked for these servers.
+__all__ = ["SERVERS", "NoSignature", "Refusal", "Relay", "World", "expected", "outputs"]
+
+# Requests to these servers must not go through a proxy.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
-T, K, GRID = 6, 3, (4, 4)
-NOTHING = np.float32(-1e9)
 CODES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 CODES |= {
     429: "RESOURCE_EXHAUSTED",
@@ -35,157 +34,27 @@ CODES |= {
 }
 
 
-class Refusal(Exception):
-    """The server says no: an HTTP status, for gRPC its counterpart, and words."""
-
-    def __init__(self, status, words):
-        self.status, self.words = status, words
-
-
-class NoSignature(Exception):
-    """The model has no such signature; each protocol has words of its own for it."""
-
-
-class World:
-    """What the servers know, and what they have seen.
-
-    `faults` are taken one for each Predict: a `Refusal` is raised, a number is slept (until the server closes,
-    at the most), anything else is called with the outputs and gives what to answer instead. `always` is the
-    fault when there are none left.
-    """
-
-    def __init__(self):
-        self.name, self.token, self.rude = "dogs", None, ""
-        self.versions = {2: ("AVAILABLE", ""), 1: ("AVAILABLE", "")}
-        self.labels = {"stable": 1}
-        self.signatures = {
-            "serving_default": ["caption", "error", "ok", "score"],
-            "explain": sorted(outputs([b""])),
-        }
-        self.faults, self.always = [], None
-        self.requests, self.asked, self.busy, self.busiest = [], [], 0, 0
-        self.lock, self.over = threading.Lock(), threading.Event()
-
-    def version(self, number=None, label=None):
-        """The version that answers."""
-        if label is not None:
-            if label not in self.labels:
-                raise Refusal(400, f"Unrecognized servable version label: {label}")
-            return self.labels[label]
-        ready = [n for n, (state, _) in self.versions.items() if state == "AVAILABLE" and number in (None, n)]
-        if not ready:
-            which = f"Latest({self.name})" if number is None else f"Specific({self.name}, {number})"
-            raise Refusal(404, f"Servable not found for request: {which}")
-        return max(ready)
-
-    def check(self, name, authorization):
-        self.asked.append(authorization)
-        if self.token is not None and authorization != self.token:
-            raise Refusal(401, f"{self.rude}who is {authorization}?")
-        if name != self.name:
-            raise Refusal(404, f"Servable not found for request: Latest({name})")
-
-    def status(self, number):
-        """(version, state, message) of those asked for."""
-        found = [(n, *said) for n, said in self.versions.items() if number in (None, n)]
-        if not found:
-            raise Refusal(404, f"Could not find version {number} of model {self.name}")
-        return found
-
-    def predict(self, signature, images):
-        """The outputs of a signature; faults included."""
-        if signature not in self.signatures:
-            raise NoSignature(signature)
-        with self.lock:
-            self.requests.append(len(images))
-            self.busy += 1
-            self.busiest = max(self.busiest, self.busy)
-            fault = self.faults.pop(0) if self.faults else self.always
-        try:
-            found = outputs(images)
-            found = {name: found[name] for name in self.signatures[signature]}
-            if isinstance(fault, Exception):
-                raise fault
-            if isinstance(fault, int | float):
-                self.over.wait(fault)
-            elif fault is not None:
-                found = fault(found)
-            return found
-        finally:
-            with self.lock:
-                self.busy -= 1
-
-
-def expected(image):
-    """The caption that a client should get."""
-    engine = FakeEngine()
-    best = engine.predict([image])[0]
-    if not best.ok:
-        return best
-    # Some images get fewer captions than there is room for.
-    others = ["greedy", "sample"][: 1 + image[-1] % 2]
-    others = [engine.predict([image], spec)[0] for spec in others]
-    return Caption(
-        best.text, best.score, best.words, best.logp, best.word_logp, best.attention, tuple(others)
-    )
-
-
-def outputs(images):
-    """What `explain` gives, as arrays."""
-    rows = [expected(image) for image in images]
-    empty = Caption("", float(NOTHING), logp=float(NOTHING))
-    found = _columns(rows)
-    others = [
-        _columns([row.alternatives[k] if k < len(row.alternatives) else empty for row in rows])
-        for k in range(K - 1)
-    ]
-    for name in found:
-        found_others = np.stack([columns[name] for columns in others], axis=1)
-        others[0][name] = found_others
-    found.update({f"alternatives_{name}": array for name, array in others[0].items()})
-    found["ok"] = np.array([row.ok for row in rows])
-    found["error"] = np.array([(row.error or "").encode() for row in rows], object)
-    return found
-
-
-def _columns(rows):
-    n = len(rows)
-    found = {
-        "caption": np.array([row.text.encode() for row in rows], object),
-        "score": np.float32([row.score for row in rows]),
-        "logp": np.float32([row.logp for row in rows]),
-        "ids": np.zeros((n, T), np.int32),
-        "words": np.full((n, T), b"", object),
-        "word_logp": np.zeros((n, T), np.float32),
-        "attention": np.zeros((n, T, *GRID), np.float32),
-    }
-    for i, row in enumerate(rows):
-        count = len(row.words)
-        found["words"][i, :count] = [word.encode() for word in row.words]
-        found["word_logp"][i, :count] = row.word_logp
-        found["ids"][i, :count], found["ids"][i, count] = 7, 2
-        if row.attention is not None:
-            found["attention"][i, :count] = row.attention
-    return found
-
-
 # gRPC
 
 
 def tensor_of(array):
-    """A tensor message; numbers as values, as the server writes them."""
-    shape = proto.messages().TensorShape(dim=[proto.messages().Dim(size=size) for size in array.shape])
+    """A tensor message, with numbers in the typed fields, as the server writes them."""
+    shape = messages.message_classes().TensorShape(
+        dim=[messages.message_classes().Dim(size=size) for size in array.shape]
+    )
     number, field = {
         "f": (1, "float_val"),
         "i": (3, "int_val"),
         "O": (7, "string_val"),
         "b": (10, "bool_val"),
     }[array.dtype.kind]
-    return proto.messages().Tensor(dtype=number, tensor_shape=shape, **{field: array.ravel().tolist()})
+    return messages.message_classes().Tensor(
+        dtype=number, tensor_shape=shape, **{field: array.ravel().tolist()}
+    )
 
 
 class GrpcServer:
-    """The world over gRPC."""
+    """A `World` over gRPC."""
 
     scheme = "grpc"
 
@@ -197,11 +66,11 @@ class GrpcServer:
         self._server = grpc.server(
             self._pool, options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         )
-        messages = proto.messages()
+        classes = messages.message_classes()
         for path, method, request in (
-            (proto.PREDICT, self._predict, messages.PredictRequest),
-            (proto.GET_STATUS, self._status, messages.GetModelStatusRequest),
-            (proto.GET_METADATA, self._metadata, messages.GetModelMetadataRequest),
+            (messages.PREDICT, self._predict, classes.PredictRequest),
+            (messages.GET_STATUS, self._status, classes.GetModelStatusRequest),
+            (messages.GET_METADATA, self._metadata, classes.GetModelMetadataRequest),
         ):
             _, service, name = path.split("/")
             handler = grpc.unary_unary_rpc_method_handler(
@@ -210,16 +79,16 @@ class GrpcServer:
             self._server.add_generic_rpc_handlers(
                 [grpc.method_handlers_generic_handler(service, {name: handler})]
             )
-        place = f"127.0.0.1:{port}"
+        address = f"127.0.0.1:{port}"
         self.port = (
-            self._server.add_secure_port(place, credentials)
+            self._server.add_secure_port(address, credentials)
             if credentials
-            else self._server.add_insecure_port(place)
+            else self._server.add_insecure_port(address)
         )
         self._server.start()
 
     def close(self):
-        self.world.over.set()
+        self.world.closed.set()
         self._server.stop(0).wait()
         self._pool.shutdown(wait=False)
 
@@ -242,12 +111,12 @@ class GrpcServer:
         return self.world.version(number, spec.version_label or None)
 
     def _predict(self, request):
-        messages, spec = proto.messages(), request.model_spec
+        spec = request.model_spec
         version = self._version(spec)
-        images = proto.array(request.inputs["image_bytes"]).tolist()
-        found = self.world.predict(spec.signature_name or "serving_default", images)
-        answer = messages.PredictResponse()
-        for name, array in found.items():
+        images = messages.array(request.inputs["image_bytes"]).tolist()
+        arrays = self.world.predict(spec.signature_name or "serving_default", images)
+        answer = messages.message_classes().PredictResponse()
+        for name, array in arrays.items():
             if request.output_filter and name not in request.output_filter:
                 continue
             answer.outputs[name].CopyFrom(tensor_of(array))
@@ -256,25 +125,27 @@ class GrpcServer:
 
     def _status(self, request):
         spec = request.model_spec
-        answer = proto.messages().GetModelStatusResponse()
-        numbers = {name: number for number, name in proto.STATES.items()}
-        for version, state, said in self.world.status(
+        answer = messages.message_classes().GetModelStatusResponse()
+        numbers = {name: number for number, name in messages.STATES.items()}
+        for version, state, message in self.world.status(
             spec.version.value if spec.HasField("version") else None
         ):
-            found = answer.model_version_status.add(version=version, state=numbers[state])
-            found.status.error_message = said
+            row = answer.model_version_status.add(version=version, state=numbers[state])
+            row.status.error_message = message
         return answer
 
     def _metadata(self, request):
-        messages = proto.messages()
         assert list(request.metadata_field) == ["signature_def"]
-        answer, found = messages.GetModelMetadataResponse(), messages.SignatureDefMap()
+        answer, signatures = (
+            messages.message_classes().GetModelMetadataResponse(),
+            messages.message_classes().SignatureDefMap(),
+        )
         answer.model_spec.version.value = self._version(request.model_spec)
-        for name, given in {"__saved_model_init_op": ["NoOp"], **self.world.signatures}.items():
-            found.signature_def[name].inputs["image_bytes"].dtype = 7
-            for output in given:
-                found.signature_def[name].outputs[output].dtype = 1
-        answer.metadata["signature_def"].value = found.SerializeToString()
+        for name, names in {"__saved_model_init_op": ["NoOp"], **self.world.signatures}.items():
+            signatures.signature_def[name].inputs["image_bytes"].dtype = 7
+            for output in names:
+                signatures.signature_def[name].outputs[output].dtype = 1
+        answer.metadata["signature_def"].value = signatures.SerializeToString()
         return answer
 
 
@@ -282,7 +153,7 @@ class GrpcServer:
 
 
 class RestServer:
-    """The world over REST, on one connection for as long as the client likes."""
+    """A `World` over REST, with keep-alive."""
 
     scheme = "http"
 
@@ -330,13 +201,13 @@ class RestServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self):
-        self.world.over.set()
+        self.world.closed.set()
         self._server.shutdown()
         self._server.server_close()
 
 
 def rest_answer(world, path, body, authorization):
-    """What the REST server answers; rows as TensorFlow Serving writes them."""
+    """The answer of the REST server, in the row format of TensorFlow Serving."""
     assert path.startswith("/v1/models/")
     path, _, verb = path.removeprefix("/v1/models/").partition(":")
     metadata = path.endswith("/metadata")
@@ -345,28 +216,28 @@ def rest_answer(world, path, body, authorization):
     number = int(which[1]) if which and which[0] == "versions" else None
     label = unquote(which[1]) if which and which[0] == "labels" else None
     if metadata:
-        found = {
-            name: {"inputs": {"image_bytes": {}}, "outputs": {output: {} for output in given}}
-            for name, given in {"__saved_model_init_op": ["NoOp"], **world.signatures}.items()
+        signatures = {
+            name: {"inputs": {"image_bytes": {}}, "outputs": {output: {} for output in outputs}}
+            for name, outputs in {"__saved_model_init_op": ["NoOp"], **world.signatures}.items()
         }
         spec = {"name": world.name, "version": str(world.version(number, label)), "signature_name": ""}
-        return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": found}}}
+        return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
     if verb != "predict":
         return {
             "model_version_status": [
-                {"version": str(n), "state": state, "status": {"error_code": "OK", "error_message": said}}
-                for n, state, said in world.status(number)
+                {"version": str(n), "state": state, "status": {"error_code": "OK", "error_message": message}}
+                for n, state, message in world.status(number)
             ]
         }
     world.version(number, label)
     request = json.loads(body)
     images = [base64.b64decode(row["b64"], validate=True) for row in request["instances"]]
-    found = world.predict(request.get("signature_name", "serving_default"), images)
-    if isinstance(found, bytes):
-        return found
+    arrays = world.predict(request.get("signature_name", "serving_default"), images)
+    if isinstance(arrays, bytes):
+        return arrays
     text = {
         name: np.vectorize(bytes.decode, otypes=[object])(a) if a.dtype == object else a
-        for name, a in found.items()
+        for name, a in arrays.items()
     }
     return {
         "predictions": [
@@ -383,7 +254,7 @@ SERVERS = {"grpc": GrpcServer, "http": RestServer}
 
 
 class Relay:
-    """Passes connections on to a server, and cuts the first `cuts` of them after so many bytes of answer."""
+    """Relays connections to a server, and resets the first `cuts` of them after so many bytes of the answer."""
 
     def __init__(self, port, cuts, after):
         self._target, self.cuts, self._after = port, cuts, after

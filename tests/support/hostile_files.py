@@ -9,6 +9,7 @@ import zipfile
 
 from captioner.errors import CaptionerError
 
+CALIBRATION = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
 MARKER = "marker-of-a-command"
 COMMAND = f"os:system(command='touch {MARKER}')"
 INNER = COMMAND.replace("'", "\\'")
@@ -91,7 +92,7 @@ def rewritten(path, target, metadata, words=None):
 
 def metadata_of(path):
     with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read("captioner.json"))
+        return json.loads(archive.read("captioner.json")) | {"confidence": CALIBRATION}
 
 
 def folder_with(small_bundle, tmp_path, name, content):

@@ -1,4 +1,4 @@
-"""Models without TensorFlow for tests of the server, and the two versions of a real one."""
+"""Models without TensorFlow for tests of the server, and a real SavedModel."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from serving.protocol.predict import Models, Signature, State, Version, not_foun
 from serving.protocol.status import ServingError, invalid
 
 
-class Line(Version):
-    """y = slope * x + 2 in numpy; `gate`, if given, is called in every run."""
+class LinearVersion(Version):
+    """y = slope * x + 2 in NumPy; `on_run` is called in every run. An x of 13 is an error."""
 
-    def __init__(self, number, slope, gate=None):
-        self.number, self.slope, self.gate, self.rows, self.closed = number, slope, gate, [], False
-        one = Spec("float", (-1,))
-        self.signatures = {"serving_default": Signature({"x": one}, {"y": one})}
+    def __init__(self, number, slope, on_run=None):
+        self.number, self.slope, self.on_run, self.rows, self.closed = number, slope, on_run, [], False
+        spec = Spec("float", (-1,))
+        self.signatures = {"serving_default": Signature({"x": spec}, {"y": spec})}
 
     def run(self, signature, inputs, outputs, timeout):
-        assert not self.closed, "a version was run after it was let go of"
-        if self.gate is not None:
-            self.gate()
+        assert not self.closed, "a version was run after it was closed"
+        if self.on_run is not None:
+            self.on_run()
         self.rows.append(len(inputs["x"]))
         if (inputs["x"] == 13).any():
             raise ServingError("INVALID_ARGUMENT", "13 is unlucky")
@@ -32,8 +32,8 @@ class Line(Version):
         self.closed = True
 
 
-class Kinds(Version):
-    """Gives back what it is given, in several types; the signature `many` has several inputs."""
+class EchoVersion(Version):
+    """Returns its inputs, in several types; the signature `many` has several inputs."""
 
     number = 7
     signatures = {
@@ -63,12 +63,12 @@ class Kinds(Version):
         return dict(inputs)
 
 
-class Some(Models):
-    """Versions that are simply there."""
+class StaticModels(Models):
+    """A fixed set of versions."""
 
     def __init__(self, name, versions, labels=None):
         self.name, self.labels = name, labels or {}
-        self.versions = {each.number: each for each in versions}
+        self.versions = {version.number: version for version in versions}
 
     @contextlib.contextmanager
     def use(self, name, version=None, label=None):
@@ -83,19 +83,19 @@ class Some(Models):
     def states(self, name, version=None):
         if name != self.name:
             raise ServingError("NOT_FOUND", f"Could not find any versions of model {name}")
-        found = [State(n, "AVAILABLE") for n in sorted(self.versions, reverse=True) if version in (None, n)]
-        if not found:
+        states = [State(n, "AVAILABLE") for n in sorted(self.versions, reverse=True) if version in (None, n)]
+        if not states:
             raise ServingError("NOT_FOUND", f"Could not find version {version} of model {name}")
-        return found
+        return states
 
 
 def half_plus_two():
     """The model of the recorded answers: version 1 is 0.5x+2, version 2 is 0.25x+2, `stable` is version 1."""
-    return Some("hpt", [Line(1, 0.5), Line(2, 0.25)], {"stable": 1})
+    return StaticModels("hpt", [LinearVersion(1, 0.5), LinearVersion(2, 0.25)], {"stable": 1})
 
 
-def write_line(folder, slope):
-    """The same as a real SavedModel."""
+def write_linear_model(folder, slope):
+    """Saves y = slope * x + 2 as a real SavedModel."""
     import tensorflow as tf
 
     module = tf.Module()

@@ -26,11 +26,11 @@ def talking(tmp_path_factory):
     return captioner.save(model, tmp_path_factory.mktemp("talking") / "model")
 
 
-def test_the_photographs_of_scikit_image_are_captioned_and_shown(talking, tmp_path, capsys):
+def test_sample_photos_are_captioned_and_drawn(talking, tmp_path, capsys):
     pytest.importorskip("skimage")
     assert photos.main(["--model", str(talking), "--to", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = [path.name for path in photos.carried()]
+    names = [path.name for path in photos.sample_photos()]
     assert [line.strip().split(":")[0] for line in lines[: len(names)]] == names
     assert all(line.rstrip().endswith(".") for line in lines[: len(names)])
     sheet = PIL.Image.open(tmp_path / "out" / "photos.png")
@@ -38,21 +38,21 @@ def test_the_photographs_of_scikit_image_are_captioned_and_shown(talking, tmp_pa
     assert (tmp_path / "out" / "astronaut_words.png").is_file()
 
 
-def test_photos_of_ones_own(talking, tmp_path, capsys):
-    shutil.copy(photos.carried()[0], tmp_path / "mine.png")
+def test_own_photos(talking, tmp_path, capsys):
+    shutil.copy(photos.sample_photos()[0], tmp_path / "mine.png")
     wide = tmp_path / "wide.png"
     wide.write_bytes(odd_images.encoded(odd_images.drawn(90, 20), "PNG"))
-    given = ["--model", str(talking), "--to", str(tmp_path), str(wide), str(tmp_path / "mine.png")]
-    assert photos.main(given) == 0
-    said = capsys.readouterr().out
-    assert "  wide.png: " in said and "  mine.png: " in said and "sure" not in said
+    options = ["--model", str(talking), "--to", str(tmp_path), str(wide), str(tmp_path / "mine.png")]
+    assert photos.main(options) == 0
+    printed = capsys.readouterr().out
+    assert "  wide.png: " in printed and "  mine.png: " in printed and "sure" not in printed
     assert photos.squared(wide).size == (256, 256)
-    assert photos.main([*given, str(tmp_path / "gone.png")]) == 1
+    assert photos.main([*options, str(tmp_path / "gone.png")]) == 1
     out, err = capsys.readouterr()
     assert "  wide.png: " in out and "  mine.png: " in out
     assert "gone.png: no such image file" in err
     assert err.endswith("\nphotos.py: 2 of 3 images captioned, 1 failed\n") and err.count("\n") == 2
-    assert photos.main([*given[:4], str(tmp_path / "gone.png")]) == 2
+    assert photos.main([*options[:4], str(tmp_path / "gone.png")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("photos.py: expected photographs")
     assert photos.main(["--model", str(tmp_path / "none")]) == 2
     assert "no such model folder" in capsys.readouterr().err

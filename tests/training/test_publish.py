@@ -36,8 +36,10 @@ class Drawn:
 
     def examples(self, split):
         return [
-            Example(name, said, lambda i=i: odd_images.encoded(odd_images.drawn(32, 32, turn=60 * i), "PNG"))
-            for i, (name, said) in enumerate(SAID.items())
+            Example(
+                name, captions, lambda i=i: odd_images.encoded(odd_images.drawn(32, 32, turn=60 * i), "PNG")
+            )
+            for i, (name, captions) in enumerate(SAID.items())
         ]
 
 
@@ -87,8 +89,8 @@ def test_a_run_becomes_a_model_for_others(run, tmp_path, capsys):
     assert measured["SavedModel"]["BLEU-1"] == measured["weights, run by Keras"]["BLEU-1"]
     image = odd_images.encoded(odd_images.drawn(32, 32), "PNG")
     strategy = "beam(width=2, min_length=2)"
-    with captioner.load(folder) as whole, captioner.load(folder / "1") as exported:
-        assert whole.caption(image, strategy).text == exported.caption(image).text
+    with captioner.load(folder) as bundled, captioner.load(folder / "1") as exported:
+        assert bundled.caption(image, strategy).text == exported.caption(image).text
     # Nothing that is there is touched.
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     assert publish.main(arguments) == 2
@@ -99,15 +101,17 @@ def test_a_run_becomes_a_model_for_others(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("error", "code"), [(Stopped(signal.SIGTERM), 143), (KeyboardInterrupt(), 130), (DataError("no disk"), 2)]
 )
-def test_what_stops_it_leaves_nothing_half_made(error, code, run, tmp_path, capsys, monkeypatch):
+def test_interrupted_publishing_leaves_nothing(error, code, run, tmp_path, capsys, monkeypatch):
     def stop(*_, **__):
         raise error
 
     monkeypatch.setattr(publish, "export", stop)
     assert publish.main([str(run), str(tmp_path / "models" / "mine"), "drawn", "--no-official"]) == code
     assert list((tmp_path / "models").iterdir()) == []
-    said = capsys.readouterr().err
-    assert said == ("publish.py: no disk\n" if code == 2 else "publish.py: stopped; nothing was written\n")
+    error_line = capsys.readouterr().err
+    assert error_line == (
+        "publish.py: no disk\n" if code == 2 else "publish.py: stopped; nothing was written\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_what_stops_it_leaves_nothing_half_made(error, code, run, tmp_path, caps
         ("model", "no such model"),
     ],
 )
-def test_what_is_no_finished_run(run, tmp_path, capsys, lacks, says):
+def test_unfinished_run_is_refused(run, tmp_path, capsys, lacks, says):
     target = run / lacks
     shutil.rmtree(target) if target.is_dir() else target.unlink()
     assert publish.main([str(run), str(tmp_path / "mine"), "drawn", "--no-official"]) == 2
@@ -127,7 +131,7 @@ def test_what_is_no_finished_run(run, tmp_path, capsys, lacks, says):
     assert not (tmp_path / "mine").exists()
 
 
-def test_folded_statistics_say_the_same():
+def test_folded_batch_norm_computes_the_same():
     keras.utils.set_random_seed(1)
     network = ENCODERS.build("efficientnet_lite0", image_size=(64, 64)).network
     random = np.random.default_rng(1)
@@ -136,34 +140,34 @@ def test_folded_statistics_say_the_same():
         norm.set_weights([random.uniform(0.5, 1.5, w.shape) for w in norm.get_weights()])
     pixels = random.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     before = np.asarray(network(pixels))
-    publish.fold_statistics(network)
+    publish.fold_batch_norm(network)
     np.testing.assert_allclose(network(pixels), before, rtol=1e-3, atol=1e-4 * np.abs(before).max())
     assert len(norms) > 20 and all(not norm.moving_mean.numpy().any() for norm in norms)
     bare = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(scale=False)])
     kept = bare.get_weights()
-    publish.fold_statistics(bare)
+    publish.fold_batch_norm(bare)
     assert all(np.array_equal(a, b) for a, b in zip(kept, bare.get_weights(), strict=True))
 
 
-def test_how_far_training_has_moved_the_encoder_is_told(run, tmp_path, capsys):
+def test_change_of_the_encoder_is_measured(run, tmp_path, capsys):
     file = tmp_path / "first.weights.h5"
     encoder = ENCODERS.build("small_cnn(width=4, stages=2)", image_size=(16, 16))
     encoder.network.save_weights(file)
     encoder.trainable = False  # as it is loaded
 
-    def told(spec=f"small_cnn(width=4, stages=2, weights={str(file)!r})"):
+    def change(spec=f"small_cnn(width=4, stages=2, weights={str(file)!r})"):
         (run / "run.json").write_text(json.dumps({"model": {"encoder": spec}}))
-        return publish.moved(run, encoder)
+        return publish.encoder_change(run, encoder)
 
-    assert told() == (
+    assert change() == (
         "training has changed 0 of the 9 tensors of the encoder, and its features of 16 training images by 0 % of "
         "their norm"
     )
     trained = [weight for weight in encoder.network.weights if "moving" not in weight.path]
     for weight in trained[-2:]:  # scale and shift at the end: features twice as large
         weight.assign(2 * weight + (weight is trained[-1]) * 1e-6)
-    assert "changed 2 of the 9 tensors" in told() and "by 100 % of" in told()
+    assert "changed 2 of the 9 tensors" in change() and "by 100 % of" in change()
     file.unlink()
-    assert told() is None
+    assert change() is None
     assert "does not exist" in capsys.readouterr().out
-    assert told("small_cnn(width=4)") is None
+    assert change("small_cnn(width=4)") is None

@@ -26,16 +26,16 @@ def served(request):
     server.close()
 
 
-def test_a_served_model_is_scored_by_what_it_says(served, tmp_path, capsys):
+def test_served_models_are_scored(served, tmp_path, capsys):
     kept = tmp_path / "said.json"
     assert evaluate.main([f"{served}?timeout=20", SOURCE, "--json", "--predictions", str(kept)]) == 0
-    found = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     examples = SyntheticScenes(**SIZES).examples("test")
-    said = {example.id: expected(example.read()).text for example in examples}
-    assert json.loads(kept.read_text()) == said and found["images"] == 7
-    wanted = captioner.evaluate(said, {example.id: list(example.captions) for example in examples})
-    figures = found["figures"]["as exported"]
-    assert {name: figures[name] for name in wanted} == pytest.approx(wanted)
+    captions = {example.id: expected(example.read()).text for example in examples}
+    assert json.loads(kept.read_text()) == captions and result["images"] == 7
+    wanted = captioner.evaluate(captions, {example.id: list(example.captions) for example in examples})
+    metrics = result["metrics"]["as exported"]
+    assert {name: metrics[name] for name in wanted} == pytest.approx(wanted)
 
 
 def test_a_served_model_takes_no_other_strategy(served, capsys):
@@ -48,13 +48,13 @@ def test_a_served_model_takes_no_other_strategy(served, capsys):
 
 
 def test_cider_of_one_image_is_no_figure(served, capsys):
-    asked = [f"{served}?timeout=20", SOURCE, "--limit", "1"]
-    assert evaluate.main([*asked, "--json"]) == 0
+    options = [f"{served}?timeout=20", SOURCE, "--limit", "1"]
+    assert evaluate.main([*options, "--json"]) == 0
     out, err = capsys.readouterr()
-    figures = json.loads(out)["figures"]["as exported"]
-    assert figures["CIDEr-D"] is None and figures["BLEU-1"] is not None
+    metrics = json.loads(out)["metrics"]["as exported"]
+    assert metrics["CIDEr-D"] is None and metrics["BLEU-1"] is not None
     assert "evaluate.py: no CIDEr-D: it needs several images" in err and "UserWarning" not in err
-    assert evaluate.main(asked) == 0
+    assert evaluate.main(options) == 0
     names, values = (line.split("  ") for line in capsys.readouterr().out.splitlines())
     assert dict(zip(filter(None, names), filter(None, values), strict=True))["CIDEr-D"].strip() == "-"
 
@@ -71,11 +71,11 @@ def test_an_image_that_cannot_be_read_is_named():
             evaluate.evaluate(Captioner(FakeEngine()), data)
 
 
-def test_an_engine_that_takes_strategies_is_asked_for_each():
+def test_engines_score_each_strategy():
     data = SyntheticScenes(**SIZES)
     model = Captioner(FakeEngine())
-    figures, captions = evaluate.evaluate(model, data, strategies=["greedy", "beam(width=2)", "greedy"])
-    assert list(figures) == ["greedy", "beam(width=2)"]
-    for strategy, said in captions.items():
-        assert said == {e.id: model.caption(e.read(), strategy).text for e in data.examples("test")}
+    metrics, captions = evaluate.evaluate(model, data, strategies=["greedy", "beam(width=2)", "greedy"])
+    assert list(metrics) == ["greedy", "beam(width=2)"]
+    for strategy, texts in captions.items():
+        assert texts == {e.id: model.caption(e.read(), strategy).text for e in data.examples("test")}
     assert list(evaluate.evaluate(model, data)[0]) == [model.engine.describe()["strategy"]]

@@ -1,4 +1,4 @@
-"""Losses against their definitions, precision, what train.py says of wrong input, and scoring a model folder."""
+"""Moving average of weights, mixed precision, what train.py says of wrong input, and scoring a model folder."""
 
 import json
 import os
@@ -10,19 +10,13 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
-import tensorflow as tf
 
 import captioner
 from captioner.models import CaptionModel
-from captioner.models.packing import pack
-from captioner.types import START
-from tests.support.tiny_model import build_tiny_model
 from training import evaluate, train
 from training.config import with_changes
-from training.data.batches import PackedBatches, Visit
 from training.data.source import Source
 from training.loop import checkpoint
-from training.loop.losses import CaptionLoss
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -39,7 +33,7 @@ CHANGES = [
     "model.train_encoder=false",
     "xe.epochs=1",
     "xe.batch_images=4",
-    "xe.ema=0.9",
+    "xe.ema_momentum=0.9",
     "evaluation.strategy=greedy",
     "evaluation.tests=test",
 ]
@@ -58,91 +52,48 @@ def trained(quick):
     return out
 
 
-# Losses.
-
-
-def softmax(logits):
-    exact = np.exp(logits - logits.max(-1, keepdims=True))
-    return exact / exact.sum(-1, keepdims=True)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
-def test_label_smoothing_is_cross_entropy_with_the_mixed_target(smoothing):
-    random = np.random.default_rng(1)
-    logits, ids = random.normal(0, 3, (9, 12)), random.integers(0, 12, 9)
-    weights = np.array([1, 1, 0, 1, 0, 1, 1, 1, 0], np.float32)
-    target = (1 - smoothing) * np.eye(12)[ids] + smoothing / 12
-    each = -(target * np.log(softmax(logits))).sum(-1)
-    loss = CaptionLoss(smoothing)(ids, logits.astype(np.float32), sample_weight=weights)
-    assert float(loss) == pytest.approx((each * weights).sum() / weights.sum(), rel=1e-5)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_gradient_of_the_loss_is_softmax_less_target_however_far_apart_logits_are(smoothing):
-    random = np.random.default_rng(4)
-    logits, ids = random.normal(0, 3, (6, 12)).astype(np.float32), random.integers(0, 12, 6)
-    logits[0], logits[1, ids[1]] = 40 * logits[0], -200.0
-    worth = np.array([1, -2, 0, 0.5, 3, 1], np.float32)
-    target = (1 - smoothing) * np.eye(12)[ids] + smoothing / 12
-    given = tf.constant(logits)
-    with tf.GradientTape() as tape:
-        tape.watch(given)
-        each = CaptionLoss(smoothing, summed=True).call(ids, given)
-        loss = tf.reduce_sum(each * worth)
-    exact = logits.astype(np.float64)
-    logp = exact - exact.max(-1, keepdims=True)
-    logp -= np.log(np.exp(logp).sum(-1, keepdims=True))
-    np.testing.assert_allclose(each, -(target * logp).sum(-1), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(
-        tape.gradient(loss, given), worth[:, None] * (np.exp(logp) - target), rtol=1e-4, atol=1e-6
+def test_scored_and_saved_weights_are_the_moving_average(monkeypatch, tmp_path):
+    run = with_changes(
+        RECIPES.build("tiny"), [*CHANGES, "xe.epochs=2", "xe.learning_rate=0.02", "evaluation.every=1"]
     )
+    trainer = train.build(run, tmp_path / "run", False)
+    weights = trainer.model.decoder.trainable_variables
+    raw, average, validated = [], [], []
+
+    def step(batch, step=trainer._step):
+        step(batch)
+        raw[:] = [weight.numpy() for weight in weights]
+        # The average begins with the weights after the first step.
+        average[:] = [0.9 * a + 0.1 * w for a, w in zip(average or raw, raw, strict=True)]
+
+    def score_split(split, *options, score_split=trainer.score_split):
+        validated.append((split, [weight.numpy() for weight in weights]))
+        return score_split(split, *options)
+
+    monkeypatch.setattr(trainer, "_step", step)
+    monkeypatch.setattr(trainer, "score_split", score_split)
+    for _ in range(2):
+        trainer.state["best"] = -1.0  # every epoch is the best so far
+        trainer._train_epoch()
+        trainer._end_epoch()
+        (split, scored), (arrays, _) = validated.pop(), checkpoint.read(trainer.out / "best.npz")
+        assert split == "validation" and not validated
+        saved = [
+            arrays[f"{i}:{v.path}"] for i, v in enumerate(trainer.model.decoder.variables) if v.trainable
+        ]
+        for values in (scored, saved):
+            for value, expected in zip(values, average, strict=True):
+                np.testing.assert_allclose(value, expected, atol=1e-5)
+        # Training continues with the weights themselves.
+        for weight, expected in zip(weights, raw, strict=True):
+            np.testing.assert_allclose(weight, expected, atol=1e-6)
+    assert max(np.abs(a - w).max() for a, w in zip(average, raw, strict=True)) > 0.01
 
 
-def test_loss_in_training_is_the_mean_over_words_whatever_the_batch_is_filled_up_with():
-    model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
-    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=CaptionLoss(), run_eagerly=True)
-    visits = [Visit(0, [[4, 5, 2], [6, 2]]), Visit(1, [[7, 8, 9, 4, 2]]), Visit(2, [[5, 2]])]
-    pixels = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)
-    features = model.encode(pixels).numpy()
-    batches = PackedBatches(visits, 2, 2, seed=1)
-    for batch, chosen in zip(
-        batches.epoch(0, lambda index, seed: features[index], "features"), batches.plan(0), strict=True
-    ):
-        captions = [(visits[v].image, caption) for v in chosen for caption in visits[v].captions]
-        logp = model.word_logp(features, [c for _, c in captions], [i for i, _ in captions])
-        model.reset_metrics()
-        loss = float(model.train_on_batch(batch.inputs, batch.targets, batch.weights))
-        assert loss == pytest.approx(-np.concatenate(logp).mean(), rel=1e-4)
+# Mixed precision.
 
 
-def test_attention_penalty_is_doubly_stochastic_attention():
-    model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
-    captions, owners = [[4, 5, 6, 2], [7, 2], [8, 9, 2]], [0, 0, 1]
-    features = np.random.default_rng(3).normal(size=(2, 16, 12)).astype(np.float32)
-    expected = []
-    for caption, owner in zip(captions, owners, strict=True):
-        memory, state = model.start(features[owner : owner + 1])
-        total = np.zeros(16)
-        for word in [START, *caption[:-1]]:
-            _, attention, state = model.step(np.array([word], np.int32), memory, state)
-            total += attention.numpy()[0]
-        expected.append(((1 - total) ** 2).sum())
-    # Rows that only fill the profile, and steps after a caption's end, count nothing.
-    packed = pack(captions, owners, batch=2, group=3, profile=[6, 5, 3, 2, 1])
-    inputs = {"features": features, **packed.as_inputs()}
-    model.attention_penalty = 0.7
-    model(inputs, training=True)
-    assert [float(loss) for loss in model.losses] == [pytest.approx(0.7 * np.mean(expected), rel=1e-4)]
-    # And it is part of what a training step minimises.
-    losses = []
-    for penalty in (0.0, 0.7):
-        model.attention_penalty = penalty
-        model.compile(optimizer=keras.optimizers.SGD(0.0), loss=CaptionLoss(), run_eagerly=True)
-        losses.append(float(model.train_on_batch(inputs, packed.targets, packed.weights)))
-    assert losses[1] - losses[0] == pytest.approx(0.7 * np.mean(expected), rel=1e-3)
-
-
-def test_mixed_precision_leaves_features_that_are_kept_as_they_are(tmp_path):
+def test_mixed_precision_leaves_cached_features_alone(tmp_path):
     names, precise = [], []
     for mixed in ("false", "true"):
         changes = [*CHANGES, f"xe.mixed_precision={mixed}", "model.train_encoder=false"]
@@ -150,14 +101,14 @@ def test_mixed_precision_leaves_features_that_are_kept_as_they_are(tmp_path):
         try:
             made = train.build(run, tmp_path / mixed, False)
             made.model.run_eagerly = True
-            batch = next(iter(made.phase.batches.epoch(0, made.source.training, made.source.key)))
+            batch = next(iter(made.stage.batches.epoch(0, made.source.training, made.source.key)))
             made._step(batch)
             output = made.model.step(np.zeros(1, np.int32), *made.model.start(batch.inputs["features"][:1]))[
                 0
             ]
         finally:
             keras.mixed_precision.set_dtype_policy("float32")
-        names.append(sorted(each.name for each in (tmp_path / "features").iterdir()))
+        names.append(sorted(path.name for path in (tmp_path / "features").iterdir()))
         precise.append(keras.backend.standardize_dtype(output.dtype) == "float32")
     assert names[0] == names[1] and precise == [True, False]
 
@@ -170,7 +121,7 @@ def test_mixed_precision_trains_and_keeps_float32_weights(tmp_path):
         made = train.build(run, tmp_path / "run", False)
         model, before = made.model, [weight.numpy() for weight in made.model.trainable_weights]
         model.run_eagerly = True
-        for batch in list(made.phase.batches.epoch(0, made.source.training, made.source.key))[:2]:
+        for batch in list(made.stage.batches.epoch(0, made.source.training, made.source.key))[:2]:
             made._step(batch)
         features = model.encode(np.zeros((1, 32, 32, 3), np.uint8))
         output = model.step(np.zeros(1, np.int32), *model.start(features))[0]
@@ -192,14 +143,14 @@ def test_mixed_precision_trains_and_keeps_float32_weights(tmp_path):
 # What train.py says of wrong input.
 
 
-def said(capsys):
+def one_error_line(capsys):
     message = capsys.readouterr().err
     assert message.startswith("train.py: ") and message.count("\n") == 1 and "Traceback" not in message
     return message
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("words", "says"),
     [
         (["nothing_like_it"], "unknown recipe 'nothing_like_it'"),
         (["os:getcwd"], "recipe that returns a Run"),
@@ -208,9 +159,9 @@ def said(capsys):
         (arguments("xe.epochs=three"), "expected xe.epochs to be int, got 'three'"),
         (arguments("xe.epochs=0"), "expected xe.epochs to be 1 or more, got 0"),
         (arguments("xe.batch_images=-4"), "xe.batch_images expects a whole number of at least 1, got -4"),
-        (arguments("xe.ema=1"), "xe.ema expects a number from 0 to 0.999999, got 1.0"),
+        (arguments("xe.ema_momentum=1"), "xe.ema_momentum expects a number from 0 to 0.999999, got 1.0"),
         (arguments("xe.learning_rate=nan"), "xe.learning_rate expects a number of at least 0, got nan"),
-        (arguments("xe.clip=inf"), "xe.clip expects a number of at least 0, got inf"),
+        (arguments("xe.global_clipnorm=inf"), "xe.global_clipnorm expects a number of at least 0, got inf"),
         (arguments("data.max_bad=2"), "data.max_bad expects a number from 0 to 1, got 2.0"),
         (arguments("evaluation.every=0"), "evaluation.every expects"),
         (arguments("seed=-1"), "seed expects a whole number from 0 to"),
@@ -232,27 +183,27 @@ def said(capsys):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_wrong_input_is_one_line_and_costs_nothing(given, says, tmp_path, capsys):
+def test_wrong_input_is_one_line(words, says, tmp_path, capsys):
     place = tmp_path / "run"
-    features = ["--set", f"data.features={tmp_path / 'features'}"] if given[1:] else []
-    assert train.main([*given, *features, "--out", str(place)]) == 2
-    assert says in said(capsys)
+    features = ["--set", f"data.features={tmp_path / 'features'}"] if words[1:] else []
+    assert train.main([*words, *features, "--out", str(place)]) == 2
+    assert says in one_error_line(capsys)
     assert not place.exists() and not (tmp_path / "features").exists(), "found before any work"
 
 
-def test_official_scores_without_java_are_refused_before_the_training(tmp_path, capsys, monkeypatch):
+def test_missing_java_is_reported_before_training(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert train.main([*arguments("evaluation.official=true"), "--out", str(tmp_path / "run")]) == 2
-    assert "Java" in said(capsys) and not (tmp_path / "run").exists()
+    assert "Java" in one_error_line(capsys) and not (tmp_path / "run").exists()
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys):
+def test_unwritable_folder_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert train.main([*arguments(), "--out", str(tmp_path / "file" / "run")]) == 2
-    assert str(tmp_path / "file" / "run") in said(capsys)
+    assert str(tmp_path / "file" / "run") in one_error_line(capsys)
 
 
-def test_a_loss_that_is_no_number_is_one_line(tmp_path, capsys, monkeypatch):
+def test_nan_loss_is_one_line(tmp_path, capsys, monkeypatch):
     losses = [3.0, float("nan")]
     monkeypatch.setattr(CaptionModel, "train_on_batch", lambda *arguments: losses.pop(0))
     assert train.main([*arguments(), "--out", str(tmp_path / "run")]) == 2
@@ -284,14 +235,14 @@ def score(capsys, *options):
     return code, out, err
 
 
-def test_evaluate_says_what_training_said(trained, tmp_path, capsys):
+def test_evaluate_agrees_with_training(trained, tmp_path, capsys):
     predictions = tmp_path / "said.json"
     common = [str(trained / "model"), SOURCE, "--strategy", "greedy", "--json"]
     code, out, err = score(capsys, *common, "--predictions", str(predictions))
     assert code == 0 and "5 images, features cached" in err
-    found, figures = json.loads(out), json.loads((trained / "metrics.json").read_text())["test"]
-    assert found["split"] == "test" and found["images"] == 5
-    assert found["figures"]["greedy"] == pytest.approx(figures)
+    result, metrics = json.loads(out), json.loads((trained / "metrics.json").read_text())["test"]
+    assert result["split"] == "test" and result["images"] == 5
+    assert result["metrics"]["greedy"] == pytest.approx(metrics)
     assert json.loads(predictions.read_text()) == json.loads((trained / "predictions_test.json").read_text())
     # Without the cache the same, as far as float16 goes.
     code, out, err = score(
@@ -299,7 +250,7 @@ def test_evaluate_says_what_training_said(trained, tmp_path, capsys):
     )
     assert code == 0 and "images read" in err and not (tmp_path / "none").exists()
     assert set(json.loads(predictions.read_text())) == {f"test-{i:06d}" for i in range(5)}
-    assert json.loads(out)["figures"]["greedy"].keys() == figures.keys()
+    assert json.loads(out)["metrics"]["greedy"].keys() == metrics.keys()
 
 
 def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
@@ -310,14 +261,14 @@ def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
     for model in (lite, trained / "model"):
         code, out, err = score(capsys, str(model), *common)
         assert code == 0 and "5 images, images read" in err
-        figures.append(json.loads(out)["figures"]["greedy"])
+        figures.append(json.loads(out)["metrics"]["greedy"])
     assert figures[0] == pytest.approx(figures[1])
 
 
-def test_training_sets_images_aside_to_calibrate_with(trained):
-    found = sorted((trained / "calibration").iterdir())
-    assert 0 < len(found) <= 128
-    with PIL.Image.open(found[0]) as image:
+def test_training_saves_representative_images(trained):
+    paths = sorted((trained / "calibration").iterdir())
+    assert 0 < len(paths) <= 128
+    with PIL.Image.open(paths[0]) as image:
         assert image.size == (32, 32)
 
 
@@ -354,9 +305,9 @@ def test_evaluate_compares_strategies_on_any_split(trained, capsys):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_evaluate_tells_wrong_input_in_one_line(options, says, trained, capsys):
-    given = [option.replace("MODEL", str(trained / "model")) for option in options]
-    code, out, err = score(capsys, *given)
+def test_evaluate_reports_wrong_input(options, says, trained, capsys):
+    words = [option.replace("MODEL", str(trained / "model")) for option in options]
+    code, out, err = score(capsys, *words)
     last = err.splitlines()[-1]
     assert code == 2 and out == "" and last.startswith("evaluate.py: ") and says in last
     assert "Traceback" not in err
@@ -365,8 +316,11 @@ def test_evaluate_tells_wrong_input_in_one_line(options, says, trained, capsys):
 # Data.
 
 
-def test_the_mirror_changes_what_is_trained_on_and_nothing_else():
-    runs = [with_changes(RECIPES.build("tiny"), [*CHANGES, f"data.mirror={on}"]) for on in ("false", "true")]
+def test_horizontal_flip_changes_training_data_only():
+    runs = [
+        with_changes(RECIPES.build("tiny"), [*CHANGES, f"data.horizontal_flip={on}"])
+        for on in ("false", "true")
+    ]
     plain, both = (Source(run) for run in runs)
     assert both.training_captions == plain.training_captions
     assert both.tokenizer.fingerprint == plain.tokenizer.fingerprint
@@ -375,6 +329,6 @@ def test_the_mirror_changes_what_is_trained_on_and_nothing_else():
     )
     for source in (plain, both):
         source.prepare(model)
-    assert len(both.visits) == 2 * len(plain.visits)
+    assert len(both.caption_groups) == 2 * len(plain.caption_groups)
     assert both.exact_match([""] * 5, "test") == plain.exact_match([""] * 5, "test") == 0.0
     assert not np.array_equal(both.training(np.array([0]), [1]), both.training(np.array([6]), [1]))

@@ -1,25 +1,22 @@
-"""What a model confuses, overlooks and presumes: English captions held against what people said of the same images.
+"""Counts what a model confuses and presumes: recall and precision of a few English words against the references.
 
-    python training/analysis/biases.py runs/flickr8k_lstm/predictions_test.json runs/flickr8k_lstm/references_test.json
+    python training/analyze.py biases runs/flickr8k_lstm/predictions_test.json runs/flickr8k_lstm/references_test.json
 
-Two tables. The first asks what the model says of images on which people agree: three references or more name the
-thing, and for people none names the other sex. The second asks how often what it says (numbers, colours, a dog) is in
-any reference at all. People do not name everything, so that the second tells of doubt rather than of error.
+The first table is of recall: images on which people agree (three references or more name the thing, and for people none
+names the other sex), and what the model names there. The second is of precision: how often a word of the captions
+(numbers, colours, a dog) is in any reference. References do not name everything, so it is a lower bound.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from captioner.caption_files import read_predictions, read_references
-from captioner.cli.parser import Parser
 from captioner.errors import DataError
-from captioner.programs import run_program
 from captioner.text import words
 
 _WOMEN = frozenset({"woman", "women", "girl", "girls", "lady", "ladies", "female", "females"})
@@ -41,20 +38,20 @@ _CLAIMS = {
     '"three"': [frozenset({"three"})],
     "a colour": [frozenset({colour}) for colour in _COLOURS],
 }
-_AGREE = 3
+_MIN_REFERENCES = 3
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What is said of the images that people agree on.
+class RecallRow:
+    """What captions name of the images that people agree on.
 
     Attributes:
-        what: str.
-        images: int. How many people agree on.
-        named: int. Captions that name it.
-        instead: str. What else they may name.
-        mistaken: int. Captions that name that, and not `what`.
-        learnt: int or None. Training captions that name it.
+        what: str. The concept, such as "dogs".
+        images: int. Images on which people agree.
+        named: int. Captions of these images that name it.
+        instead: str. The concept that it is confused with.
+        mistaken: int. Captions of these images that name that one, and not `what`.
+        in_training: int or None. Training captions that name it.
     """
 
     what: str
@@ -62,17 +59,17 @@ class Shown:
     named: int
     instead: str
     mistaken: int
-    learnt: int | None = None
+    in_training: int | None = None
 
 
 @dataclass(frozen=True)
-class Said:
-    """How often people said what the model says.
+class PrecisionRow:
+    """How often references confirm what captions name.
 
     Attributes:
-        what: str.
-        captions: int. How often it is said.
-        confirmed: int. How often a reference of the same image says it.
+        what: str. The concept, such as "a colour".
+        captions: int. How often captions name it.
+        confirmed: int. How often a reference of the same image names it too.
     """
 
     what: str
@@ -84,108 +81,111 @@ def biases(
     captions: Mapping[str, str],
     references: Mapping[str, Sequence[str]],
     training: Iterable[str] | None = None,
-) -> tuple[list[Shown], list[Said]]:
+) -> tuple[list[RecallRow], list[PrecisionRow]]:
     """Counts both tables.
 
     Args:
-        captions: mapping of the image's id to what the model says.
-        references: mapping of the image's id to what people say; others than those of `captions` are left out.
-        training: captions that the model learnt from, default None.
+        captions: mapping of image id to the caption of the model.
+        references: mapping of image id to the references; images that have no caption are left out.
+        training: captions that the model was trained on, default None.
 
     Returns:
-        Rows of what is shown and of what is said.
+        Rows of recall and rows of precision.
 
     Raises:
         DataError: if an image has no references.
 
     Example:
-        >>> shown, said = biases({"1": "a red dog"}, {"1": ["a cat", "the cat sits", "a red cat"]})
-        >>> [(row.what, row.mistaken) for row in shown if row.images], said[-1].confirmed
+        >>> recall, precision = biases({"1": "a red dog"}, {"1": ["a cat", "the cat sits", "a red cat"]})
+        >>> [(row.what, row.mistaken) for row in recall if row.images], precision[-1].confirmed
         ([('cats', 1)], 1)
     """
     missing = sorted(set(captions) - set(references))
     if missing:
         raise DataError(f"expected references of every image, image {missing[0]!r} has none")
-    model = {key: frozenset(words(text)) for key, text in captions.items()}
-    people = {key: [frozenset(words(text)) for text in references[key]] for key in captions}
-    learnt = None if training is None else [frozenset(words(text)) for text in training]
+    caption_words = {key: frozenset(words(text)) for key, text in captions.items()}
+    reference_words = {key: [frozenset(words(text)) for text in references[key]] for key in captions}
+    training_words = None if training is None else [frozenset(words(text)) for text in training]
 
-    def row(
-        what: str, named: frozenset[str], instead: str, other: frozenset[str], agreed: list[str]
-    ) -> Shown:
-        return Shown(
-            what,
-            len(agreed),
-            sum(bool(model[key] & named) for key in agreed),
-            instead,
-            sum(bool(model[key] & other) and not model[key] & named for key in agreed),
-            None if learnt is None else sum(bool(each & named) for each in learnt),
-        )
-
-    def agreed(named: frozenset[str], never: frozenset[str] = frozenset()) -> list[str]:
-        return [
-            key
-            for key, said in people.items()
-            if sum(bool(each & named) for each in said) >= _AGREE and not any(each & never for each in said)
-        ]
-
-    shown = [
-        row("women or girls alone", _WOMEN, "men or boys", _MEN, agreed(_WOMEN, _MEN)),
-        row("men or boys alone", _MEN, "women or girls", _WOMEN, agreed(_MEN, _WOMEN)),
+    counts = partial(_recall_row, caption_words, reference_words, training_words)
+    recall = [
+        counts("women or girls alone", _WOMEN, "men or boys", _MEN, never=_MEN),
+        counts("men or boys alone", _MEN, "women or girls", _WOMEN, never=_WOMEN),
     ]
-    for what, named in _THINGS.items():
-        instead, other = ("people", _MEN | _WOMEN) if named is _DOGS else ("dogs", _DOGS)
-        shown.append(row(what, named, instead, other, agreed(named)))
-    said = []
+    for what, names in _THINGS.items():
+        instead, other = ("people", _MEN | _WOMEN) if names is _DOGS else ("dogs", _DOGS)
+        recall.append(counts(what, names, instead, other))
+    precision = []
     for what, claims in _CLAIMS.items():
-        made = [(key, claim) for claim in claims for key, each in model.items() if each & claim]
-        confirmed = sum(any(each & claim for each in people[key]) for key, claim in made)
-        said.append(Said(what, len(made), confirmed))
-    return shown, said
+        claimed = [(key, claim) for claim in claims for key, text in caption_words.items() if text & claim]
+        confirmed = sum(any(text & claim for text in reference_words[key]) for key, claim in claimed)
+        precision.append(PrecisionRow(what, len(claimed), confirmed))
+    return recall, precision
 
 
-def table(shown: Sequence[Shown], said: Sequence[Said]) -> list[str]:
-    """Both tables as lines of Markdown, without what nobody shows or says; nothing if that is all."""
-    shown = [row for row in shown if row.images]
-    said = [row for row in said if row.captions]
-    if not shown and not said:
+def _recall_row(
+    captions: Mapping[str, frozenset[str]],
+    references: Mapping[str, Sequence[frozenset[str]]],
+    training: Sequence[frozenset[str]] | None,
+    what: str,
+    names: frozenset[str],
+    instead: str,
+    other: frozenset[str],
+    never: frozenset[str] = frozenset(),
+) -> RecallRow:
+    """Counts over the images that enough references agree on, and of which none names what is in `never`."""
+    agreed = [
+        captions[key]
+        for key, texts in references.items()
+        if sum(bool(text & names) for text in texts) >= _MIN_REFERENCES
+        and not any(text & never for text in texts)
+    ]
+    return RecallRow(
+        what,
+        len(agreed),
+        sum(bool(text & names) for text in agreed),
+        instead,
+        sum(bool(text & other) and not text & names for text in agreed),
+        None if training is None else sum(bool(text & names) for text in training),
+    )
+
+
+def table(recall: Sequence[RecallRow], precision: Sequence[PrecisionRow]) -> list[str]:
+    """Both tables as lines of Markdown, without rows that count nothing; empty if no row is left."""
+    recall = [row for row in recall if row.images]
+    precision = [row for row in precision if row.captions]
+    if not recall and not precision:
         return []
 
-    def share(part: int, whole: int) -> str:
-        return f"{part} ({100 * part / whole:.0f} %)" if whole else "-"
+    def percent(part: int, total: int) -> str:
+        return f"{part} ({100 * part / total:.0f} %)" if total else "-"
 
-    learnt = any(row.learnt is not None for row in shown)
+    trained = any(row.in_training is not None for row in recall)
     lines = [
-        f"| {_AGREE} or more people see | images | it names them | other |"
-        + (" training captions |" if learnt else ""),
-        "|---|---:|---:|---|" + "---:|" * learnt,
+        f"| {_MIN_REFERENCES} or more people see | images | it names them | other |"
+        + (" training captions |" if trained else ""),
+        "|---|---:|---:|---|" + "---:|" * trained,
     ]
-    for row in shown:
+    for row in recall:
         lines.append(
-            f"| {row.what} | {row.images} | {share(row.named, row.images)} | "
-            f"{row.instead} instead: {share(row.mistaken, row.images)} |"
-            + (f" {row.learnt:,} |" if learnt else "")
+            f"| {row.what} | {row.images} | {percent(row.named, row.images)} | "
+            f"{row.instead} instead: {percent(row.mistaken, row.images)} |"
+            + (f" {row.in_training:,} |" if trained else "")
         )
     lines += ["", "| it says | times | so does one of them |", "|---|---:|---:|"]
-    return lines + [f"| {row.what} | {row.captions} | {share(row.confirmed, row.captions)} |" for row in said]
+    return lines + [
+        f"| {row.what} | {row.captions} | {percent(row.confirmed, row.captions)} |" for row in precision
+    ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    parser = Parser(prog="biases.py", description=(__doc__ or "").split("\n")[0])
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("predictions", type=Path, help="captions, as `captioner evaluate` takes them")
     parser.add_argument("references", type=Path, help="references, as `captioner evaluate` takes them")
 
-    def work() -> None:
-        given = parser.parse_args(arguments)
-        captions, references = read_predictions(given.predictions), read_references(given.references)
-        texts = {key: caption.text for key, caption in captions.items()}
-        print(
-            "\n".join(table(*biases(texts, references)) or ["nothing to count: are these captions English?"])
-        )
 
-    return run_program("biases.py", work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(options: argparse.Namespace) -> None:
+    """Prints both tables."""
+    captions, references = read_predictions(options.predictions), read_references(options.references)
+    lines = table(*biases({key: caption.text for key, caption in captions.items()}, references))
+    print("\n".join(lines or ["nothing to count: are these captions English?"]))

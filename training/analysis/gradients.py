@@ -1,33 +1,28 @@
-"""How much the last word's loss feels each earlier state: an image of vanishing and exploding gradients.
+"""Gradient norms of the last word's loss at each earlier state: whether gradients vanish or explode.
 
 For every step t the norm of d loss(T) / d state(t) is recorded, over the cell's own states, averaged over a few
 captions (Pascanu et al. 2013, section 2). A simple RNN's fall or rise exponentially with the distance T - t; gates
-keep them level. Training writes a row a step and epoch into `gradients.csv`; this program draws runs side by side:
+keep them level. Training writes a row a step and epoch into `gradients.csv`; this draws several runs in one image:
 
-    python training/analysis/gradients.py runs/flickr8k_gru runs/flickr8k_lstm --out gradients.png
+    python training/analyze.py gradients runs/flickr8k_gru runs/flickr8k_lstm --out gradients.png
 
-or, with no run at hand, builds the cells alike, small, and teaches them to remember a word (`--compare`):
+or, without runs, builds small cells that differ in their kind alone and trains them on a copy task (`--compare`):
 
-    python training/analysis/gradients.py --compare 'simple_rnn*0.5' simple_rnn 'simple_rnn*3' gru lstm --out gradients
+    python training/analyze.py gradients --compare 'simple_rnn*0.5' simple_rnn 'simple_rnn*3' gru lstm --out gradients
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import numpy as np
 
 from captioner import atomic, checks
-from captioner.cli.parser import Parser
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, MissingDependency
-from captioner.programs import run_program
 from captioner.types import START
 from training.loop.run_folder import GRADIENTS, METRICS, read_epochs, read_metrics, write_table
 
@@ -62,18 +57,18 @@ def norms(model: Any, inputs: Any, captions: Sequence[Sequence[int]] | np.ndarra
             output, _, state = model.step(tf.constant(words[:, t]), memory, state)
             states.append(_leaves(state))
         loss = keras.ops.sparse_categorical_crossentropy(ids[:, -1], model.head(output), from_logits=True)
-    # What a state carries along and no step changes is not recurrent, and would count the whole caption at t = 0.
-    carried = {id(leaf) for leaf in states[0]} & {id(leaf) for leaf in states[1]}
-    watched = [[leaf for leaf in leaves if id(leaf) not in carried] for leaves in states[:-1]]
-    found = []
+    # A leaf of the state that no step changes is not recurrent, and would count the whole caption at t = 0.
+    constant = {id(leaf) for leaf in states[0]} & {id(leaf) for leaf in states[1]}
+    watched = [[leaf for leaf in leaves if id(leaf) not in constant] for leaves in states[:-1]]
+    means = []
     for gradients in tape.gradient(loss, watched):
         squares = sum(
             tf.reduce_sum(tf.cast(tf.reshape(gradient, (len(ids), -1)), tf.float64) ** 2, axis=1)
             for gradient in gradients
             if gradient is not None
         )
-        found.append(float(tf.reduce_mean(tf.sqrt(squares))))
-    return np.array(found)
+        means.append(float(tf.reduce_mean(tf.sqrt(squares))))
+    return np.array(means)
 
 
 def _leaves(state: Any) -> list[Any]:
@@ -92,7 +87,7 @@ def record(model: Any, inputs: Any, captions: Sequence[Sequence[int]], path: Pat
 
 
 def curves_of(run: Path) -> Curves:
-    """The first epoch's norms of a run's folder and those of its best epoch, or of the last when it is not over.
+    """The norms of a run's first epoch and of its best one, or of the last while the run is not finished.
 
     Raises:
         DataError: if the folder has no readable `gradients.csv`.
@@ -107,11 +102,13 @@ def curves_of(run: Path) -> Curves:
         best = max(epoch for epoch, _ in rows)
         if (run / METRICS).is_file():
             best = read_metrics(run).get("epoch", best)
-        wanted = [min(epoch for epoch, _ in rows), best]
-        found = {each: np.array([norm for epoch, norm in rows if epoch == each]) for each in wanted}
-        if not all(len(norms) for norms in found.values()):
+        first = min(epoch for epoch, _ in rows)
+        curves = {
+            number: np.array([norm for epoch, norm in rows if epoch == number]) for number in (first, best)
+        }
+        if not all(len(norms) for norms in curves.values()):
             raise ValueError(f"no epoch {best}")
-        return found
+        return curves
     except ValueError as error:
         raise DataError(
             f"expected the columns epoch, step, norm in {path}, got something else ({error})"
@@ -119,7 +116,7 @@ def curves_of(run: Path) -> Curves:
 
 
 def draw(runs: dict[str, Curves], titles: Sequence[str], out: Path, note: str = "") -> None:
-    """Draws norms over the distance from the loss, on a log scale: a panel a title, a colour a run.
+    """Draws norms over the distance from the loss, on a log scale: one panel for each title, one colour for each run.
 
     Args:
         runs: label to its curves; the first epoch's go to the first panel, the last one's to the second.
@@ -170,35 +167,35 @@ def draw(runs: dict[str, Curves], titles: Sequence[str], out: Path, note: str = 
     pyplot.close(figure)
 
 
-DEFAULT = ["simple_rnn*0.5", "simple_rnn", "simple_rnn*3", "gru", "lstm"]
+DEFAULT_CELLS = ["simple_rnn*0.5", "simple_rnn", "simple_rnn*3", "gru", "lstm"]
 
 
 def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, steps: int = 1000) -> None:
     """Measures cells built alike before and after `steps` of training; writes `gradients.csv` and `gradients.png`.
 
     Args:
-        cells: specs as for `training.analysis.copy_task.decoder_around`.
+        cells: specs as for `training.analysis.copy_task.build_decoder`.
         out: path of a folder.
         length: int, default 20. T: the word to remember was T - 1 words ago.
         units: int, default 32. Width of every cell.
-        steps: int, default 1000. Training steps; 0 measures fresh cells only.
+        steps: int, default 1000. Training steps; 0 measures untrained cells only.
     """
     from training.analysis import copy_task
 
-    probe = copy_task.captions_to_remember(length, seed=0)
-    features = copy_task.nothing_to_see(len(probe))
-    decoders = {text: copy_task.decoder_around(text, units, length) for text in cells}
+    probe = copy_task.copy_captions(length, seed=0)
+    features = copy_task.zero_features(len(probe))
+    decoders = {text: copy_task.build_decoder(text, units, length) for text in cells}
     runs: dict[str, Curves] = {}
     for text, decoder in decoders.items():
         runs[text] = {0: norms(decoder, features, probe)}
         before = runs[text][0][0] / runs[text][0][-1]
-        said = f"{text}: the farthest state counts {before:.2g} times the nearest"
+        line = f"{text}: the farthest state counts {before:.2g} times the nearest"
         if steps:
-            loss = copy_task.teach(decoder, length, steps)
+            loss = copy_task.train(decoder, length, steps)
             runs[text][steps] = norms(decoder, features, probe)
             after = runs[text][steps][0] / runs[text][steps][-1]
-            said += f", after {steps} steps {after:.2g} times; loss {loss:.2f} (chance {np.log(copy_task.SYMBOLS):.2f})"
-        print(said, flush=True)
+            line += f", after {steps} steps {after:.2g} times; loss {loss:.2f} (chance {np.log(copy_task.SYMBOLS):.2f})"
+        print(line, flush=True)
     rows = [
         {"cell": text, "epoch": epoch, "step": step, "norm": f"{norm:.6e}"}
         for text, curves in runs.items()
@@ -214,52 +211,51 @@ def compare(cells: Sequence[str], out: Path, length: int = 20, units: int = 32, 
     draw(runs, titles, out / "gradients.png", note)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    first = (__doc__ or "").split("\n")[0]
-    build = Parser(prog="gradients.py", description=first)
-    build.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders that train.py has written")
-    cells = f"cells to build and measure instead, as CELL or CELL*SCALE (default {' '.join(DEFAULT)})"
-    build.add_argument("--compare", nargs="*", metavar="CELL", help=cells)
-    build.add_argument(
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders that train.py has written")
+    parser.add_argument(
+        "--compare",
+        nargs="*",
+        metavar="CELL",
+        help=f"cells to build and measure instead, as CELL or CELL*SCALE (default {' '.join(DEFAULT_CELLS)})",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("gradients"), help="image, or with --compare a folder"
     )
-    build.add_argument("--length", type=int, default=20, help="with --compare: words (default 20)")
-    build.add_argument(
-        "--units", type=int, default=32, help="with --compare: width of the cells (default 32)"
-    )
-    build.add_argument(
-        "--steps", type=int, default=1000, help="with --compare: training steps (default 1000)"
-    )
-    build.add_argument("--overwrite", action="store_true", help="replace an image that is there")
-    return run_program("gradients.py", lambda: _run(build.parse_args(arguments)))
+    for name, default, text in (
+        ("length", 20, "words"),
+        ("units", 32, "width of the cells"),
+        ("steps", 1000, "training steps"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=int, default=default, help=f"with --compare: {text} (default {default})"
+        )
+    parser.add_argument("--overwrite", action="store_true", help="replace an image that is there")
 
 
-def _run(given: argparse.Namespace) -> None:
-    if given.compare is None:
-        if not given.runs:
+def run(options: argparse.Namespace) -> None:
+    """Draws the gradients of runs, or of cells built for it."""
+    if options.compare is None:
+        if not options.runs:
             raise DataError("expected folders of runs, or --compare with cells; got neither")
-        out = given.out if given.out.suffix else given.out.with_suffix(".png")
-        names = [run.resolve().name for run in given.runs]
-        labels = names if len(set(names)) == len(names) else [str(run) for run in given.runs]
-        runs = {label: curves_of(run) for label, run in zip(labels, given.runs, strict=True)}
-        _free([out], given.overwrite)
+        out = options.out if options.out.suffix else options.out.with_suffix(".png")
+        names = [run.resolve().name for run in options.runs]
+        labels = names if len(set(names)) == len(names) else [str(run) for run in options.runs]
+        runs = {label: curves_of(run) for label, run in zip(labels, options.runs, strict=True)}
+        _refuse_existing([out], options.overwrite)
         draw(runs, ["first epoch", "best epoch"], out)
     else:
         for name, least in {"length": 2, "units": 1, "steps": 0}.items():
-            checks.integer(getattr(given, name), f"--{name}", least)
-        out = given.out / "gradients.png"
-        _free([out, given.out / GRADIENTS], given.overwrite)
+            checks.integer(getattr(options, name), f"--{name}", least)
+        out = options.out / "gradients.png"
+        _refuse_existing([out, options.out / GRADIENTS], options.overwrite)
         import_tensorflow("measuring gradients")
-        compare(given.compare or DEFAULT, given.out, given.length, given.units, given.steps)
+        compare(options.compare or DEFAULT_CELLS, options.out, options.length, options.units, options.steps)
     print(f"image: {out}")
 
 
-def _free(paths: Sequence[Path], overwrite: bool) -> None:
+def _refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
     for path in paths:
         if path.exists() and not overwrite:
             raise DataError(f"{path} is there already: give another --out, or --overwrite to replace it")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

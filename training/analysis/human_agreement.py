@@ -1,6 +1,6 @@
-"""Whether metrics agree with people: Kendall's tau-c between scores and ratings of image-caption pairs.
+"""Measures how far metrics agree with people: Kendall's tau-c between scores and ratings of image-caption pairs.
 
-    python training/analysis/human_agreement.py --captions dataset_flickr8k.json --ratings ExpertAnnotations.txt
+    python training/analyze.py human_agreement --captions dataset_flickr8k.json --ratings ExpertAnnotations.txt
 
 Each row of the ratings names an image, a caption of Flickr8k (`file.jpg#number`), often another image's, and what
 three experts thought of the pair, from 1 to 4 (Hodosh et al. 2013). The caption is scored against the five
@@ -10,23 +10,19 @@ usual (Hessel et al. 2021, "CLIPScore", where CIDEr gets 43.9).
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from captioner.caption_files import read_text
-from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.metrics import METRICS
-from captioner.programs import run_program
 from captioner.text import words
 from training.data.datasets.flickr import karpathy
 
-# The figure of each metric that is compared; of a single sentence, BLEU-4 is mostly 0.
-FIGURES = {"bleu": "BLEU-1", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
+# The score of each metric that is compared; of a single sentence, BLEU-4 is mostly 0.
+SCORES = {"bleu": "BLEU-1", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:
@@ -55,13 +51,13 @@ def read_ratings(path: Path) -> list[tuple[str, str, int, list[int]]]:
 def pairs(
     captions: dict[str, list[str]], ratings: Sequence[tuple[str, str, int, list[int]]]
 ) -> tuple[list[list[str]], list[list[list[str]]], list[list[int]]]:
-    """Candidates, their references and their ratings, as words; pairs that are not judged are left out.
+    """Candidates, their references and their ratings, as words; pairs that were not rated are left out.
 
     Raises:
         DataError: if no pair is left.
     """
     candidates, references, rated = [], [], []
-    for image, source, index, given in ratings:
+    for image, source, index, scores in ratings:
         if image not in captions or index >= len(captions.get(source, ())):
             continue
         candidate = captions[source][index]
@@ -69,7 +65,7 @@ def pairs(
             continue
         candidates.append(words(candidate))
         references.append([words(caption) for caption in captions[image]])
-        rated.append(given)
+        rated.append(scores)
     if not candidates:
         raise DataError("none of the rated pairs has its image and its caption among these captions")
     return candidates, references, rated
@@ -84,28 +80,22 @@ def agreement(scores: Sequence[float], rated: Sequence[Sequence[int]]) -> float:
     """
     from scipy.stats import kendalltau
 
-    flat = [(score, rating) for score, given in zip(scores, rated, strict=True) for rating in given]
+    flat = [(score, rating) for score, ratings in zip(scores, rated, strict=True) for rating in ratings]
     return float(kendalltau(*zip(*flat, strict=True), variant="c").statistic)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code."""
-    parser = Parser(description=__doc__)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("--captions", type=Path, required=True, help="Karpathy JSON, plain or .gz")
     parser.add_argument("--ratings", type=Path, required=True, help="ExpertAnnotations.txt, plain or .gz")
 
-    def work() -> None:
-        given = parser.parse_args(arguments)
-        captions, ratings = read_captions(given.captions), read_ratings(given.ratings)
-        candidates, references, rated = pairs(captions, ratings)
-        count = sum(map(len, rated))
-        print(f"{len(candidates):,} of {len(ratings):,} pairs, {count:,} ratings; tau-c x100")
-        for metric, figure in FIGURES.items():
-            scores: Any = METRICS.build(metric).score(candidates, references).per_image[figure]
-            print(f"{figure:8} {100 * agreement(scores, rated):5.1f}", flush=True)
 
-    return run_program("human_agreement", work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(options: argparse.Namespace) -> None:
+    """Prints tau-c of each metric."""
+    captions, ratings = read_captions(options.captions), read_ratings(options.ratings)
+    candidates, references, rated = pairs(captions, ratings)
+    count = sum(map(len, rated))
+    print(f"{len(candidates):,} of {len(ratings):,} pairs, {count:,} ratings; tau-c x100")
+    for metric, name in SCORES.items():
+        scores: Any = METRICS.build(metric).score(candidates, references).per_image[name]
+        print(f"{name:8} {100 * agreement(scores, rated):5.1f}", flush=True)

@@ -1,4 +1,4 @@
-"""Images and their captions on one page."""
+"""Several captioned images in one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-_MARGIN, _TEXT, _LINE, _COLUMN = 20, 21, 28, 24  # pixels, letters' and lines' height, letters a line
+# In pixels, but for the characters of a line.
+_MARGIN, _FONT_SIZE, _LINE_HEIGHT, _LINE_CHARACTERS = 20, 21, 28, 24
 
 
-def sheet(images: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
-    """One image that shows several, three a row, each with its caption below.
+def image_grid(images: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
+    """One image that shows several, three in a row, each with its caption below.
 
     Args:
         images: sequence of PIL images of one size.
@@ -21,22 +22,22 @@ def sheet(images: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image
         PIL image with a palette, a third as large as a file as without.
 
     Example:
-        >>> sheet([Image.new("RGB", (256, 256))], ["a dark night"]).size
+        >>> image_grid([Image.new("RGB", (256, 256))], ["a dark night"]).size
         (296, 330)
     """
-    font = ImageFont.load_default(size=_TEXT)
-    wrapped = [textwrap.wrap(caption, _COLUMN) or ["(no words)"] for caption in captions]
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    wrapped = [textwrap.wrap(caption, _LINE_CHARACTERS) or ["(no words)"] for caption in captions]
     side, columns = images[0].width, min(3, len(images))
-    # Rows are as high as the longest caption of any needs.
-    cell = side + _MARGIN, side + _MARGIN + max(map(len, wrapped)) * _LINE
+    # All rows have the height that the longest caption needs.
+    cell = side + _MARGIN, side + _MARGIN + max(map(len, wrapped)) * _LINE_HEIGHT
     rows = -(-len(images) // columns)
     page = Image.new("RGB", (columns * cell[0] + _MARGIN, rows * cell[1] + _MARGIN + 6), "white")
     pen = ImageDraw.Draw(page)
-    for place, (image, lines) in enumerate(zip(images, wrapped, strict=True)):
-        x = _MARGIN + place % columns * cell[0]
-        y = _MARGIN + place // columns * cell[1]
+    for index, (image, lines) in enumerate(zip(images, wrapped, strict=True)):
+        x = _MARGIN + index % columns * cell[0]
+        y = _MARGIN + index // columns * cell[1]
         page.paste(image, (x, y))
         for number, line in enumerate(lines):
-            middle = x + side / 2, y + side + 6 + number * _LINE
+            middle = x + side / 2, y + side + 6 + number * _LINE_HEIGHT
             pen.text(middle, line, fill="black", font=font, anchor="ma")
     return page.quantize(255, dither=Image.Dither.NONE)

@@ -1,6 +1,6 @@
-"""How far our metrics are from pycocoevalcap, and what tokenisation changes: people's captions as candidates.
+"""Measures how far our metrics are from pycocoevalcap, and what tokenisation changes, on captions that people wrote.
 
-    python training/analysis/metric_agreement.py --captions dataset_flickr8k.json.gz
+    python training/analyze.py metric_agreement --captions dataset_flickr8k.json.gz
 
 Every caption of the split is scored once as the candidate against the other captions of its image (for the
 test split of Flickr8k: 5,000 captions, four references each). Three tables in one:
@@ -15,20 +15,16 @@ METEOR has no second implementation here: ours is theirs. Needs the extra `offic
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from captioner.cli.parser import Parser
 from captioner.cli.progress import progress_bar
 from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.metrics.base import Candidates, References
 from captioner.metrics.official import official_scores, ptb_words
-from captioner.programs import run_program
 from captioner.text import words
 from training.data.datasets.flickr import karpathy
 
@@ -49,16 +45,14 @@ def read_captions(path: Path, split: str) -> list[list[str]]:
         DataError: if the file or the split is missing, or the file is of another kind.
     """
     entries = list(karpathy(path))
-    found = [entry.captions for entry in entries if entry.split == split]
-    if not found:
+    captions = [entry.captions for entry in entries if entry.split == split]
+    if not captions:
         known = ", ".join(sorted({entry.split for entry in entries}))
         raise DataError(f"no image of split {split!r} in {str(path)!r}; it holds: {known}")
-    lonely = sum(len(captions) < 2 for captions in found)
-    if lonely:
-        raise DataError(
-            f"expected two captions or more an image, but {lonely} images of {split!r} have fewer"
-        )
-    return found
+    alone = sum(len(texts) < 2 for texts in captions)
+    if alone:
+        raise DataError(f"expected two captions or more an image, but {alone} images of {split!r} have fewer")
+    return captions
 
 
 def leave_one_out(images: Sequence[Sequence[Any]]) -> tuple[list[Any], list[list[Any]]]:
@@ -76,19 +70,19 @@ def leave_one_out(images: Sequence[Sequence[Any]]) -> tuple[list[Any], list[list
     return candidates, references
 
 
-def official_figures(candidates: Candidates, references: References) -> dict[str, float]:
-    """The figures of pycocoevalcap for some words."""
+def official_metrics(candidates: Candidates, references: References) -> dict[str, float]:
+    """The metrics of pycocoevalcap on these words."""
     official = official_scores(candidates, references)
     return {name: value for row in COMPARED for name, value in official[row].corpus.items()}
 
 
-def our_figures(candidates: Candidates, references: References) -> dict[str, float]:
-    """Our figures for some words, of the metrics of which we have an implementation."""
-    found: dict[str, float] = {}
+def our_metrics(candidates: Candidates, references: References) -> dict[str, float]:
+    """Our metrics on these words, those of which we have an implementation."""
+    values: dict[str, float] = {}
     for name in COMPARED:
         if name != "meteor":
-            found |= METRICS.build(name).score(candidates, references).corpus
-    return found
+            values |= METRICS.build(name).score(candidates, references).corpus
+    return values
 
 
 def ptb_images(images: Sequence[Sequence[str]]) -> list[list[list[str]]]:
@@ -104,7 +98,7 @@ def show(
     theirs_ptb: dict[str, float],
     written: dict[str, float],
 ) -> None:
-    """Prints the table; `ours` may lack figures that only pycocoevalcap has."""
+    """Prints the table; `ours` may lack metrics that only pycocoevalcap has."""
     block = f"{'ours':>7s} {'pycoco':>7s} {'difference':>10s}"
     print(f"{'x100':8s} | {'our words':^26s} | {'Penn Treebank tokens':^33s} | {'as written':^14s}")
     print(f"{'':8s} | {block} | {block} {'effect':>6s} | {'pycoco':>7s} {'effect':>6s}")
@@ -121,34 +115,27 @@ def show(
     print(f"\nlargest difference on the same tokens: {worst:.0e} points; effect: against pycoco on our words")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code."""
-    parser = Parser(description=(__doc__ or "").split("\n")[0])
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("--captions", type=Path, required=True, help="Karpathy JSON, plain or .gz")
     parser.add_argument("--split", default="test", help="which split (default: test)")
 
-    def work() -> None:
-        given = parser.parse_args(arguments)
-        texts = read_captions(given.captions, given.split)
-        # The tokeniser first: without Java the program stops here, before any long work.
-        by_ptb = ptb_images(texts)
-        ours = [[words(caption) for caption in captions] for captions in texts]
-        written = ptb_images([[" ".join(caption) for caption in captions] for captions in ours])
-        tables = []
-        with progress_bar(total=5, desc="score", unit="table") as bar:
-            for images in (ours, by_ptb):
-                candidates, references = leave_one_out(images)
-                for figures in (our_figures, official_figures):
-                    tables.append(figures(candidates, references))
-                    bar.update()
-            tables.append(official_figures(leave_one_out(written)[0], leave_one_out(by_ptb)[1]))
-        print(
-            f"{sum(map(len, texts))} captions of {len(texts)} images ({given.split}), each against the others\n"
-        )
-        show(*tables)
 
-    return run_program("metric_agreement", work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(options: argparse.Namespace) -> None:
+    """Prints the table."""
+    texts = read_captions(options.captions, options.split)
+    # The tokeniser first: without Java the program stops here, before any long work.
+    by_ptb = ptb_images(texts)
+    ours = [[words(caption) for caption in captions] for captions in texts]
+    written = ptb_images([[" ".join(caption) for caption in captions] for captions in ours])
+    tables = []
+    with progress_bar(total=5, desc="score", unit="table") as bar:
+        for images in (ours, by_ptb):
+            candidates, references = leave_one_out(images)
+            for metrics in (our_metrics, official_metrics):
+                tables.append(metrics(candidates, references))
+                bar.update()
+        tables.append(official_metrics(leave_one_out(written)[0], leave_one_out(by_ptb)[1]))
+    count = sum(map(len, texts))
+    print(f"{count} captions of {len(texts)} images ({options.split}), each against the others\n")
+    show(*tables)

@@ -1,26 +1,22 @@
-"""A page that shows how training went: curves, settings, and the captions of a few images as they grow.
+"""Writes a page of curves, settings and the captions of a few images, epoch by epoch, of one run or of several.
 
-    python training/analysis/report.py runs/flickr8k_lstm
-    python training/analysis/report.py runs/flickr8k_lstm runs/flickr8k_gru --out side_by_side.html
+    python training/analyze.py report runs/flickr8k_lstm
+    python training/analyze.py report runs/flickr8k_lstm runs/flickr8k_gru --out both.html
 
-It is made of what a run's folder holds and opens from disk without a network; all its figures are in the JSON beside
-it. Training itself writes `report.html` into the run's folder after every scoring.
+The page is made of what a run's folder holds and opens from disk without a network; all its values are in the JSON
+beside it. Training itself writes `report.html` into the run's folder after every validation.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from captioner.bundle import version
-from captioner.cli.parser import Parser
 from captioner.errors import CaptionerError, DataError
-from captioner.programs import run_program
 from captioner.registry import parse_spec, table_specs_only
 from captioner.reports import charts, page
 from captioner.reports.images import Images, ReportImage
@@ -37,7 +33,7 @@ from training.loop.run_folder import (
 )
 
 KIND = "captioner training"
-# What tells runs apart at first sight; the other settings are folded away.
+# The settings that are shown at once; the others are folded away.
 _MAIN = (
     "name", "data.source", "model.encoder", "model.decoder", "xe.epochs", "xe.batch_images", "xe.learning_rate",
     "scst.epochs", "evaluation.strategy", "seed",
@@ -46,15 +42,15 @@ _SPLIT_LOSS = "self-critical loss"  # of another scale than cross-entropy
 _CURVES = {
     "loss": "Loss",
     _SPLIT_LOSS: "Loss of self-critical training",
-    "reward": "Reward of drawn captions",
+    "reward": "Reward of sampled captions",
     "CIDEr-D": "CIDEr-D on validation",
     "BLEU-4": "BLEU-4 on validation",
     "learning rate": "Learning rate at the end of an epoch",
 }
-# How figures of an epoch are shown, where one decimal is not right.
-_FORMS = {
+# Formats of an epoch's metrics, where one decimal is not right.
+_FORMATS = {
     "loss": ".3f", _SPLIT_LOSS: ".3f", "reward": ".3f", "learning rate": ".2g", "mean length": ".2f", "seconds": ",.0f",
-    "vocabulary": ",.0f", "drawing": ".2g", "paying": ".2g",
+    "vocabulary": ",.0f", "sample_seconds": ".2g", "reward_seconds": ".2g",
 }  # fmt: skip
 
 
@@ -68,7 +64,7 @@ def write(runs: Sequence[Path], out: Path | None = None, overwrite: bool = False
         overwrite: bool, default False. Whether a report at `out` may be replaced.
 
     Returns:
-        Path of the page; its figures lie beside it as JSON.
+        Path of the page; its values lie beside it as JSON.
 
     Raises:
         DataError: if a folder holds no run with an epoch, or a file is in the way.
@@ -78,7 +74,7 @@ def write(runs: Sequence[Path], out: Path | None = None, overwrite: bool = False
     if out is None and len(runs) != 1:
         raise DataError(f"expected --out FILE.html for a page of {len(runs)} runs")
     paths = page.files(out or runs[0] / "report.html", KIND, overwrite or out is None)
-    data = figures(runs)
+    data = page_data(runs)
     images = _images(_config(runs[0]), [sample["image"] for sample in data["samples"]])
     columns = dict.fromkeys(
         name for run in data["runs"] for row in run["history"] for name in row if name != "epoch"
@@ -87,14 +83,14 @@ def write(runs: Sequence[Path], out: Path | None = None, overwrite: bool = False
         "charts": _charts(data),
         "images": images,
         "columns": list(columns),
-        "forms": _FORMS,
+        "forms": _FORMATS,
         "hues": charts.HUES,
     }
     return page.write(paths, "report.html.j2", data, Path(__file__).parent, **more)
 
 
-def figures(runs: Sequence[Path]) -> dict[str, Any]:
-    """Everything that the page says, as plain JSON.
+def page_data(runs: Sequence[Path]) -> dict[str, Any]:
+    """Everything that the page shows, as plain JSON.
 
     Raises:
         DataError: if a folder holds no run with an epoch.
@@ -103,8 +99,8 @@ def figures(runs: Sequence[Path]) -> dict[str, Any]:
     names = names if len(set(names)) == len(names) else [str(run) for run in runs]
     flat = [_flat(_config(run)) for run in runs]
     settings = []
-    for key in dict.fromkeys(key for each in flat for key in each):
-        values = [each.get(key) for each in flat]
+    for key in dict.fromkeys(key for config in flat for key in config):
+        values = [config.get(key) for config in flat]
         differs = any(value != values[0] for value in values)
         settings.append({"key": key, "values": values, "differs": differs, "main": key in _MAIN or differs})
     return {
@@ -133,13 +129,13 @@ def _read(run: Path, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """{"xe": {"epochs": 1}} -> {"xe.epochs": 1}; lists become text."""
-    found: dict[str, Any] = {}
-    for key, each in value.items():
-        if isinstance(each, dict):
-            found |= _flat(each, f"{prefix}{key}.")
+    flat: dict[str, Any] = {}
+    for key, part in value.items():
+        if isinstance(part, dict):
+            flat |= _flat(part, f"{prefix}{key}.")
         else:
-            found[prefix + key] = ", ".join(map(str, each)) if isinstance(each, list) else each
-    return found
+            flat[prefix + key] = ", ".join(map(str, part)) if isinstance(part, list) else part
+    return flat
 
 
 def _run(run: Path) -> dict[str, Any]:
@@ -161,33 +157,36 @@ def _run(run: Path) -> dict[str, Any]:
 
 
 def _number(text: str | None) -> float | None:
-    """A figure, or None for none; a loss that was no number is none in JSON either."""
+    """A number, or None for an empty cell and for NaN, which JSON does not have."""
     value = float(text) if text else math.nan
     return value if math.isfinite(value) else None
 
 
 def _metrics(run: Path) -> dict[str, Any]:
-    """What a finished run scored; empty before."""
+    """The metrics of a finished run; empty before it is finished."""
     return _read(run, METRICS, read_metrics) if (run / METRICS).is_file() else {}
 
 
 def _tests(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Figures of the splits that were scored at the end, run by run."""
-    found = []
-    splits = [split for each in metrics for split, value in each.items() if isinstance(value, dict)]
+    """Metrics of the splits that were scored at the end, run by run."""
+    tests = []
+    splits = [split for run in metrics for split, values in run.items() if isinstance(values, dict)]
     for split in dict.fromkeys(splits):
-        columns = [each.get(split, {}) for each in metrics]
-        rows = dict.fromkeys(name for column in columns for name in column)
-        figures = [{"name": name, "values": [column.get(name) for column in columns]} for name in rows]
-        found.append({"split": split, "figures": figures})
-    return found
+        columns = [run.get(split, {}) for run in metrics]
+        names = dict.fromkeys(name for column in columns for name in column)
+        rows = [{"name": name, "values": [column.get(name) for column in columns]} for name in names]
+        tests.append({"split": split, "metrics": rows})
+    return tests
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
-    rows = [
-        {**{name: _number(text) for name, text in row.items() if name != "epoch"}, "epoch": row["epoch"]}
-        for row in read_epochs(path)
-    ]
+    try:
+        rows = [
+            {name: _number(text) for name, text in row.items() if name != "epoch"} | {"epoch": row["epoch"]}
+            for row in read_epochs(path)
+        ]
+    except ValueError as error:
+        raise DataError(f"expected numbers in {path}, got something else ({error})") from None
     if not rows:
         raise DataError(f"expected an epoch or more in {path}, found none")
     for row in rows:
@@ -197,24 +196,24 @@ def _history(path: Path) -> list[dict[str, Any]]:
 
 
 def _samples(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Captions of each sampled image, run by run and epoch by epoch, from what `Journal.samples` wrote."""
-    found: dict[str, dict[str, Any]] = {}
+    """Captions of each sampled image, run by run and epoch by epoch, as `RunLogger.samples` wrote them."""
+    samples: dict[str, dict[str, Any]] = {}
     for i, path in enumerate(paths):
         for epoch, name, caption, reference in _sampled(path):
             new = {"image": name, "reference": reference, "runs": [[] for _ in paths]}
-            captions = found.setdefault(name, new)["runs"][i]
+            captions = samples.setdefault(name, new)["runs"][i]
             same = bool(captions) and captions[-1]["caption"] == caption
             captions.append({"epoch": epoch, "caption": caption, "same": same})
-    return list(found.values())
+    return list(samples.values())
 
 
 def _sampled(path: Path) -> Iterator[tuple[int, str, str, str]]:
     """Epoch, image, caption and reference of each line of a `samples.txt`; none where there is no such file."""
     epoch = 0
     for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
-        said, bar, reference = line.partition("  |  ")
-        # A caption is words alone; a name may hold anything.
-        name, colon, caption = said.strip(" ").rpartition(":")
+        left, bar, reference = line.partition("  |  ")
+        # A caption holds words only; a name may hold anything.
+        name, colon, caption = left.strip(" ").rpartition(":")
         if line.startswith("epoch ") and line[6:].isdigit():
             epoch = int(line[6:])
         elif line.startswith("  ") and bar and colon:
@@ -222,7 +221,7 @@ def _sampled(path: Path) -> Iterator[tuple[int, str, str, str]]:
 
 
 def _images(config: dict[str, Any], names: Sequence[str]) -> list[ReportImage]:
-    """The sampled images where they are easily had: from a folder, or drawn again; else none."""
+    """The sampled images, read from their folder or drawn again; without a folder none."""
     try:
         source = parse_spec(config["data"]["source"])
         known: Any = source.args.get("folder") or source.args.get("path")
@@ -234,14 +233,14 @@ def _images(config: dict[str, Any], names: Sequence[str]) -> list[ReportImage]:
             images = Images(known)
             return [images.shown(name) for name in names]
     except (CaptionerError, OSError, KeyError):
-        pass  # the page goes without
+        pass  # a page without images
     return [ReportImage() for _ in names]
 
 
 def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
-    """(title, chart) of every curve that some run has."""
+    """(title, chart) of every curve that a run has."""
     runs, several = data["runs"], len(data["runs"]) > 1
-    found = []
+    titled = []
     for column, title in _CURVES.items():
         lines = []
         for i, run in enumerate(runs):
@@ -251,7 +250,7 @@ def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
                 label = data["names"][i] if several else ""
                 lines.append(charts.Line(label, x, y, mark=run["best"]["epoch"], colour=i))
         if lines:
-            found.append((title, charts.lines(lines, "epoch", "")))
+            titled.append((title, charts.lines(lines, "epoch", "")))
     lines = []
     for i, run in enumerate(runs):
         for number, curve in enumerate(run["gradients"]):
@@ -263,16 +262,14 @@ def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
             norms = [max(norm, 1e-30) for norm in curve["norms"]]
             lines.append(charts.Line(label, back, norms, dashed=first, colour=i))
     if lines:
-        found.append(
+        titled.append(
             ("Gradient norm per time step", charts.lines(lines, "words before the last", "", log=True))
         )
-    return found
+    return titled
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    first = (__doc__ or "").split("\n")[0]
-    parser = Parser(prog="report.py", description=first)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that train.py has written")
     parser.add_argument(
         "--out",
@@ -282,12 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is there")
 
-    def work() -> None:
-        given = parser.parse_args(arguments)
-        print(f"report: {write(given.runs, given.out, given.overwrite)}")
 
-    return run_program("report.py", work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(options: argparse.Namespace) -> None:
+    """Writes the page."""
+    print(f"report: {write(options.runs, options.out, options.overwrite)}")

@@ -1,7 +1,7 @@
-"""How fast a training step is: captions a second, and its share of the machine's own matrix-multiply rate.
+"""Measures how fast a training step is: captions per second, and the share of the machine's matrix-multiply rate.
 
-    python training/analysis/throughput.py flickr8k_lstm flickr8k_topdown
-    python training/analysis/throughput.py "top_down(cell='gru')" --set xe.batch_images=32 --json
+    python training/analyze.py throughput flickr8k_lstm flickr8k_topdown
+    python training/analyze.py throughput "top_down(cell='gru')" --set xe.batch_images=32 --json
 
 Every name is a recipe, or a decoder put into `flickr8k_lstm`. The step measured is the trainer's own, on random
 features of the encoder's shape and captions as long as Flickr8k's; `--set data.source=...` takes the captions of a
@@ -9,30 +9,26 @@ real dataset instead. No images and no weights are read.
 
 The share counts useful operations only (`multiply_adds`): each image's features are projected once for all its
 captions, and only real words count, so padding, wasted slots and everything that is no matrix product lower it. Steps
-and large products take turns, so that whatever else the machine does slows both.
+and large products alternate, so that other work of the machine slows both.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import numpy as np
 
 from captioner import checks
-from captioner.cli.parser import Parser
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import SpecError
-from captioner.programs import run_program
 from training.config import Run, SelfCritical, with_changes
 from training.loop.run_folder import finite
 from training.recipes import RECIPES
@@ -46,10 +42,10 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any 
 
     A matrix W [m, n] costs m n each time something is multiplied by it. How often that is:
 
-    - once a place of an image: the projection of features and what attention makes of them (keys, values);
+    - once a location of an image: the projection of features and what attention makes of them (keys, values);
     - once an image: the first states, and what the mean feature brings (`image`, with the layers that read it);
-    - once a word: everything else, and attention itself: L (A + D) for the scores and the weighted sum, L the places,
-      A the width of the keys, D that of the values (a sentinel is one more key, and one more value);
+    - once a word: everything else, and attention itself: L (A + D) for the scores and the weighted sum, with L
+      locations, A the width of the keys, D that of the values (a sentinel is one more key, and one more value);
     - T (T - 1) / 2 times a caption of T words: the backward half of the bidirectional cell, which re-reads.
 
     Args:
@@ -61,58 +57,69 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any 
     Returns:
         All of them, and those of products whose input needs no gradient: the projection of frozen features.
     """
-    import keras
-
-    from captioner.models import attention, cells, decoders
+    from captioner.models import attention
     from captioner.models.decoder import Tied
+    from captioner.models.decoders import Adaptive, ShowAndTell
     from captioner.models.ensemble import Ensemble
-
-    def size(*layers: Any) -> int:
-        return sum(int(np.prod(layer.kernel.shape)) for layer in layers if layer is not None and layer.built)
 
     decoder = model.decoder if decoder is None else decoder
     if isinstance(decoder, Ensemble):
-        each = [multiply_adds(model, images, lengths, member) for member in decoder.members]
-        return sum(total for total, _ in each), sum(projected for _, projected in each)
-    places, words = model.grid[0] * model.grid[1], int(sum(lengths))
+        counts = [multiply_adds(model, images, lengths, member) for member in decoder.members]
+        return sum(total for total, _ in counts), sum(projected for _, projected in counts)
+    locations, words = model.grid[0] * model.grid[1], int(sum(lengths))
     look = decoder.attention
-    dense = {id(each): each for each in decoder._flatten_layers() if isinstance(each, keras.layers.Dense)}
-    seeds = [maker for each in decoder._flatten_layers() if hasattr(each, "makers") for maker in each.makers]
-    adaptive, alone = isinstance(decoder, decoders.Adaptive), isinstance(decoder, decoders.ShowAndTell)
-    grid = [decoder.project, getattr(look, "key", None), getattr(look, "value", None)]
-    once = [*seeds, getattr(decoder, "image", None)]
-    rereader = [each.back_recur for each in _cells(decoder) if isinstance(each, cells.Bidirectional)]
+    adaptive, alone = isinstance(decoder, Adaptive), isinstance(decoder, ShowAndTell)
     energy = [look.energy] if isinstance(look, attention.Additive) else []
-    apart = {id(each) for each in (*grid, *once, *rereader, *energy)}
-    each_word = [layer for key, layer in dense.items() if key not in apart]
-
-    # What the mean feature is read by, besides `image`.
-    first: Any = getattr(decoder, "look", getattr(decoder, "cell", None))
-    reads = [first.reader, getattr(first, "back_reader", None)]
-    if adaptive:
-        reads.append(decoder.gate_words)
-    elif alone:
-        reads += [first.joint, getattr(first, "recur", None)]
-    elif not isinstance(decoder, decoders.TopDown):
-        reads = []
-
-    total = size(*grid) * places * images + size(*once, *reads) * images + size(*each_word) * words
+    per_location, per_image, per_word, rereading = _layers(decoder, energy)
+    total = _size(*per_location) * locations * images + _size(*per_image) * images + _size(*per_word) * words
     if isinstance(decoder.logits, Tied):
         total += int(np.prod(decoder.embedding.embeddings.shape)) * words
-    total += size(*rereader) * sum(t * (t + 1 if alone else t - 1) // 2 for t in lengths)
+    total += _size(*rereading) * sum(t * (t + 1 if alone else t - 1) // 2 for t in lengths)
     if not alone:
         depth = decoder.depth or model.encoder.channels
         keys = look.units if isinstance(look, attention.ScaledDot | attention.MultiHead) else 0
-        total += words * places * (keys + (look.units if isinstance(look, attention.MultiHead) else depth))
-        total += words * size(*energy) * (places + adaptive)
-        total += words * size(*grid[1:]) * adaptive
-    return total, size(decoder.project) * places * images
+        values = look.units if isinstance(look, attention.MultiHead) else depth
+        total += words * locations * (keys + values)
+        total += words * _size(*energy) * (locations + adaptive)
+        total += words * _size(*per_location[1:]) * adaptive
+    return total, _size(decoder.project) * locations * images
+
+
+def _size(*layers: Any) -> int:
+    """Elements of the kernels of layers; None and layers that were not built count nothing."""
+    return sum(int(np.prod(layer.kernel.shape)) for layer in layers if layer is not None and layer.built)
+
+
+def _layers(decoder: Any, energy: list[Any]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """Layers applied once a location, once an image, once a word, and in the backward half of a bidirectional cell."""
+    import keras
+
+    from captioner.models import cells, decoders
+
+    look, every_layer = decoder.attention, decoder._flatten_layers()
+    dense = {id(layer): layer for layer in every_layer if isinstance(layer, keras.layers.Dense)}
+    per_location = [decoder.project, getattr(look, "key", None), getattr(look, "value", None)]
+    per_image = [maker for layer in every_layer if hasattr(layer, "makers") for maker in layer.makers]
+    per_image.append(getattr(decoder, "image", None))
+    rereading = [cell.back_recur for cell in _cells(decoder) if isinstance(cell, cells.Bidirectional)]
+    counted = {id(layer) for layer in (*per_location, *per_image, *rereading, *energy)}
+    per_word = [layer for key, layer in dense.items() if key not in counted]
+    # What reads the mean feature, besides `image`.
+    first: Any = getattr(decoder, "look", getattr(decoder, "cell", None))
+    reads = [first.reader, getattr(first, "back_reader", None)]
+    if isinstance(decoder, decoders.Adaptive):
+        reads.append(decoder.gate_words)
+    elif isinstance(decoder, decoders.ShowAndTell):
+        reads += [first.joint, getattr(first, "recur", None)]
+    elif not isinstance(decoder, decoders.TopDown):
+        reads = []
+    return per_location, [*per_image, *reads], per_word, rereading
 
 
 def _cells(decoder: Any) -> list[Any]:
     from captioner.models.cells import Cell
 
-    return [each for each in decoder._flatten_layers() if isinstance(each, Cell)]
+    return [layer for layer in decoder._flatten_layers() if isinstance(layer, Cell)]
 
 
 def training_operations(model: Any, images: int, lengths: Sequence[int]) -> int:
@@ -132,8 +139,8 @@ def captions_like_flickr8k(images: int, group: int, words: int, seed: int = 0) -
     return [[[*rng.integers(4, 4 + words, n - 1).tolist(), 2] for n in row] for row in lengths]
 
 
-class Captions:
-    """What a trainer needs of a source: captions of a real dataset, or random ones.
+class CaptionSource:
+    """Captions of a real dataset, or random ones, with the attributes of `Source` that a trainer needs.
 
     Args:
         run: Run.
@@ -142,26 +149,26 @@ class Captions:
 
     def __init__(self, run: Run, real: bool):
         from captioner.text import Tokenizer
-        from training.data.batches import Visit, visits
+        from training.data.batches import CaptionGroup, caption_groups
         from training.data.datasets import DATASETS
 
         group, longest = run.data.captions_per_image, run.model.max_length
         if real:
             examples = DATASETS.build(run.data.source).examples("train")
-            said = [caption for example in examples for caption in example.captions]
-            self.tokenizer = Tokenizer.fit(said, run.data.min_count, run.data.max_vocabulary or None)
-            self.visits = visits(examples, self.tokenizer, group, longest)
+            captions = [caption for example in examples for caption in example.captions]
+            self.tokenizer = Tokenizer.fit(captions, run.data.min_count, run.data.max_vocabulary or None)
+            self.caption_groups = caption_groups(examples, self.tokenizer, group, longest)
         else:
             self.tokenizer = Tokenizer([f"word{i}" for i in range(WORDS)])
-            drawn = captions_like_flickr8k(IMAGES, group, WORDS)
-            self.visits = [
-                Visit(image, [caption[:longest] for caption in captions])
-                for image, captions in enumerate(drawn)
+            random_captions = captions_like_flickr8k(IMAGES, group, WORDS)
+            self.caption_groups = [
+                CaptionGroup(image, [caption[:longest] for caption in captions])
+                for image, captions in enumerate(random_captions)
             ]
 
 
-def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
-    """Trains `rounds` steps, a large matrix product before each, and says how fast both were."""
+def measure(run: Run, real: bool, iterations: int) -> dict[str, Any]:
+    """Trains for `iterations` steps, a large matrix product before each, and returns how fast both were."""
     import keras
 
     from captioner.models import CaptionModel
@@ -175,13 +182,13 @@ def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
             f"{run.name} trains its encoder, only decoders are measured: --set model.train_encoder=false"
         )
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if run.xe.mixed_precision else "float32")
-    source: Any = Captions(run, real)  # what a Trainer asks of a Source
-    bare = without_weights(run.model.encoder)
+    source: Any = CaptionSource(run, real)  # what a Trainer needs of a Source
+    encoder = without_weights(run.model.encoder)
     side = (run.model.image_size, run.model.image_size)
-    model = CaptionModel(bare, run.model.decoder, source.tokenizer, run.model.max_length, side)
+    model = CaptionModel(encoder, run.model.decoder, source.tokenizer, run.model.max_length, side)
     with tempfile.TemporaryDirectory() as folder:
-        teaching = dataclasses.replace(run, scst=SelfCritical())
-        batches: Any = Trainer(teaching, Path(folder), source, model).phase.batches
+        cross_entropy = dataclasses.replace(run, scst=SelfCritical())
+        batches: Any = Trainer(cross_entropy, Path(folder), source, model).stage.batches
     shape = (batches.batch, model.grid[0] * model.grid[1], model.encoder.channels)
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     plan, steps, products, captions, operations = batches.plan(0), [], [], [], []
@@ -190,10 +197,12 @@ def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
         began = time.perf_counter()
         model.train_on_batch(batch.inputs, batch.targets, batch.weights)
         steps.append(time.perf_counter() - began)
-        lengths = [len(caption) for visit in plan[number] for caption in batches.visits[visit].captions]
+        lengths = [
+            len(caption) for group in plan[number] for caption in batches.caption_groups[group].captions
+        ]
         operations.append(training_operations(model, len(plan[number]), lengths))
         captions.append(len(lengths))
-        if number == rounds:
+        if number == iterations:
             break
     # The first step also builds the graph.
     measured = list(zip(steps, products, captions, operations, strict=True))[1:]
@@ -210,7 +219,7 @@ def measure(run: Run, real: bool, rounds: int) -> dict[str, Any]:
         "product_gflops": statistics.median(rate for _, (rate, _), _, _ in measured) / 1e9,
         "product_gflops_best": max(best for _, best in products) / 1e9,
         "share": statistics.median(
-            mine / rate for mine, (_, (rate, _), _, _) in zip(rates, measured, strict=True)
+            useful / rate for useful, (_, (rate, _), _, _) in zip(rates, measured, strict=True)
         ),
         "share_best": max(rates) / max(best for _, best in products),
     }
@@ -227,33 +236,8 @@ def product_rates(size: int, tries: int = 6) -> tuple[float, float]:
         began = time.perf_counter()
         tf.linalg.matmul(matrix, matrix)[0, 0].numpy()
         times.append(time.perf_counter() - began)
-    # Not the best alone: a step is too long to slip through between what others do, a single product is not.
+    # Not the best alone: a step takes too long to be free of other work, a single product does not.
     return 2 * size**3 * tries / sum(times), 2 * size**3 / min(times)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    build = Parser(prog="throughput.py", description=(__doc__ or "").split("\n")[0])
-    build.add_argument("names", nargs="+", metavar="NAME", help="a recipe, or the spec of a decoder")
-    build.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
-                       help="change one key of the recipe, as for train.py")  # fmt: skip
-    build.add_argument("--rounds", type=int, default=8, help="steps measured (default 8)")
-    build.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-    def work() -> None:
-        given = build.parse_args(arguments)
-        real = any(change.partition("=")[0].strip() == "data.source" for change in given.changes)
-        checks.integer(given.rounds, "--rounds", 1)
-        import_tensorflow("measuring throughput")
-        found = []
-        for name in given.names:
-            recipe = is_recipe(name)
-            run = RECIPES.build(name) if recipe else RECIPES.build("flickr8k_lstm")
-            changes = given.changes if recipe else [*given.changes, f"model.decoder={name}"]
-            found.append(measure(with_changes(run, changes), real, given.rounds) | {"name": name})
-        print(json.dumps(finite(found), indent=2, allow_nan=False) if given.json else table(found))
-
-    return run_program("throughput.py", work)
 
 
 def is_recipe(name: str) -> bool:
@@ -271,18 +255,37 @@ def is_recipe(name: str) -> bool:
     raise SpecError(unknown("recipe or decoder", bare, [*RECIPES, *DECODERS]))
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """The figures as text."""
-    width = max(len(each["name"]) for each in found)
+def table(measured: Sequence[dict[str, Any]]) -> str:
+    """Measurements as text, a row for each name."""
+    width = max(len(row["name"]) for row in measured)
     lines = [f"{'':{width}}  captions/s   (best)  useful GFLOP/s  product GFLOP/s   (best)  share   (best)"]
-    for each in found:
+    for row in measured:
         lines.append(
-            f"{each['name']:{width}}  {each['captions_per_second']:10.0f} {each['captions_per_second_best']:8.0f}  "
-            f"{each['useful_gflops']:14.1f}  {each['product_gflops']:15.1f} {each['product_gflops_best']:8.1f}  "
-            f"{each['share']:5.0%} {each['share_best']:8.0%}"
+            f"{row['name']:{width}}  {row['captions_per_second']:10.0f} {row['captions_per_second_best']:8.0f}  "
+            f"{row['useful_gflops']:14.1f}  {row['product_gflops']:15.1f} {row['product_gflops_best']:8.1f}  "
+            f"{row['share']:5.0%} {row['share_best']:8.0%}"
         )
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a recipe, or the spec of a decoder")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
+                        help="change one key of the recipe, as for train.py")  # fmt: skip
+    parser.add_argument("--iterations", type=int, default=8, help="steps measured (default 8)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures each name and prints the results."""
+    real = any(change.partition("=")[0].strip() == "data.source" for change in options.changes)
+    checks.integer(options.iterations, "--iterations", 1)
+    import_tensorflow("measuring throughput")
+    measured = []
+    for name in options.names:
+        recipe = is_recipe(name)
+        config = RECIPES.build(name) if recipe else RECIPES.build("flickr8k_lstm")
+        changes = options.changes if recipe else [*options.changes, f"model.decoder={name}"]
+        measured.append(measure(with_changes(config, changes), real, options.iterations) | {"name": name})
+    print(json.dumps(finite(measured), indent=2, allow_nan=False) if options.json else table(measured))

@@ -1,9 +1,9 @@
-"""From examples to batches whose every shape is the same, with next to no padding.
+"""Batches of packed captions, all of one shape and with little padding.
 
 A batch is B images with their captions, sorted by length and packed (`captioner.models.packing`). Row counts per step
 follow one profile, taken from the training lengths with some room: one shape, one trace, on every backend. An image
-that would burst the profile waits for the next batch. Order depends on (seed, epoch) alone, so a run can be resumed
-anywhere.
+that does not fit into the profile waits for the next batch. Order depends on (seed, epoch) alone, so a run can be
+resumed anywhere.
 """
 
 from __future__ import annotations
@@ -22,51 +22,53 @@ from training.data.datasets import Example
 
 
 class Batch(NamedTuple):
-    """One training batch: what the network is called with, targets, their weights, its number of captions, and figures.
+    """One training batch: inputs of the network, targets, their weights, the number of captions, and metrics.
 
-    Figures of all batches of an epoch are averaged into `history.csv`.
+    Metrics of all batches of an epoch are averaged into `history.csv`.
     """
 
     inputs: dict[str, Any]
     targets: np.ndarray
     weights: np.ndarray
     captions: int
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
 
 
-class Visit(NamedTuple):
+class CaptionGroup(NamedTuple):
     """An image with at most G of its captions, encoded."""
 
     image: int
     captions: list[list[int]]
 
 
-def visits(examples: Sequence[Example], tokenizer: Tokenizer, group: int, max_length: int) -> list[Visit]:
-    """All captions of all images, at most `group` a visit, each cut to `max_length` ids."""
-    found = []
+def caption_groups(
+    examples: Sequence[Example], tokenizer: Tokenizer, group: int, max_length: int
+) -> list[CaptionGroup]:
+    """All captions of all images, at most `group` in a group, each cut to `max_length` ids."""
+    groups = []
     for index, example in enumerate(examples):
         encoded = [tokenizer.encode(caption, max_length) for caption in example.captions]
-        found += [Visit(index, encoded[i : i + group]) for i in range(0, len(encoded), group)]
-    return found
+        groups += [CaptionGroup(index, encoded[i : i + group]) for i in range(0, len(encoded), group)]
+    return groups
 
 
 class PackedBatches:
     """Batches of packed captions, the same shapes throughout.
 
     Args:
-        visits: the training data.
-        batch: int. B, images a batch.
-        group: int. G, most captions an image.
+        caption_groups: sequence of CaptionGroup, the training data.
+        batch: int. B, images of a batch.
+        group: int. G, most captions of an image in a batch.
         seed: int.
 
     Attributes:
         profile: row counts n_0 >= n_1 >= ... of every batch.
     """
 
-    def __init__(self, visits: Sequence[Visit], batch: int, group: int, seed: int):
-        self.visits, self.group, self.seed = list(visits), group, seed
-        self.batch = min(batch, len(self.visits))
-        self._counts = [_counts(visit) for visit in self.visits]
+    def __init__(self, caption_groups: Sequence[CaptionGroup], batch: int, group: int, seed: int):
+        self.caption_groups, self.group, self.seed = list(caption_groups), group, seed
+        self.batch = min(batch, len(self.caption_groups))
+        self._counts = [_counts(group) for group in self.caption_groups]
         self.profile = self._make_profile()
 
     def _make_profile(self) -> list[int]:
@@ -74,9 +76,8 @@ class PackedBatches:
         padded = np.zeros((len(self._counts), steps))
         for row, count in zip(padded, self._counts, strict=True):
             row[: len(count)] = count
-        # Mean plus half a deviation of a batch's count, in eighths of a SIMD-friendly 64; never too small for one
-        # image alone, never more than all its images could need. Tighter still, and batches run short of
-        # images before they are full of words.
+        # Mean plus half a standard deviation of a batch's count, in multiples of 8; never too small for one image
+        # alone, never more than all images could need. A tighter profile leaves batches short of images.
         mean, spread = padded.mean(0) * self.batch, padded.std(0) * math.sqrt(self.batch)
         rows = np.minimum(np.ceil((mean + 0.5 * spread) / 8) * 8, padded.max(0) * self.batch)
         rows = np.maximum(rows, padded.max(0))
@@ -89,8 +90,8 @@ class PackedBatches:
         return words / sum(self.profile)
 
     def plan(self, epoch: int) -> list[list[int]]:
-        """Which visits make up each batch of an epoch; the last batch is filled up with visits of the first ones."""
-        order = list(np.random.default_rng([self.seed, epoch]).permutation(len(self.visits)))
+        """Numbers of the caption groups of each batch of an epoch; the last is filled up with those of the first."""
+        order = list(np.random.default_rng([self.seed, epoch]).permutation(len(self.caption_groups)))
         batches: list[list[int]] = []
         waiting: list[int] = []
         position = 0
@@ -98,82 +99,83 @@ class PackedBatches:
         while waiting or position < len(order):
             used = np.zeros_like(limit)
             chosen: list[int] = []
-            still: list[int] = []
+            skipped: list[int] = []
             queue = waiting
             while len(chosen) < self.batch and (queue or position < len(order)):
                 if queue:
-                    visit = queue.pop(0)
+                    number = queue.pop(0)
                 else:
-                    visit, position = int(order[position]), position + 1
-                count = self._counts[visit]
+                    number, position = int(order[position]), position + 1
+                count = self._counts[number]
                 total = used[: len(count)] + count
                 if (total > limit[: len(count)]).any():
-                    still.append(visit)
-                    if len(still) > 4 * self.batch:
+                    skipped.append(number)
+                    if len(skipped) > 4 * self.batch:
                         break
                     continue
                 used[: len(count)] = total
-                chosen.append(visit)
-            waiting = still + queue
+                chosen.append(number)
+            waiting = skipped + queue
             batches.append(chosen)
-        self._fill_up(batches, [int(visit) for visit in order], limit)
+        self._fill_up(batches, [int(number) for number in order], limit)
         return batches
 
     def _fill_up(self, batches: list[list[int]], order: list[int], limit: np.ndarray) -> None:
         last = batches[-1]
         used = np.zeros_like(limit)
-        for visit in last:
-            used[: len(self._counts[visit])] += self._counts[visit]
-        for visit in order:
+        for number in last:
+            used[: len(self._counts[number])] += self._counts[number]
+        for number in order:
             if len(last) >= self.batch:
                 return
-            count = self._counts[visit]
+            count = self._counts[number]
             total = used[: len(count)] + count
-            if visit not in last and not (total > limit[: len(count)]).any():
+            if number not in last and not (total > limit[: len(count)]).any():
                 used[: len(count)] = total
-                last.append(visit)
+                last.append(number)
 
     def packed(self, chosen: Sequence[int]) -> tuple[np.ndarray, Packed, int]:
         """Image numbers [B] (the last repeated if short), the packed captions, and how many captions there are."""
-        captions = [caption for visit in chosen for caption in self.visits[visit].captions]
-        owner = [slot for slot, visit in enumerate(chosen) for _ in self.visits[visit].captions]
-        images = [self.visits[visit].image for visit in chosen]
+        groups = [self.caption_groups[number] for number in chosen]
+        captions = [caption for group in groups for caption in group.captions]
+        owner = [slot for slot, group in enumerate(groups) for _ in group.captions]
+        images = [group.image for group in groups]
         images += images[-1:] * (self.batch - len(images))
         return np.array(images), pack(captions, owner, self.batch, self.group, self.profile), len(captions)
 
     def epoch(
         self, epoch: int, read: Callable[[np.ndarray, Sequence[int]], Any], key: str, skip: int = 0
     ) -> Iterator[Batch]:
-        """Batches of an epoch, the next one prepared while the last is worked on.
+        """Batches of an epoch; the next one is prepared in the background.
 
         Args:
             epoch: int.
             read: from image numbers [B] and a seed to their features or pixels.
-            key: str. The name the network takes these by, "features" or "images".
-            skip: int. Batches already done.
+            key: str. The input of the network that they are, "features" or "images".
+            skip: int. Batches that were trained on already.
         """
 
         def make(number: int) -> Batch:
             images, packed, captions = self.packed(plan[number])
-            seen = read(images, [self.seed, epoch, number])
-            return Batch({key: seen, **packed.as_inputs()}, packed.targets, packed.weights, captions)
+            inputs = read(images, [self.seed, epoch, number])
+            return Batch({key: inputs, **packed.as_inputs()}, packed.targets, packed.weights, captions)
 
         plan = self.plan(epoch)
         yield from ahead(make, range(skip, len(plan)))
 
 
 def ahead(make: Callable[[int], Any], numbers: Iterable[int]) -> Iterator[Any]:
-    """What `make` gives for each number, in order, the next one made while the last is worked on."""
+    """What `make` returns for each number, in order; the next one is made in the background."""
     with ThreadPoolExecutor(1) as pool:
-        waiting: deque[Any] = deque()
+        pending: deque[Any] = deque()
         for number in numbers:
-            waiting.append(pool.submit(make, number))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(make, number))
+            if len(pending) > 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def _counts(visit: Visit) -> np.ndarray:
-    lengths = np.array([len(caption) for caption in visit.captions])
+def _counts(group: CaptionGroup) -> np.ndarray:
+    lengths = np.array([len(caption) for caption in group.captions])
     return (lengths[:, None] > np.arange(lengths.max())).sum(0)

@@ -1,11 +1,11 @@
-"""One folder of the feature cache: an array on disk, and a note of how far it is filled.
+"""One folder of the feature cache: an array on disk, and a file that says how much of it is filled.
 
-    features.npy    float16 [N, L, C], its space taken at once; row i belongs to image i of the split
+    features.npy    float16 [N, L, C], allocated at once; row i belongs to image i of the split
     sums.npy        uint32 [N], a checksum (CRC-32) of each row
-    state.json      what the numbers depend on, how many rows are there, and which images could not be read
+    state.json      the key, how many rows are written, and which images could not be read
 
-Rows are forced to disk before the note that says they are there. A cache that is not whole, or not the one that was
-asked for, is refused with a line, and a row whose checksum differs is never handed out.
+Rows are flushed to disk before the state that counts them. A cache that is incomplete or has another key is refused
+with a one-line error, and so is a row whose checksum differs.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _FEATURES, _SUMS, _STATE = "features.npy", "sums.npy", "state.json"
 
 @dataclass
 class State:
-    """What `state.json` holds.
+    """The content of `state.json`.
 
     Attributes:
-        key: str. What the numbers depend on.
-        done: int. Rows that are there.
+        key: str. Everything that the features depend on.
+        done: int. Rows that are written.
         bad: rows of split, image id and reason, of the images that could not be read.
         lost: numbers of these images, in the same order.
     """
@@ -45,7 +45,7 @@ class State:
     lost: list[int] = field(default_factory=list)
 
     def problem(self, ids: Sequence[str]) -> str | None:
-        """What is wrong with it for a split of these images, or None."""
+        """What is wrong with the state for a split of these images, or None."""
         good = type(self.done) is int and 0 <= self.done <= len(ids)
         good = good and isinstance(self.bad, list) and isinstance(self.lost, list)
         if not good:
@@ -76,7 +76,7 @@ class Store:
         self._checked = np.zeros(len(array), bool)
 
     def write(self, first: int, rows: np.ndarray, bad: Sequence[tuple[str, int, str, str]] = ()) -> None:
-        """Puts rows [n, L, C] behind those that are there, in memory; `flush` brings them to disk.
+        """Appends rows [n, L, C] in memory; `flush` writes them to disk.
 
         Args:
             first: int. The number of the first row.
@@ -94,10 +94,10 @@ class Store:
             self.state.done = first + len(rows)
 
     def flush(self) -> None:
-        """Forces the rows to disk, and then the note that they are there.
+        """Flushes the rows to disk, and then the state that counts them.
 
         Raises:
-            DataError: if the disk refuses.
+            DataError: if they cannot be written.
         """
         try:
             for name, array in ((_FEATURES, self.array), (_SUMS, self._sums)):
@@ -114,18 +114,16 @@ class Store:
         Raises:
             DataError: if a row is not the one that was written.
         """
-        found = np.asarray(self.array[index])
+        rows = np.asarray(self.array[index])
         if self._sums is not None and not self._checked[index].all():
-            for number, row in zip(
-                np.ravel(index).tolist(), found.reshape(-1, *found.shape[-2:]), strict=True
-            ):
+            for number, row in zip(np.ravel(index).tolist(), rows.reshape(-1, *rows.shape[-2:]), strict=True):
                 if not self._checked[number] and _sum(row) != self._sums[number]:
                     raise DataError(
                         f"damaged feature cache: row {number} of {self.place / _FEATURES} is not the one that was "
                         f"written; delete {self.place} to encode its images again"
                     )
             self._checked[index] = True
-        return found
+        return rows
 
 
 def _sum(row: np.ndarray) -> int:
@@ -139,13 +137,13 @@ def existing(
 
     Args:
         place: Path.
-        key: str. What the numbers must depend on.
+        key: str. The key that the cache must have.
         ids: of the split's images, in order.
         row_shape: (L, C).
-        mode: "r" to read, "r+" to go on writing.
+        mode: "r" to read, "r+" to write more rows.
 
     Raises:
-        DataError: if there is something else, or less than there should be.
+        DataError: if the cache is damaged or has another key.
     """
     if not ((place / _STATE).is_file() and (place / _FEATURES).is_file()):
         return None
@@ -173,7 +171,7 @@ def existing(
 
 
 def opened(place: Path, key: str, ids: Sequence[str], row_shape: tuple[int, int]) -> Store:
-    """The store in a folder, to go on writing; made when new. For the program that has the folder's lock.
+    """The store in a folder, opened for writing; created if new. Only for the program that has the folder's lock.
 
     Raises:
         DataError: as `existing`, or if the disk has no room.
@@ -191,7 +189,7 @@ def opened(place: Path, key: str, ids: Sequence[str], row_shape: tuple[int, int]
         )
     try:
         for name, kind, size in ((_FEATURES, "<f2", shape), (_SUMS, "<u4", shape[:1])):
-            _take_space(place / name, kind, size)
+            _allocate(place / name, kind, size)
     except OSError as error:
         for name in (_FEATURES, _SUMS):
             (place / name).unlink(missing_ok=True)
@@ -203,8 +201,8 @@ def opened(place: Path, key: str, ids: Sequence[str], row_shape: tuple[int, int]
     return Store(place, array, sums, State(key))
 
 
-def _take_space(file: Path, kind: str, shape: tuple[int, ...]) -> None:
-    """Makes the file of an array whose blocks are really taken: a disk that fills up later would kill by SIGBUS."""
+def _allocate(file: Path, kind: str, shape: tuple[int, ...]) -> None:
+    """Creates an array's file, all blocks allocated: a disk that fills up later would kill the process by SIGBUS."""
     need = int(np.prod(shape)) * np.dtype(kind).itemsize
     with open(file, "wb") as handle:
         np.lib.format.write_array_header_2_0(handle, {"descr": kind, "fortran_order": False, "shape": shape})

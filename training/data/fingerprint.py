@@ -1,4 +1,4 @@
-"""A name for an encoder's structure and weights, by which the feature cache knows it again."""
+"""A digest of an encoder's structure and weights, part of the key of the feature cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def weights_fingerprint(encoder: Encoder) -> str:
     digest = hashlib.sha256(encoder.scaling.encode())
     numbers = {layer.name: f"layer {i}" for i, layer in enumerate(encoder.network.layers)}
     numbers[encoder.network.name] = "network"
-    inner = [layer for each in encoder.network.layers for layer in _inside(each)]
+    inner = [inner for layer in encoder.network.layers for inner in _inside(layer)]
     numbers |= {layer.name: f"inner {i}" for i, layer in enumerate(inner) if layer.name not in numbers}
     structure = _nameless(encoder.network.get_config(), numbers)
     digest.update(json.dumps(structure, sort_keys=True, default=str).encode())
@@ -28,16 +28,16 @@ def weights_fingerprint(encoder: Encoder) -> str:
 
 
 def _inside(layer: Any) -> list[Any]:
-    """The layers inside a layer, at any depth, inputs that `layers` does not name among them."""
-    return [part for each in getattr(layer, "_layers", []) for part in [each, *_inside(each)]]
+    """The layers inside a layer, at any depth, including inputs that `layers` does not list."""
+    return [inner for part in getattr(layer, "_layers", []) for inner in [part, *_inside(part)]]
 
 
 def _nameless(config: Any, numbers: dict[str, str]) -> Any:
-    """A network's config without what its features do not depend on: running names, object ids, being frozen."""
+    """A network's config without what its features do not depend on: automatic names, object ids, `trainable`."""
     if isinstance(config, dict):
         return {
             k: _nameless(v, numbers) for k, v in config.items() if k not in ("shared_object_id", "trainable")
         }
     if isinstance(config, list | tuple):
-        return [_nameless(each, numbers) for each in config]
+        return [_nameless(part, numbers) for part in config]
     return numbers.get(config, config) if isinstance(config, str) else config

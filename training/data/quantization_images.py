@@ -1,4 +1,4 @@
-"""Training images set aside for an export in 8 bits, which must see what values to expect."""
+"""Representative images for the calibration of quantised exports."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from captioner.errors import ImageError
 from captioner.image import tf_decode
 from training.data.datasets import Example
 
-MOST = 128
+MAX_IMAGES = 128
 
 
-def set_aside(examples: Sequence[Example], size: tuple[int, int], out: Path) -> Path:
-    """Writes images spread over a split as JPEGs of the model's own size, into a folder of their own.
+def save_representative_images(examples: Sequence[Example], size: tuple[int, int], out: Path) -> Path:
+    """Writes images spread evenly over a split as JPEGs of the model's size into the folder "calibration".
 
     `captioner export` looks for that folder beside the model's.
 
@@ -28,13 +28,15 @@ def set_aside(examples: Sequence[Example], size: tuple[int, int], out: Path) -> 
         out: Path of the run's folder.
 
     Returns:
-        Path of the folder, with at most 128 images; those that cannot be read are passed over.
+        Path of the folder, with at most 128 images; those that cannot be read are skipped.
     """
     folder = out / bundle.CALIBRATION
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     read = tf_decode.reader(size)
-    for i in np.unique(np.linspace(0, len(examples) - 1, min(MOST, len(examples))).astype(int)).tolist():
+    for i in np.unique(
+        np.linspace(0, len(examples) - 1, min(MAX_IMAGES, len(examples))).astype(int)
+    ).tolist():
         try:
             pixels = examples[i].pixels(read)
         except ImageError:

@@ -1,4 +1,4 @@
-"""Training images seen otherwise: in a mirror, left and right swapped in their captions, or taken another way."""
+"""Datasets made of another one: augmented images, and horizontal flips with left and right swapped in the captions."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from training.data.augment import WAYS
+from training.data import augment
 from training.data.datasets.example import Dataset, Example
 
-_OTHER = {"left": "right", "right": "left"}
+_OPPOSITE = {"left": "right", "right": "left"}
 _SIDES = re.compile(r"\b(left|right)(?=\b|most\b|ward|-)", re.IGNORECASE)
 
 
-class _OfTheSame:
-    """What every other way to see a dataset keeps.
+class DatasetWrapper:
+    """A dataset that changes the examples of another one.
 
     Args:
         dataset: Dataset.
@@ -25,35 +25,39 @@ class _OfTheSame:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of the dataset."""
+        """The splits of the wrapped dataset."""
         return self.dataset.splits
 
     @property
     def fingerprint(self) -> str:
-        """That of the dataset: the images are the same, how they are seen is in the ids."""
+        """The fingerprint of the wrapped dataset: the files are the same; ids say how their pixels are changed."""
         return self.dataset.fingerprint
 
 
-class Viewed(_OfTheSame):
-    """A dataset whose images are taken otherwise; the captions stay.
+class AugmentedView(DatasetWrapper):
+    """A dataset whose images are augmented, always in the same way for a number; the captions stay.
 
     Args:
         dataset: Dataset.
-        view: int, 1 or more. Which way.
+        number: int, 1 or more. Which augmentation.
     """
 
-    def __init__(self, dataset: Dataset, view: int):
+    def __init__(self, dataset: Dataset, number: int):
         super().__init__(dataset)
-        self.view = view
+        self.number = number
 
     def examples(self, split: str) -> Sequence[Example]:
-        """The examples of a split, as seen in this view."""
-        found = self.dataset.examples(split)
-        return [replace(e, id=f"{e.id} in view {self.view} of {WAYS}", view=self.view) for e in found]
+        """The examples of a split, augmented."""
+        # Ids are part of the seeds and of the keys of cached features: another text would be another cache.
+        suffix = f"in view {self.number} of {augment.VERSION}"
+        return [
+            replace(example, id=f"{example.id} {suffix}", augmentation=self.number)
+            for example in self.dataset.examples(split)
+        ]
 
 
-class Mirrored(_OfTheSame):
-    """A dataset whose split "train" also holds each image in a mirror; its other splits are as they were.
+class HorizontalFlip(DatasetWrapper):
+    """A dataset whose split "train" also holds each image flipped horizontally; its other splits stay.
 
     Args:
         dataset: Dataset, with English captions.
@@ -61,20 +65,21 @@ class Mirrored(_OfTheSame):
     Example:
         >>> from training.data.datasets import DATASETS
         >>> scenes = DATASETS.build("synthetic_scenes(train=10)")
-        >>> len(Mirrored(scenes).examples("train"))
+        >>> len(HorizontalFlip(scenes).examples("train"))
         20
     """
 
     def examples(self, split: str) -> Sequence[Example]:
-        """The examples of a split; those of "train", then all of them in a mirror."""
-        found = self.dataset.examples(split)
-        return found if split != "train" else [*found, *map(mirrored, found)]
+        """The examples of a split; those of "train" twice, first as they are, then flipped."""
+        examples = self.dataset.examples(split)
+        return examples if split != "train" else [*examples, *map(flipped, examples)]
 
 
-def mirrored(example: Example) -> Example:
-    """An example seen in a mirror."""
-    said = tuple(swap_sides(caption) for caption in example.captions)
-    return replace(example, id=f"{example.id} in a mirror", captions=said, mirrored=True)
+def flipped(example: Example) -> Example:
+    """An example flipped horizontally, left and right swapped in its captions."""
+    captions = tuple(swap_sides(caption) for caption in example.captions)
+    # The id is part of the keys of cached features: another text would be another cache.
+    return replace(example, id=f"{example.id} in a mirror", captions=captions, flipped=True)
 
 
 def swap_sides(caption: str) -> str:
@@ -85,8 +90,8 @@ def swap_sides(caption: str) -> str:
         'The Rightmost dog turns left .'
     """
 
-    def other(match: re.Match[str]) -> str:
-        word = _OTHER[match[0].lower()]
+    def opposite(match: re.Match[str]) -> str:
+        word = _OPPOSITE[match[0].lower()]
         return word.upper() if match[0].isupper() else word.capitalize() if match[0][0].isupper() else word
 
-    return _SIDES.sub(other, caption)
+    return _SIDES.sub(opposite, caption)

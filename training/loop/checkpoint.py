@@ -1,4 +1,4 @@
-"""Checkpoints that a crash cannot destroy: arrays and a little JSON in one file that is always whole."""
+"""Checkpoints: arrays and JSON in one file, which is always complete."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from captioner import atomic
 from captioner.errors import DataError
+from training.loop import old_names
 
 
 def write(path: str | Path, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-    """Writes arrays and JSON-able state so that `path` is always a whole checkpoint, the old one or the new.
+    """Writes arrays and JSON-able state so that `path` always holds a complete checkpoint, the old one or the new.
 
     Args:
         path: ends in ".npz".
@@ -31,7 +32,7 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], state: dict[str, Any]
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """Arrays and state of a checkpoint, or None where there is none.
+    """Arrays and state of a checkpoint with today's keys, or None if there is none.
 
     Raises:
         DataError: if the file is damaged.
@@ -45,18 +46,18 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | Non
             arrays = {name: data[f"a{i}"] for i, name in enumerate(head["names"])}
         if _digest(arrays) != head["digest"]:
             raise ValueError("checksum differs")
-        return arrays, head["state"]
+        return arrays, old_names.current_state(head["state"])
     except Exception as error:  # what zip and numpy raise depends on which byte is wrong
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"the checkpoint {path} is damaged ({reason}); delete it to start over") from None
 
 
 def fits(state: Any, fresh: dict[str, Any]) -> bool:
-    """Whether what a checkpoint holds may take the place of a trainer's state.
+    """Whether the state of a checkpoint has the fields and types of a trainer's state.
 
     Args:
-        state: what `read` gave.
-        fresh: dict. The state of a trainer that has not begun; what older checkpoints lack stays as it is there.
+        state: what `read` returned.
+        fresh: dict. The state of a new trainer.
 
     Example:
         >>> fits({"epoch": 1, "step": 0, "best": None}, {"epoch": 0, "step": 0, "best": 0.0})
@@ -67,11 +68,11 @@ def fits(state: Any, fresh: dict[str, Any]) -> bool:
     if not isinstance(state, dict):
         return False
     for name, value in state.items():
-        usual = fresh.get(name, "")  # what is no part of the state is a text: the data's fingerprint
+        initial = fresh.get(name, "")  # another field is a text: the fingerprint of the data
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if isinstance(usual, bool | str | dict):
-            good = isinstance(value, type(usual))
-        elif isinstance(usual, int):
+        if isinstance(initial, bool | str | dict):
+            good = isinstance(value, type(initial))
+        elif isinstance(initial, int):
             good = number and isinstance(value, int) and value >= 0
         else:
             good = number or (name == "best" and value is None)

@@ -1,8 +1,8 @@
-"""Learning from another model: its distributions over words beside the words of the references.
+"""Knowledge distillation: a loss on another model's distributions over words, beside that on the references.
 
-What people wrote says which word came next; a teacher says which others might have (Hinton et al. 2015, "Distilling
-the knowledge in a neural network"). A teacher that is an ensemble, or just another seed (Furlanello et al. 2018,
-"Born-again neural networks"), keeps a student from learning a small dataset by heart.
+References say which word came next; a teacher says which others might have (Hinton et al. 2015, "Distilling the
+knowledge in a neural network"). A teacher that is an ensemble, or just another seed (Furlanello et al. 2018,
+"Born-again neural networks"), keeps a student from overfitting a small dataset.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from captioner.types import END, PAD
 
 
 class Teacher:
-    """The loss that a teacher adds.
+    """The distillation loss of a teacher.
 
     Args:
         model: CaptionModel.
@@ -38,18 +38,18 @@ class Teacher:
         """Cross-entropy in nats a word with the teacher's distributions, weighted: a scalar.
 
         Args:
-            inputs: what the student is given, see `CaptionModel`.
-            logits: the student's, [M, V].
+            inputs: those of the student, see `CaptionModel`.
+            logits: those of the student, [M, V].
         """
-        wanted = ops.cast(ops.stop_gradient(self._model(inputs, training=False)), "float32")
-        target = ops.softmax(wanted / self._temperature)
-        each = ops.categorical_crossentropy(
+        teacher_logits = ops.cast(ops.stop_gradient(self._model(inputs, training=False)), "float32")
+        target = ops.softmax(teacher_logits / self._temperature)
+        losses = ops.categorical_crossentropy(
             target, ops.cast(logits, "float32") / self._temperature, from_logits=True
         )
-        # Rows that fill up a batch, and steps behind a caption's end, count nothing.
-        fed = ops.concatenate(inputs["steps"], axis=0)
-        live = ops.cast(ops.logical_and(fed != PAD, fed != END), "float32")
-        return self._weight * self._temperature**2 * ops.sum(each * live) / ops.sum(live)
+        # Padding rows, and steps after a caption's end, count nothing.
+        ids = ops.concatenate(inputs["steps"], axis=0)
+        mask = ops.cast(ops.logical_and(ids != PAD, ids != END), "float32")
+        return self._weight * self._temperature**2 * ops.sum(losses * mask) / ops.sum(mask)
 
 
 def open_teacher(
@@ -66,46 +66,46 @@ def open_teacher(
     Raises:
         BundleError: if it is no whole model folder.
         DataError: if its vocabulary is another one.
-        ModelError: if it looks at images of another size, or, where features are kept, with another encoder.
+        ModelError: if its images have another size, or, for a frozen encoder, its encoder is another one.
     """
-    found = read_of_vocabulary(folder, "the teacher ", student.tokenizer)
-    if tuple(found.config["image_size"]) != student.image_size:
+    teacher = read_with_vocabulary(folder, "the teacher ", student.tokenizer)
+    if tuple(teacher.config["image_size"]) != student.image_size:
         raise ModelError(
-            f"expected the teacher {folder} to look at images of {student.image_size}, the student's size, it looks "
-            f"at {tuple(found.config['image_size'])}"
+            f"expected the teacher {folder} to take images of {student.image_size}, the student's size, it takes "
+            f"{tuple(teacher.config['image_size'])}"
         )
-    model = network(found, trust)
-    if not student.encoder.trainable and not _alike(student.encoder, model.encoder):
+    model = network(teacher, trust)
+    if not student.encoder.trainable and not _same_features(student.encoder, model.encoder):
         raise ModelError(
-            f"expected the teacher {folder} to have the student's encoder, as both see the same kept features, it has "
-            f"another: {found.config['encoder']}"
+            f"expected the teacher {folder} to have the student's encoder, as both read the same cached features, "
+            f"it has another: {teacher.config['encoder']}"
         )
     return Teacher(model, weight, temperature)
 
 
-def read_of_vocabulary(folder: str, what: str, tokenizer: Tokenizer) -> bundle.Bundle:
-    """Reads a model folder whose words must be those of these training captions.
+def read_with_vocabulary(folder: str, what: str, tokenizer: Tokenizer) -> bundle.Bundle:
+    """Reads a model folder whose vocabulary must be that of these training captions.
 
     Args:
         folder: str. A model folder.
-        what: str. What the message calls it, before the folder.
+        what: str. How the error message begins to name it, before the folder.
         tokenizer: Tokenizer, of the training captions.
 
     Raises:
         BundleError: if it is no whole model folder.
         DataError: if its vocabulary is another one.
     """
-    found = bundle.read(folder)
-    if found.tokenizer.fingerprint != tokenizer.fingerprint:
+    content = bundle.read(folder)
+    if content.tokenizer.fingerprint != tokenizer.fingerprint:
         raise DataError(
             f"expected {what}{folder} to have the vocabulary of these training captions ({len(tokenizer):,} words), "
-            f"got another ({len(found.tokenizer):,})"
+            f"got another ({len(content.tokenizer):,})"
         )
-    return found
+    return content
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two encoders give the same features, but for rounding."""
+def _same_features(one: Any, other: Any) -> bool:
+    """Whether two encoders compute the same features, up to rounding."""
     weights = [encoder.get_weights() for encoder in (one, other)]
     return [w.shape for w in weights[0]] == [w.shape for w in weights[1]] and all(
         np.allclose(a, b, rtol=1e-2, atol=1e-3) for a, b in zip(*weights, strict=True)

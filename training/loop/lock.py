@@ -1,4 +1,4 @@
-"""One program at a time writes into a folder: a lock that ends with the program, whatever ends it."""
+"""A lock on a folder, so that one program at a time writes to it; it ends with the process."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ _PAUSE_SECONDS = 0.2
 
 
 @contextmanager
-def alone(folder: Path, what: str, remedy: str, wait: bool = False) -> Iterator[None]:
-    """Within the block no other program that asks for the same folder's lock is in such a block.
+def exclusive(folder: Path, what: str, remedy: str, wait: bool = False) -> Iterator[None]:
+    """Context manager that holds the lock of a folder.
 
-    The system holds the lock and lets go of it when the process ends, even by `kill -9`; so there are no stale ones.
-    The file `lock` in the folder says who has it, and is deleted at the end.
+    The system releases the lock when the process ends, even by `kill -9`, so there are no stale locks. The file `lock`
+    in the folder says which process has it, and is deleted at the end.
 
     Args:
-        folder: Path of a folder that is there.
-        what: str. What the others are told: "another training".
-        remedy: str. What else they may do: "give another --out".
-        wait: bool, default False. Wait for the other program, with a line that says so, instead of refusing.
+        folder: Path of an existing folder.
+        what: str. What messages call this program: "another training".
+        remedy: str. What messages suggest: "give another --out".
+        wait: bool, default False. Wait for the other program and print that, instead of raising.
 
     Raises:
         DataError: if another program has the lock and `wait` is False, or the folder cannot be written to.
     """
-    path, told = folder / NAME, False
+    path, printed = folder / NAME, False
     while (handle := _take(path)) is None:
         holder = f"{what}{_holder(path)}"
         if not wait:
             raise DataError(f"{holder} is writing to {folder}: wait for it, stop it, or {remedy}")
-        if not told:
+        if not printed:
             print(f"waiting for {holder}, which is writing to {folder}; or stop it, or {remedy}", flush=True)
-            told = True
+            printed = True
         time.sleep(_PAUSE_SECONDS)
     try:
         yield
     finally:
-        with suppress(OSError):  # a system that deletes no open files leaves it there, which does no harm
+        with suppress(OSError):  # some systems do not delete open files; a file left there does no harm
             path.unlink()
         os.close(handle)
 
@@ -61,19 +61,19 @@ def _take(path: Path) -> int | None:
         if not _lock(handle):
             os.close(handle)
             return None
-        if _is_there(handle, path):
+        if _is_current(handle, path):
             break
         os.close(handle)  # its last holder has just deleted it
     since = datetime.now().isoformat(" ", "seconds")
     about = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
-    with suppress(OSError):  # a full disk is told by whoever writes something that matters
+    with suppress(OSError):  # a full disk is reported by what writes more than this
         os.ftruncate(handle, 0)
         os.write(handle, json.dumps(about).encode())
     return handle
 
 
 def _lock(handle: int) -> bool:
-    """Locks an open file; whether no other program has."""
+    """Locks an open file; returns whether that was possible."""
     try:
         try:
             import fcntl
@@ -89,22 +89,22 @@ def _lock(handle: int) -> bool:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.EWOULDBLOCK):
             return False
-        # Some network drives know no locks: no reason not to work there.
-        print("this drive knows no locks: make sure that no other program writes there", flush=True)
+        # Some network drives have no locks: no reason not to work there.
+        print("this drive has no locks: make sure that no other program writes there", flush=True)
     return True
 
 
-def _is_there(handle: int, path: Path) -> bool:
-    """Whether the open file is still the one of that name."""
+def _is_current(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one at the path."""
     try:
-        mine, there = os.fstat(handle), os.stat(path)
+        opened, current = os.fstat(handle), os.stat(path)
     except OSError:
         return False
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+    return (opened.st_dev, opened.st_ino) == (current.st_dev, current.st_ino)
 
 
 def _holder(path: Path) -> str:
-    """Who has the lock, in brackets; nothing where the file does not say."""
+    """Which process has the lock, in brackets; empty if the file does not say."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         return f" (process {about['process']} on {about['host']}, since {about['since']})"

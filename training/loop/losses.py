@@ -1,4 +1,4 @@
-"""Losses, in `keras.ops` so that every backend trains with the same ones."""
+"""Losses, written in `keras.ops` for all backends."""
 
 from __future__ import annotations
 
@@ -30,31 +30,35 @@ class CaptionLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """[M] losses from ids [M] and logits [M, V]."""
-        return _mixed(ops.cast(y_true, "int32"), ops.cast(y_pred, "float32"), self.label_smoothing)
+        return _smoothed_cross_entropy(
+            ops.cast(y_true, "int32"), ops.cast(y_pred, "float32"), self.label_smoothing
+        )
 
 
-def _mixed(ids: Any, logits: Any, smoothing: float) -> Any:
+def _smoothed_cross_entropy(ids: Any, logits: Any, smoothing: float) -> Any:
     """[M] cross-entropies of softmax(logits [M, V]) with the smoothed targets of ids [M].
 
-    Frameworks go over targets [M, V] spelled out, several times. With z the logits, e the smoothing and S the softmax
+    Frameworks materialise the targets [M, V]. With z the logits, e the smoothing and S the softmax
     it is log sum exp z - (1 - e) z_id - e mean z, whose gradient is S - target, so one softmax serves both; the
     logarithm is the largest logit less that of its probability, which is never small.
     """
     size = logits.shape[-1]
-    said, other = 1 - smoothing, smoothing / size
+    target_weight, other_weight = 1 - smoothing, smoothing / size
 
     @ops.custom_gradient
-    def mixed(logits: Any) -> tuple[Any, Any]:
-        chances = ops.softmax(logits, axis=-1)
-        total = ops.max(logits, axis=-1) - ops.log(ops.max(chances, axis=-1))
+    def cross_entropy(logits: Any) -> tuple[Any, Any]:
+        probabilities = ops.softmax(logits, axis=-1)
+        total = ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
         chosen = ops.take_along_axis(logits, ops.expand_dims(ids, 1), axis=1)[:, 0]
-        losses = total - said * chosen - other * ops.sum(logits, axis=-1)
+        losses = total - target_weight * chosen - other_weight * ops.sum(logits, axis=-1)
 
-        def gradient(*given: Any, upstream: Any = None) -> Any:
-            each = ops.expand_dims(given[0] if upstream is None else upstream, 1)
-            target = ops.where(ops.expand_dims(ids, 1) == ops.arange(size), said + other, other)
-            return each * (chances - target)
+        def gradient(*upstreams: Any, upstream: Any = None) -> Any:
+            weights = ops.expand_dims(upstreams[0] if upstream is None else upstream, 1)
+            target = ops.where(
+                ops.expand_dims(ids, 1) == ops.arange(size), target_weight + other_weight, other_weight
+            )
+            return weights * (probabilities - target)
 
         return losses, gradient
 
-    return mixed(logits)
+    return cross_entropy(logits)

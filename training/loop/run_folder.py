@@ -1,4 +1,4 @@
-"""The files of a run's folder: their names, and how they are read, strictly, as anybody may have written them."""
+"""The files of a run folder: their names, and strict readers, as anybody may have written them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from typing import Any
 from captioner import atomic, metadata
 from captioner.errors import DataError
 from training.config import Run, as_dict
+from training.loop import old_names
 
 CONFIG, METRICS, MODEL = "run.json", "metrics.json", "model"
 HISTORY, GRADIENTS = "history.csv", "gradients.csv"  # tables, a row an epoch or more
 
 
 def read_config(run: Path, *needed: str) -> dict[str, Any]:
-    """The settings of a run, as its `run.json` says; texts in them are a stranger's, see `table_specs_only`.
+    """The settings of a run from its `run.json`; specs in it are not to be trusted, see `table_specs_only`.
 
     Args:
         run: Path of the run's folder.
         *needed: names such as "model.encoder", default none. Settings that must be there.
 
     Returns:
-        dict, such as `training.config.as_dict` makes. Other versions know more settings or fewer, but what is there is
-        of the type that this version has.
+        dict as of `training.config.as_dict`. Old names of settings are replaced. Other versions have more settings or
+        fewer, but those that are there have the type of this version.
 
     Raises:
-        DataError: if the file is missing or none of ours.
+        DataError: if the file is missing or does not hold the settings of a run.
     """
-    config = metadata.load(run / CONFIG, DataError)
+    config = old_names.current_config(metadata.load(run / CONFIG, DataError))
     wrong = _misfit(config, Run, "")
     for name in () if wrong else needed:
         part: Any = config
@@ -49,21 +50,21 @@ def read_config(run: Path, *needed: str) -> dict[str, Any]:
 
 def _misfit(part: dict[str, Any], kind: Any, prefix: str) -> str | None:
     """What is wrong with one part of a config, or None."""
-    for name, wanted in typing.get_type_hints(kind).items():
+    for name, field_type in typing.get_type_hints(kind).items():
         if name not in part:
             continue
         value = part[name]
-        if is_dataclass(wanted):
+        if is_dataclass(field_type):
             good = isinstance(value, dict)
-        elif wanted is float:
+        elif field_type is float:
             good = isinstance(value, int | float) and not isinstance(value, bool)
-        elif wanted in (str, bool, int):
-            good = type(value) is wanted
+        elif field_type in (str, bool, int):
+            good = type(value) is field_type
         else:  # names of splits
-            good = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            good = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if not good:
             return f"{prefix}{name} is {_short(value)}"
-        wrong = _misfit(value, wanted, f"{prefix}{name}.") if is_dataclass(wanted) else None
+        wrong = _misfit(value, field_type, f"{prefix}{name}.") if is_dataclass(field_type) else None
         if wrong:
             return wrong
     return None
@@ -75,13 +76,13 @@ def _short(value: Any) -> str:
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
-    """What a finished run scored, as its `metrics.json` says.
+    """The metrics of a finished run, from its `metrics.json`.
 
     Args:
         run: Path of the run's folder.
 
     Returns:
-        dict of split to dict of figure to number, or None for a figure that was none; and of "epoch", "seconds" and
+        dict of split to dict of metric to number, or to None where it was undefined; and of "epoch", "seconds" and
         "memory" to a number.
 
     Raises:
@@ -90,8 +91,8 @@ def read_metrics(run: Path) -> dict[str, Any]:
     metrics = metadata.load(run / METRICS, DataError)
     for name, value in metrics.items():
         numbers = value.values() if isinstance(value, dict) else [value]
-        if not all(each is None or type(each) in (int, float) for each in numbers):
-            raise DataError(f"expected figures in {run / METRICS}, {name} is {_short(value)}")
+        if not all(number is None or type(number) in (int, float) for number in numbers):
+            raise DataError(f"expected metrics in {run / METRICS}, {name} is {_short(value)}")
     return metrics
 
 
@@ -103,7 +104,7 @@ def read_epochs(path: Path, *columns: str) -> list[dict[str, Any]]:
         *columns: names, default none. Further columns that every row must have.
 
     Returns:
-        list of dict of column to str, and of "epoch" to int.
+        list of dict of column to str, and of "epoch" to int. Old names of columns are replaced.
 
     Raises:
         DataError: if the file is missing or holds anything else.
@@ -111,19 +112,20 @@ def read_epochs(path: Path, *columns: str) -> list[dict[str, Any]]:
     columns = ("epoch", *columns)
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{**row, "epoch": int(row["epoch"])} for row in csv.DictReader(file)]
+            table = map(old_names.current_columns, csv.DictReader(file))
+            rows = [{**row, "epoch": int(row["epoch"])} for row in table]
         if any(None in row or any(row[name] is None for name in columns) for row in rows):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         raise DataError(
-            f"expected the figures of a run's epochs in {path} (the columns {', '.join(columns)}), found none that can "
+            f"expected the metrics of a run's epochs in {path} (the columns {', '.join(columns)}), found none that can "
             f"be read; move it away"
         ) from None
     return rows
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a CSV file that is always whole; its columns are all names in the rows, in the order they come up.
+    """Writes a CSV file atomically; its columns are all names in the rows, in order of appearance.
 
     Raises:
         DataError: if the disk refuses.
@@ -136,19 +138,19 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """A run's settings as they come back from `run.json`, to compare them with."""
+    """A run's settings as `read_config` returns them."""
     return json.loads(json.dumps(as_dict(run)))
 
 
 def finite(value: Any) -> Any:
-    """Plain JSON with null for figures that are no number: JSON has no NaN.
+    """Plain JSON with null for NaN and infinity, which JSON does not have.
 
     Example:
         >>> finite({"test": {"CIDEr-D": float("nan"), "BLEU-4": 1.0}})
         {'test': {'CIDEr-D': None, 'BLEU-4': 1.0}}
     """
     if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: a table of figures, sample captions, TensorBoard events."""
+"""Logs of a run: metrics of every epoch, sample captions, predictions, a report and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.datasets import Example
 from training.loop.run_folder import HISTORY, read_epochs, write_table
 
 
-class Journal:
+class RunLogger:
     """Writes `history.csv`, `samples.txt`, predictions and TensorBoard events into a run's folder.
 
     Args:
@@ -32,11 +32,11 @@ class Journal:
         return self._events
 
     def row(self, row: dict[str, Any]) -> None:
-        """One epoch's figures: printed, written to `history.csv` (an epoch done again replaces its row), sent on."""
-        shown = [f"loss {row['loss']:.3f}"]
-        shown += [f"{k} {row[k]:.1f}" for k in ("CIDEr-D", "BLEU-4", "unique captions") if k in row]
+        """Prints an epoch and writes it to `history.csv` (a repeated epoch replaces its row) and TensorBoard."""
+        parts = [f"loss {row['loss']:.3f}"]
+        parts += [f"{k} {row[k]:.1f}" for k in ("CIDEr-D", "BLEU-4", "unique captions") if k in row]
         print(
-            f"epoch {row['epoch']}: {', '.join(shown)}; {row['seconds'] / 60:.1f} minutes of training",
+            f"epoch {row['epoch']}: {', '.join(parts)}; {row['seconds'] / 60:.1f} minutes of training",
             flush=True,
         )
         path = self.out / HISTORY
@@ -51,7 +51,7 @@ class Journal:
     def samples(
         self, epoch: int, captions: Sequence[str], examples: Sequence[Example], count: int = 8
     ) -> None:
-        """A few validation captions beside a reference, so that one sees them grow."""
+        """Appends a few validation captions, each beside a reference, to `samples.txt`."""
         step = max(1, len(captions) // count)
         lines = [
             f"{example.id}: {caption}  |  {example.captions[0]}"
@@ -59,22 +59,22 @@ class Journal:
         ]
         path = self.out / "samples.txt"
         before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        # An epoch done again after a crash replaces what it wrote the first time.
+        # An epoch that is repeated after a crash replaces what it wrote before.
         before = before[: before.find(f"epoch {epoch}\n")] if f"epoch {epoch}\n" in before else before
         write_text(path, before + f"epoch {epoch}\n" + "".join(f"  {line}\n" for line in lines))
         with self._writer().as_default(step=epoch):
             tf.summary.text("captions", "\n\n".join(lines))
 
     def report(self) -> None:
-        """The page of the run so far, `report.html`. A page is no reason to stop: what goes wrong is told in a line."""
+        """Writes the page of the run so far, `report.html`; an error is printed in one line, and training goes on."""
         try:
             report.write([self.out])
         except Exception as error:
-            said = " ".join(str(error).split())[:200] or type(error).__name__
-            print(f"no report.html, training goes on: {said}", flush=True)
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            print(f"no report.html, training goes on: {reason}", flush=True)
 
     def predictions(self, split: str, captions: Sequence[str], examples: Sequence[Example]) -> None:
-        """Every caption of a split, and its references, as `captioner evaluate` reads them."""
+        """Writes all captions of a split and their references, as `captioner evaluate` reads them."""
         for name, values in (("predictions", captions), ("references", [e.captions for e in examples])):
             content = {e.id: v for e, v in zip(examples, values, strict=True)}
             text = json.dumps(content, ensure_ascii=False, indent=0) + "\n"

@@ -1,16 +1,16 @@
-"""Self-critical training (Rennie et al. 2017): captions are drawn from the model and those above its own average paid.
+"""Self-critical training (Rennie et al. 2017): policy gradient on CIDEr-D of sampled captions, with a baseline.
 
-For an image with samples c_1 .. c_n of reward r_i, CIDEr-D against its references, the gradient is that of
+For an image with samples c_1 .. c_n of rewards r_i, CIDEr-D against its references, the gradient is that of
 
     - sum_i (r_i - b_i) log p(c_i)                               (Rennie et al. 2017, section 3)
 
 with the mean reward of the other samples as baseline b_i (Luo 2020, "A better variant of self-critical sequence
-training"), or the reward of the greedy caption (Rennie et al. 2017). The references themselves may stay
-in the loss beside it, so that sentences stay sentences. Document frequencies are those of the training captions, and
-the end counts as a word: without it the model learns to break off.
+training"), or the reward of the greedy caption (Rennie et al. 2017). References may stay in the
+loss beside it, which keeps sentences fluent. Document frequencies are those of the training captions, and the end token
+counts as a word: without it the model learns to end its captions too early.
 
-Samples and references are captions of one packed batch, so the network runs as in teacher forcing; what differs
-are the weights of their words.
+Samples and references are captions of one packed batch, so the network runs as in teacher forcing, with other weights
+of the words.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from training.data.source import Source
 
 
 class SelfCriticalBatches:
-    """Batches of captions that the model itself says, weighted by how much better than expected they are.
+    """Batches of captions sampled from the model, weighted by their advantage.
 
     Args:
         settings: SelfCritical.
         source: Source. The data of the run.
-        model: CaptionModel. As it is when a batch is made.
-        seed: int. Order and draws depend on (seed, epoch, step) alone.
+        model: CaptionModel. Batches are sampled from its current weights.
+        seed: int. Order and samples depend on (seed, epoch, step) alone.
 
     Attributes:
         profile: row counts n_0 >= n_1 >= ... that batches are filled up to; it grows when captions get longer.
@@ -61,20 +61,20 @@ class SelfCriticalBatches:
         ]
         self.group = settings.samples + settings.references
         self.profile: list[int] = []
-        self._draw = tf.function(self._drawn, autograph=False)
+        self._sample = tf.function(self._sampled, autograph=False)
 
-    def _drawn(self, inputs: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _sampled(self, inputs: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Ids [B, n, T] of samples, and [B, 1, T] of greedy captions if they are the baseline."""
         model, settings = self.model, self.settings
         features = inputs if self.source.key == "features" else model.encode(inputs)
         sample = f"sample(n={settings.samples}, temperature={settings.temperature})"
-        drawn = generate(model, features, sample, model.max_length, model.tokenizer, seed).ids
+        samples = generate(model, features, sample, model.max_length, model.tokenizer, seed).ids
         if settings.baseline == "greedy":
-            return drawn, generate(model, features, "greedy", model.max_length, model.tokenizer).ids
-        return drawn, drawn[:, :0]
+            return samples, generate(model, features, "greedy", model.max_length, model.tokenizer).ids
+        return samples, samples[:, :0]
 
     def plan(self, epoch: int) -> list[np.ndarray]:
-        """Which images make up each batch of an epoch; the last batch is filled up with those of the first."""
+        """Numbers of the images of each batch of an epoch; the last batch is filled up with those of the first."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self._count)
         order = np.resize(order, -(-self._count // self.batch) * self.batch)
         return list(order.reshape(-1, self.batch))
@@ -82,49 +82,49 @@ class SelfCriticalBatches:
     def epoch(
         self, epoch: int, read: Callable[[np.ndarray, Sequence[int]], Any], key: str, skip: int = 0
     ) -> Iterator[Batch]:
-        """Batches of an epoch. Images are read ahead; captions are drawn when a batch is asked for."""
+        """Batches of an epoch. Images are read ahead; captions are sampled when a batch is asked for."""
         plan = self.plan(epoch)
         numbers = range(skip, len(plan))
-        seen = ahead(lambda number: read(plan[number], [self.seed, epoch, number]), numbers)
-        for number, inputs in zip(numbers, seen, strict=True):
+        read_ahead = ahead(lambda number: read(plan[number], [self.seed, epoch, number]), numbers)
+        for number, inputs in zip(numbers, read_ahead, strict=True):
             seed = np.random.default_rng([self.seed, epoch, number, 1]).integers(0, 2**31 - 1, 2)
             yield self.make(plan[number], inputs, key, seed.astype(np.int32))
 
     def make(self, images: np.ndarray, inputs: Any, key: str, seed: np.ndarray) -> Batch:
-        """Draws captions of images, pays them, and packs them.
+        """Samples captions of images, computes their rewards, and packs them.
 
         Args:
             images: int [B]. Numbers of the images.
             inputs: features [B, L, C] or pixels [B, H, W, 3].
-            key: str. The name the network takes these by.
+            key: str. The input of the network that they are.
             seed: int32 [2].
         """
-        began = time.perf_counter()
-        drawn, greedy = (ids.numpy() for ids in self._draw(tf.convert_to_tensor(inputs), seed))
-        drew = time.perf_counter()
-        rewards = self.rewards(drawn, images)
+        start = time.perf_counter()
+        samples, greedy = (ids.numpy() for ids in self._sample(tf.convert_to_tensor(inputs), seed))
+        sampled = time.perf_counter()
+        rewards = self.rewards(samples, images)
         advantages = self.advantages(rewards, self.rewards(greedy, images))
-        paid = time.perf_counter()
-        captions = [_said(row) for row in drawn.reshape(-1, drawn.shape[2])]
+        rewarded = time.perf_counter()
+        captions = [_until_end(row) for row in samples.reshape(-1, samples.shape[2])]
         owners = np.repeat(np.arange(self.batch), self.settings.samples).tolist()
-        # Each kind of caption counts by its mean over words.
-        worth = (advantages.ravel() / sum(map(len, captions))).tolist()
-        told = self._told(images, seed)
-        share = self.settings.xe_weight / max(1, sum(len(caption) for _, caption in told))
-        captions += [caption for _, caption in told]
-        owners += [owner for owner, _ in told]
-        worth += [share] * len(told)
-        packed = pack(captions, owners, self.batch, self.group, self._fitting(captions))
+        # Samples, and likewise references, count by their mean over words.
+        advantage = (advantages.ravel() / sum(map(len, captions))).tolist()
+        references = self._sample_references(images, seed)
+        reference_weight = self.settings.xe_weight / max(1, sum(len(caption) for _, caption in references))
+        captions += [caption for _, caption in references]
+        owners += [owner for owner, _ in references]
+        caption_weights = advantage + [reference_weight] * len(references)
+        packed = pack(captions, owners, self.batch, self.group, self._fit_profile(captions))
         weights = np.zeros_like(packed.weights)
-        at = np.cumsum([0, *(len(ids) for ids in packed.inputs)])
-        for row, caption in zip(packed.order, range(len(captions)), strict=True):
-            weights[at[: len(captions[caption])] + row] = worth[caption]
-        figures = {
+        offsets = np.cumsum([0, *(len(ids) for ids in packed.inputs)])
+        for row, caption, weight in zip(packed.order, captions, caption_weights, strict=True):
+            weights[offsets[: len(caption)] + row] = weight
+        metrics = {
             "reward": float(rewards.mean()),
-            "drawing": drew - began,
-            "paying": paid - drew,
+            "sample_seconds": sampled - start,
+            "reward_seconds": rewarded - sampled,
         }
-        return Batch({key: inputs, **packed.as_inputs()}, packed.targets, weights, len(captions), figures)
+        return Batch({key: inputs, **packed.as_inputs()}, packed.targets, weights, len(captions), metrics)
 
     def rewards(self, ids: np.ndarray, images: np.ndarray) -> np.ndarray:
         """CIDEr-D, not x100, of captions [B, n, T]: float64 [B, n]."""
@@ -134,38 +134,38 @@ class SelfCriticalBatches:
         return self.reward(ids.reshape(-1, length), np.repeat(images, n)).reshape(count, n)
 
     def advantages(self, rewards: np.ndarray, greedy: np.ndarray) -> np.ndarray:
-        """How much more than expected each sample earned: [B, n], of rewards [B, n] and [B, 1] or [B, 0]."""
+        """Rewards minus their baseline: [B, n], from rewards [B, n] and greedy rewards [B, 1], or none [B, 0]."""
         if greedy.size:
             return rewards - greedy
         n = rewards.shape[1]
         return (rewards - rewards.mean(axis=1, keepdims=True)) * (n / (n - 1))
 
-    def _told(self, images: np.ndarray, seed: np.ndarray) -> list[tuple[int, list[int]]]:
-        """Some references of each image, with its place in the batch."""
-        chosen = np.random.default_rng(seed)
+    def _sample_references(self, images: np.ndarray, seed: np.ndarray) -> list[tuple[int, list[int]]]:
+        """Some references of each image, each with the image's index in the batch."""
+        rng = np.random.default_rng(seed)
         return [
-            (place, self._references[image][which])
-            for place, image in enumerate(images)
-            for which in chosen.permutation(len(self._references[image]))[: self.settings.references]
+            (index, self._references[image][which])
+            for index, image in enumerate(images)
+            for which in rng.permutation(len(self._references[image]))[: self.settings.references]
         ]
 
-    def _fitting(self, captions: list[list[int]]) -> list[int]:
-        """The profile, grown if these captions need more: then the network is traced anew, so it grows by a margin."""
+    def _fit_profile(self, captions: list[list[int]]) -> list[int]:
+        """The profile, enlarged if these captions need it: the network is traced anew then, so it grows by a margin."""
         counts = row_counts([len(caption) for caption in captions])
-        needed, known = (
-            np.pad(np.array(each, int), (0, self.model.max_length - len(each)))
-            for each in (counts, self.profile)
+        needed, current = (
+            np.pad(np.array(rows, int), (0, self.model.max_length - len(rows)))
+            for rows in (counts, self.profile)
         )
-        if (needed > known).any():
+        if (needed > current).any():
             room = np.minimum(8 * np.ceil((1.15 * needed + 4) / 8), self.batch * self.group)
-            grown = np.where(needed, np.maximum(room, known), known).astype(int)
+            grown = np.where(needed, np.maximum(room, current), current).astype(int)
             self.profile = np.trim_zeros(np.maximum.accumulate(grown[::-1])[::-1], "b").tolist()
-            # Keras' own function would be traced for any shapes, and the network needs to know them.
+            # Keras would reuse a function traced for unknown shapes, and the network needs known ones.
             self.model.make_train_function(force=True)
         return self.profile
 
 
-def _said(ids: np.ndarray) -> list[int]:
-    """The ids of a caption up to its end, that included."""
-    ended = np.flatnonzero(ids == END)
-    return ids[: ended[0] + 1 if len(ended) else len(ids)].tolist()
+def _until_end(ids: np.ndarray) -> list[int]:
+    """The ids of a caption up to its end token, which is included."""
+    ends = np.flatnonzero(ids == END)
+    return ids[: ends[0] + 1 if len(ends) else len(ids)].tolist()

@@ -1,4 +1,4 @@
-"""The phases of a run: cross-entropy first, then self-critical training."""
+"""The stages of a run: cross-entropy first, then self-critical training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from training.loop.losses import CaptionLoss
 from training.loop.self_critical import SelfCriticalBatches
 
 
-class Phase(NamedTuple):
-    """Epochs that are trained alike.
+class Stage(NamedTuple):
+    """Epochs with the same loss and the same kind of batches.
 
     Attributes:
-        name: str. What its keys begin with.
+        name: str. Prefix of its keys: "xe" or "scst".
         first: int. The number of its first epoch, counted over the whole run.
-        settings: what its keys say.
-        batches: what makes its batches.
+        settings: values of its keys.
+        batches: makes its batches.
         loss: CaptionLoss.
         steps: list of int. Batches of each epoch.
     """
@@ -35,50 +35,52 @@ class Phase(NamedTuple):
 
     @property
     def last(self) -> int:
-        """The number behind that of its last epoch."""
+        """The number after that of its last epoch."""
         return self.first + self.settings.epochs
 
     def compile(self, model: CaptionModel) -> None:
-        """Gives the model a fresh optimizer and the loss of this phase."""
+        """Gives the model a fresh optimizer and the loss of this stage."""
         settings, total = self.settings, sum(self.steps)
         warmup = max(1, int(total * settings.warmup))
         rate = keras.optimizers.schedules.CosineDecay(
             0.0,
             max(1, total - warmup),
-            alpha=settings.final,
+            alpha=settings.final_lr_ratio,
             warmup_target=settings.learning_rate,
             warmup_steps=warmup,
         )
         if self.name != "xe":
-            model.extra_loss = None  # a teacher's
+            model.extra_loss = None  # of a distillation teacher
         model.attention_penalty = getattr(settings, "attention_penalty", 0.0)
         model.compile(
-            # With a weight decay it is AdamW; with none, AdamW would still pass over all weights to take nothing off.
+            # With weight decay it is AdamW; without, AdamW would update all weights twice for nothing.
             optimizer=keras.optimizers.Adam(
                 rate,
                 weight_decay=settings.weight_decay or None,
-                global_clipnorm=settings.clip or None,
-                use_ema=settings.ema > 0,
-                ema_momentum=settings.ema or None,
+                global_clipnorm=settings.global_clipnorm or None,
+                use_ema=settings.ema_momentum > 0,
+                ema_momentum=settings.ema_momentum or None,
             ),
             loss=self.loss,
         )
         model.optimizer.build(model.trainable_variables)
 
 
-def phases(run: Run, source: Source, model: CaptionModel) -> list[Phase]:
-    """The phases that have epochs, in order."""
-    found = []
+def build_stages(run: Run, source: Source, model: CaptionModel) -> list[Stage]:
+    """The stages that have epochs, in order."""
+    stages = []
     if run.xe.epochs:
-        packed = PackedBatches(source.visits, run.xe.batch_images, run.data.captions_per_image, run.seed)
-        found.append(_phase("xe", 0, run.xe, packed, CaptionLoss(run.xe.label_smoothing)))
+        packed = PackedBatches(
+            source.caption_groups, run.xe.batch_images, run.data.captions_per_image, run.seed
+        )
+        stages.append(_stage("xe", 0, run.xe, packed, CaptionLoss(run.xe.label_smoothing)))
     if run.scst.epochs:
-        drawn = SelfCriticalBatches(run.scst, source, model, run.seed)
-        found.append(_phase("scst", run.xe.epochs, run.scst, drawn, CaptionLoss(summed=True)))
-    return found
+        sampled = SelfCriticalBatches(run.scst, source, model, run.seed)
+        stages.append(_stage("scst", run.xe.epochs, run.scst, sampled, CaptionLoss(summed=True)))
+    return stages
 
 
-def _phase(name: str, first: int, settings: Any, batches: Any, loss: CaptionLoss) -> Phase:
-    return Phase(
+def _stage(name: str, first: int, settings: Any, batches: Any, loss: CaptionLoss) -> Stage:
+    return Stage(
         name, first, settings, batches, loss, [len(batches.plan(first + e)) for e in range(settings.epochs)]
     )

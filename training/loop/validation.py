@@ -1,4 +1,4 @@
-"""Captions for a whole split, and their figures: the same decoding for choosing a model and for the test."""
+"""Captions and metrics of a split, for validation and test alike."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from training.data.datasets import Example
 
 
 class Captioning:
-    """Captions images from what a split reads, in a graph traced once.
+    """Captions the images of a split in a graph that is traced once.
 
     Args:
         model: CaptionModel.
         strategy: spec of `STRATEGIES`.
         batch: int. Images at a time.
-        key: "features" or "images": what the split reads.
+        key: "features" or "images": the inputs of the split.
     """
 
     def __init__(self, model: CaptionModel, strategy: str, batch: int, key: str):
@@ -36,15 +36,15 @@ class Captioning:
         self._run = tf.function(run, autograph=False)
 
     def __call__(self, read: Callable[[np.ndarray], Any], count: int, progress: str = "") -> list[str]:
-        """One sentence for each of the first `count` images that `read` knows."""
+        """Captions of the first `count` images, whose inputs `read` returns."""
         captions: list[str] = []
         bar = progress_bar(total=count, desc=progress, disable=not progress)
         with bar:
             for start in range(0, count, self.batch):
                 # The last batch is filled up, so that there is one shape and one trace.
                 index = np.minimum(np.arange(start, start + self.batch), count - 1)
-                found = self._run(tf.convert_to_tensor(read(index)))
-                for ids in found.ids.numpy()[: count - start, 0]:
+                hypotheses = self._run(tf.convert_to_tensor(read(index)))
+                for ids in hypotheses.ids.numpy()[: count - start, 0]:
                     captions.append(self.model.tokenizer.decode(ids.tolist()))
                 bar.update(min(self.batch, count - start))
         return captions
@@ -57,13 +57,13 @@ def score(
     official: bool = False,
     undefined: float = 0.0,
 ) -> dict[str, float]:
-    """All figures of captions against their examples' references; see `captioner.evaluate`.
+    """All metrics of captions against their examples' references; see `captioner.evaluate`.
 
-    What is no figure (CIDEr-D of a single image) is `undefined`: 0, as the best epoch is chosen by it.
+    Undefined metrics (CIDEr-D of a single image) are `undefined`: 0, as the best epoch is chosen by them.
     """
     predictions = {example.id: caption for example, caption in zip(examples, captions, strict=True)}
     references = {example.id: list(example.captions) for example in examples}
-    figures = evaluate(
+    metrics = evaluate(
         predictions, references, official=official, training=training or None, allow_empty=True
     )
-    return {name: undefined if math.isnan(value) else value for name, value in figures.items()}
+    return {name: undefined if math.isnan(value) else value for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""Flickr8k, Karpathy split: one recipe a decoder on a frozen DenseNet169, one sized for devices, and the best of all.
+"""Flickr8k, Karpathy split: a recipe for each decoder on a frozen DenseNet169, one for devices, and larger ones.
 
 Get the images and `dataset_flickr8k.json` from their authors and put them where `DATA` says, or pass
 `--set data.source="flickr(folder='...', captions='...')"`.
@@ -13,7 +13,7 @@ from training.config import CrossEntropy, Data, Evaluation, Model, Run, SelfCrit
 DATA = "flickr(folder='data/flickr8k/images', captions='data/flickr8k/dataset_flickr8k.json')"
 ENCODER = "densenet169(weights='imagenet')"
 # Keras has no weights of it to download.
-SMALL_ENCODER = "efficientnet_lite0(weights='data/efficientnet_lite0_notop.weights.h5')"
+LITE0 = "efficientnet_lite0(weights='data/efficientnet_lite0_notop.weights.h5')"
 SHARED = "embedding=256, dropout=0.3, word_dropout=0.15, tied=True"
 
 
@@ -22,7 +22,9 @@ def _run(name: str, decoder: str, encoder: str = ENCODER) -> Run:
         name=name,
         data=Data(source=DATA, min_count=5),
         model=Model(encoder=encoder, decoder=decoder, max_length=22),
-        xe=CrossEntropy(epochs=10, batch_images=32, learning_rate=1.5e-3, label_smoothing=0.1, ema=0.995),
+        xe=CrossEntropy(
+            epochs=10, batch_images=32, learning_rate=1.5e-3, label_smoothing=0.1, ema_momentum=0.995
+        ),
         evaluation=Evaluation(every=2, official=True),
     )
 
@@ -43,19 +45,19 @@ def simple_rnn() -> Run:
 
 
 def bidirectional() -> Run:
-    """Soft attention with an LSTM that re-reads the words so far in both directions."""
+    """Soft attention with a bidirectional LSTM over the words so far."""
     return _run("flickr8k_bidirectional", f"bidirectional(attention='multi_head', {SHARED})")
 
 
 def show_and_tell() -> Run:
-    """No attention: an LSTM that sees the mean feature once."""
+    """No attention: an LSTM whose first input is the mean feature."""
     return _run("flickr8k_show_and_tell", f"show_and_tell({SHARED})")
 
 
 def topdown() -> Run:
-    """Top-down attention: one LSTM looks, another speaks.
+    """Top-down attention: an attention LSTM and a language LSTM.
 
-    It learns more slowly than the others when words are hidden from it, so none are.
+    It learns more slowly with word dropout, so it has none.
     """
     return _run(
         "flickr8k_topdown", "top_down(attention='multi_head', deep_output=True, embedding=256, dropout=0.3)"
@@ -68,79 +70,86 @@ def _device_decoder(cell: str) -> str:
 
 
 def device() -> Run:
-    """Soft attention with an LSTM on EfficientNet-Lite0: 7 MB as a whole captioner in 8 bits."""
-    return _run("flickr8k_device", _device_decoder("lstm"), SMALL_ENCODER)
+    """Soft attention with an LSTM on EfficientNet-Lite0: 7 MB in 8 bits."""
+    return _run("flickr8k_device", _device_decoder("lstm"), LITE0)
 
 
-def small() -> Run:
-    """As small, a GRU: five views of each image, cross-entropy and then self-critical training."""
-    run = _run("flickr8k_small", _device_decoder("gru"), SMALL_ENCODER)
+def lite0_gru() -> Run:
+    """A GRU on EfficientNet-Lite0: four augmentations of each image, cross-entropy, then self-critical training."""
+    run = _run("flickr8k_lite0_gru", _device_decoder("gru"), LITE0)
     return replace(
-        run, data=replace(run.data, views=4), xe=replace(run.xe, epochs=14), scst=SelfCritical(epochs=8)
+        run,
+        data=replace(run.data, cached_augmentations=4),
+        xe=replace(run.xe, epochs=14),
+        scst=SelfCritical(epochs=8),
     )
 
 
 def default() -> Run:
-    """The small one, its encoder trained along too: the model in saved_models/default."""
-    run = _run("flickr8k_default", _device_decoder("gru"), SMALL_ENCODER)
+    """`flickr8k_lite0_gru` with its encoder fine-tuned: the model in saved_models/default."""
+    run = _run("flickr8k_default", _device_decoder("gru"), LITE0)
     return replace(
         run,
         data=replace(run.data, augment=True),
-        model=replace(run.model, train_encoder=True, start="runs/flickr8k_small/model"),
+        model=replace(run.model, train_encoder=True, init_from="runs/flickr8k_lite0_gru/model"),
         xe=replace(run.xe, epochs=0),
         scst=SelfCritical(epochs=2, learning_rate=1e-5),
         evaluation=replace(run.evaluation, every=1),
     )
 
 
-def best() -> Run:
-    """Two encoders side by side, five views of each image, cross-entropy and then self-critical training."""
+def two_encoders() -> Run:
+    """Features of two encoders concatenated, four augmentations of each image, cross-entropy, then self-critical."""
     run = _run(
-        "flickr8k_best",
+        "flickr8k_two_encoders",
         f"lstm(attention='multi_head', {SHARED})",
-        f"side_by_side(encoders={[ENCODER, SMALL_ENCODER]!r})",
+        f"side_by_side(encoders={[ENCODER, LITE0]!r})",
     )
-    return replace(
-        run, data=replace(run.data, views=4), xe=replace(run.xe, epochs=12), scst=SelfCritical(epochs=8)
-    )
-
-
-def fine() -> Run:
-    """The best one, further on larger images, whose grid is finer; self-critical from the first step."""
-    run = replace(best(), name="flickr8k_fine", xe=replace(best().xe, epochs=0))
     return replace(
         run,
-        model=replace(run.model, image_size=288, start="runs/flickr8k_best/model"),
+        data=replace(run.data, cached_augmentations=4),
+        xe=replace(run.xe, epochs=12),
+        scst=SelfCritical(epochs=8),
+    )
+
+
+def two_encoders_288_finetune() -> Run:
+    """`flickr8k_two_encoders` continued on images of 288 pixels, with self-critical training alone."""
+    run = replace(two_encoders(), name="flickr8k_two_encoders_288_finetune")
+    return replace(
+        run,
+        model=replace(run.model, image_size=288, init_from="runs/flickr8k_two_encoders/model"),
+        xe=replace(run.xe, epochs=0),
         scst=SelfCritical(epochs=6, learning_rate=1.5e-4),
     )
 
 
-def brisk() -> Run:
-    """What the finest one sees and the decoder of the small one, in steps of 12 images, each step a lesson."""
-    run = replace(small(), name="flickr8k_brisk")
+def two_encoders_288_batch12() -> Run:
+    """Two encoders on images of 288 pixels, the GRU of `flickr8k_lite0_gru`, and few epochs in batches of 12 images."""
+    run = replace(lite0_gru(), name="flickr8k_two_encoders_288_batch12")
     return replace(
         run,
-        data=replace(run.data, views=1),
-        model=replace(run.model, encoder=best().model.encoder, image_size=288),
+        data=replace(run.data, cached_augmentations=1),
+        model=replace(run.model, encoder=two_encoders().model.encoder, image_size=288),
         xe=replace(run.xe, epochs=7, batch_images=12),
         scst=SelfCritical(epochs=5, batch_images=12, samples=4, references=1),
     )
 
 
-def sharp() -> Run:
-    """The best one with a GRU, on images of 288 pixels from the first step, in four views, in bfloat16."""
-    run = replace(best(), name="flickr8k_sharp")
+def two_encoders_288() -> Run:
+    """Two encoders and a GRU on images of 288 pixels, three augmentations of each, in bfloat16."""
+    run = replace(two_encoders(), name="flickr8k_two_encoders_288")
     return replace(
         run,
-        data=replace(run.data, views=3),
+        data=replace(run.data, cached_augmentations=3),
         model=replace(run.model, decoder=gru().model.decoder, image_size=288),
         xe=replace(run.xe, mixed_precision=True),
     )
 
 
-def compact() -> Run:
-    """The small one with narrower attention and half the epochs: cells to compare."""
-    run = replace(small(), name="flickr8k_compact")
+def lite0_cells() -> Run:
+    """`flickr8k_lite0_gru` with narrower attention and half the epochs, for comparing cells."""
+    run = replace(lite0_gru(), name="flickr8k_lite0_cells")
     decoder = run.model.decoder.replace("'multi_head'", "'multi_head(units=256, heads=4)'")
     return replace(
         run,

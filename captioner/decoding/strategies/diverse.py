@@ -1,4 +1,4 @@
-"""Diverse beam search: groups of beams that avoid each other's words."""
+"""Diverse beam search: groups of beams, each penalised for the words of the groups before it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from captioner import checks
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import xp
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import FORBIDDEN, Task
-from captioner.decoding.strategies.beam import check_size, check_width, extend
+from captioner.decoding.strategies.beam import check_width, check_width_fits, extend
 from captioner.decoding.strategy import Choice, Step, Strategy
 from captioner.errors import SpecError
 
 
 class Diverse(Strategy):
-    """Beams in groups; a group avoids the words that groups before it chose at the same step.
+    """Diverse beam search: a group of beams is penalised for words that earlier groups chose at the same step.
 
     Vijayakumar et al. 2018, "Diverse Beam Search", with Hamming diversity: at each step the groups choose in
-    turn, and a word that beams of earlier groups have just chosen c times costs `penalty * c` in choosing.
-    What is reported, and what the next step builds on, is the model's own log-probability. The first group is
+    turn, and a word that beams of earlier groups have just chosen c times is ranked lower by `penalty * c`.
+    Reported log-probabilities, and those that the next step builds on, are the model's own. The first group is
     a plain beam search; with `penalty=0` all groups are, so their captions repeat.
 
     Args:
@@ -55,28 +55,27 @@ class Diverse(Strategy):
         self.penalty = checks.number(penalty, "penalty", 0.0, 1e3)
         super().__init__(LengthPenalty(length_penalty), width, n_best, **rules)
 
-    def fit(self, size: int) -> None:
-        """Refuses more beams than words."""
-        check_size(self.rows, size)
+    def check_vocabulary(self, size: int) -> None:
+        """Raises a `SpecError` for more beams than words."""
+        check_width_fits(self.rows, size)
 
-    def fresh_logp(self) -> list[float]:
-        """One beam of each group lives."""
+    def initial_logp(self) -> list[float]:
+        """All but the first beam of each group are impossible."""
         return ([0.0] + [FORBIDDEN] * (self.rows // self.groups - 1)) * self.groups
 
-    def choose(self, step: Step, own: Any, task: Task) -> Choice:
-        """The groups choose in turn."""
-        size, each = step.allowed.shape[-1], self.rows // self.groups
-        said = tf.zeros_like(step.allowed[:, :1])
+    def choose(self, step: Step, strategy_state: Any, task: Task) -> Choice:
+        """The K likeliest continuations, group by group."""
+        size, group_size = step.allowed.shape[-1], self.rows // self.groups
+        counts = xp.zeros_like(step.allowed[:, :1])  # of each word among the groups so far: [B, 1, V]
         choices = []
-        for first in range(0, self.rows, each):
-            group = Step(step.t, *(x[:, first : first + each] for x in step[1:]))
-            choice = extend(group, -self.penalty * said if self.penalty and first else None)
+        for first in range(0, self.rows, group_size):
+            group = Step(step.t, *(x[:, first : first + group_size] for x in step[1:]))
+            choice = extend(group, -self.penalty * counts if self.penalty and first else None)
             choices.append((choice.parents, choice.ids, choice.word_logp))
             if self.penalty:
-                # Pads count too, but nobody may say them anyway.
-                said += tf.reduce_sum(tf.one_hot(choice.ids, size), axis=1, keepdims=True)
-        parents, ids, word_logp = (tf.concat(x, axis=1) for x in zip(*choices, strict=True))
-        # A group's pointers count from its own first beam.
-        return Choice(
-            parents + np.repeat(np.arange(0, self.rows, each, dtype=np.int32), each), ids, word_logp
-        )
+                # `<pad>` counts too, but is forbidden anyway.
+                counts += xp.reduce_sum(xp.one_hot(choice.ids, size), axis=1, keepdims=True)
+        parents, ids, word_logp = (xp.concat(x, axis=1) for x in zip(*choices, strict=True))
+        # Back-pointers within a group are relative to its first beam.
+        offsets = np.repeat(np.arange(0, self.rows, group_size, dtype=np.int32), group_size)
+        return Choice(parents + offsets, ids, word_logp)

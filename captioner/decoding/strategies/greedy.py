@@ -1,20 +1,19 @@
-"""Greedy: the likeliest word, every time."""
+"""Greedy search: the likeliest word at every step."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from captioner.decoding.backend import tf
+from captioner.decoding.backend import xp
 from captioner.decoding.ranking import LengthPenalty
 from captioner.decoding.rules import Task
-from captioner.decoding.strategy import Choice, Step, Strategy, frozen
+from captioner.decoding.strategy import Choice, Step, Strategy, freeze_ended
 
 
 class Greedy(Strategy):
-    """The likeliest word at every step.
+    """Greedy search: the likeliest word at every step.
 
-    The cheapest strategy, and the one self-critical training takes as its baseline. Score and
-    log-probability are the same.
+    The cheapest strategy, and the baseline of self-critical training. Score and log-probability are the same.
 
     Args:
         **rules: options of every strategy, see `RULES`.
@@ -29,8 +28,8 @@ class Greedy(Strategy):
     def __init__(self, **rules: Any):
         super().__init__(LengthPenalty(0.0), **rules)
 
-    def choose(self, step: Step, own: Any, task: Task) -> Choice:
-        """The first of the likeliest."""
-        ids = tf.argmax(step.allowed, axis=-1, output_type=tf.int32)
-        word_logp = tf.reduce_max(step.allowed, axis=-1) - step.normaliser[..., 0]
-        return Choice(None, *frozen(step.ended, ids, word_logp))
+    def choose(self, step: Step, strategy_state: Any, task: Task) -> Choice:
+        """The likeliest id of each beam, the lowest one on ties."""
+        ids = xp.argmax(step.allowed, axis=-1, output_type=xp.int32)
+        word_logp = xp.reduce_max(step.allowed, axis=-1) - step.normaliser[..., 0]
+        return Choice(None, *freeze_ended(step.ended, ids, word_logp))

@@ -1,1 +1,1 @@
-"""Engines that ask a TensorFlow Serving server, over gRPC or REST."""
+"""Engines that request captions from a TensorFlow Serving server, over gRPC or REST."""

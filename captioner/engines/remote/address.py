@@ -1,4 +1,4 @@
-"""Where a served model is, and how to ask for it: `grpc://host:8500/dogs/versions/3?timeout=20`, taken apart."""
+"""Addresses of served models: parses `grpc://host:8500/dogs/versions/3?timeout=20`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from captioner.errors import EngineError, SpecError
 from captioner.registry import unknown
 
 VARIABLE = "CAPTIONER_AUTHORIZATION"
-# What the options that are whole numbers may be.
+# Ranges of the integer options.
 _RANGES = {
     "batch_size": (1, 4096),
     "in_flight": (1, 256),
@@ -27,7 +27,7 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class Scheme(NamedTuple):
-    """What the scheme of an address says: whether the connection is encrypted, and the port if none is given."""
+    """A URL scheme: whether connections are encrypted, and the default port."""
 
     secure: bool
     port: int
@@ -35,21 +35,21 @@ class Scheme(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """How to ask a server.
+    """Options of the requests to a server.
 
-    All but `authorization` may also stand at the end of the address, `?timeout=20&batch_size=4`.
+    All but `authorization` may also be given in the address, `?timeout=20&batch_size=4`.
 
     Args:
-        timeout: float, default 60. Seconds that a request may take, repeats included.
-        batch_size: int, default 8. Images in a request, at most.
-        in_flight: int, default 4. Requests under way at a time for one call of `predict`.
-        retries: int, default None: where nobody answers 4 times, and where the server says that it is busy for as long
-            as `timeout` allows. How often a request is repeated; the pauses grow from a tenth of a second to two
-            seconds. A request that ran out of time is never repeated.
-        max_bytes: int, default 64 MiB. Size of a request, and of an answer, at most.
-        root_certificate: str, default None, which is the machine's own. PEM file of who signed the server's
-            certificate; for grpcs:// and https://.
-        authorization: str, default None. Sent as the header of that name: "Bearer ...". The environment
+        timeout: float, default 60. Seconds that a request may take, retries included.
+        batch_size: int, default 8. The most images in a request.
+        in_flight: int, default 4. The most concurrent requests of one call of `predict`.
+        retries: int, default None: 4 where the server cannot be reached, and any number within `timeout` where it says
+            that it is busy. How often a request is retried, with exponential backoff from a tenth of a second to two
+            seconds. A request that timed out is never retried.
+        max_bytes: int, default 64 MiB. The largest size of a request and of a response.
+        root_certificate: str, default None, which is the machine's own. PEM file of the authority that signed the
+            server's certificate; for grpcs:// and https://.
+        authorization: str, default None. The value of the Authorization header: "Bearer ...". The environment
             variable CAPTIONER_AUTHORIZATION does the same for servers that are encrypted or on this machine.
     """
 
@@ -66,7 +66,7 @@ class Options:
             if name != "retries" or self.retries is not None:
                 checks.integer(getattr(self, name), name, least, most)
         checks.number(self.timeout, "timeout", 0, 1e6, above=True)
-        # What it was is not told: it is a secret.
+        # A secret: the message does not repeat it.
         if self.authorization is not None and not re.fullmatch(
             r"[\x21-\x7e][\x20-\x7e]*", self.authorization
         ):
@@ -75,23 +75,23 @@ class Options:
 
 @dataclass(frozen=True)
 class Address:
-    """A served model.
+    """The address of a served model.
 
     Attributes:
         scheme: str.
         host: str.
         port: int.
-        model: str. Its name there.
+        model: str. Its name on the server.
         version: int or None.
-        label: str or None. A name that the server gives to a version.
-        base: str. What comes before /v1/models in the path, for REST behind a gateway; mostly empty.
+        label: str or None. The version label.
+        base: str. The path before /v1/models, for REST behind a gateway; mostly empty.
         secure: bool. Whether the connection is encrypted.
 
     Example:
-        >>> found, options = address("grpc://host/dogs/labels/stable?timeout=5", {"grpc": Scheme(False, 8500)})
-        >>> found.port, found.model, found.label, options.timeout
+        >>> place, options = parse_address("grpc://host/dogs/labels/stable?timeout=5", {"grpc": Scheme(False, 8500)})
+        >>> place.port, place.model, place.label, options.timeout
         (8500, 'dogs', 'stable', 5.0)
-        >>> str(found)
+        >>> str(place)
         'grpc://host:8500/dogs/labels/stable'
     """
 
@@ -111,7 +111,7 @@ class Address:
 
     @property
     def path(self) -> str:
-        """The model as paths spell it: `dogs/versions/3`."""
+        """The model in URL paths: `dogs/versions/3`."""
         name = quote(self.model, safe="")
         if self.version is not None:
             return f"{name}/versions/{self.version}"
@@ -121,15 +121,15 @@ class Address:
         return f"{self.scheme}://{self.server}{self.base}/{self.path}"
 
 
-def address(source: str, schemes: Mapping[str, Scheme], **given: Any) -> tuple[Address, Options]:
-    """Takes a source apart.
+def parse_address(source: str, schemes: Mapping[str, Scheme], **options: Any) -> tuple[Address, Options]:
+    """Parses the address of a served model.
 
     Args:
         source: str. `grpc://host:port/name`, or the same with grpcs, http or https, then optionally
-            `/versions/N` or `/labels/L`, then optionally `?option=value&...`. What TensorFlow Serving documents,
-            `http://host:8501/v1/models/name`, does too.
+            `/versions/N` or `/labels/L`, then optionally `?option=value&...`. The URLs that TensorFlow Serving
+            documents, `http://host:8501/v1/models/name`, are accepted too.
         schemes: mapping of str to `Scheme`. Those that the engine opens.
-        **given: values for fields of `Options`; they come before those in the address.
+        **options: values for fields of `Options`; they override those in the address.
 
     Returns:
         (`Address`, `Options`).
@@ -139,7 +139,7 @@ def address(source: str, schemes: Mapping[str, Scheme], **given: Any) -> tuple[A
         SpecError: if an option is unknown or has a wrong value.
     """
     head = re.split(r"[?#]", source, maxsplit=1)[0]
-    shown = re.sub(r"//[^/]*@", "//", head)  # what messages may show: no password, no options
+    shown = re.sub(r"//[^/]*@", "//", head)  # without password and options, for messages
     scheme = source.partition("://")[0]
     form = f"expected {scheme}://host:port/name[/versions/N or /labels/L]"
     try:
@@ -154,13 +154,13 @@ def address(source: str, schemes: Mapping[str, Scheme], **given: Any) -> tuple[A
     if parts.fragment:
         raise EngineError(f"{form}, got a '#' after {shown}")
     base, path = "", parts.path
-    rest = re.fullmatch(r"(.*?)/v1/models(/.*)", path) if scheme.startswith("http") else None
-    if rest:
-        base, path = rest.groups()
-    found = re.fullmatch(r"/([^/]+)(?:/versions/([0-9]{1,18})|/labels/([^/]+))?/?", path)
-    if not found or ":" in found[1]:
+    prefixed = re.fullmatch(r"(.*?)/v1/models(/.*)", path) if scheme.startswith("http") else None
+    if prefixed:
+        base, path = prefixed.groups()
+    match = re.fullmatch(r"/([^/]+)(?:/versions/([0-9]{1,18})|/labels/([^/]+))?/?", path)
+    if not match or ":" in match[1]:
         raise EngineError(f"{form}, got {shown}")
-    name, version, label = found.groups()
+    name, version, label = match.groups()
     place = Address(
         scheme,
         host,
@@ -171,11 +171,11 @@ def address(source: str, schemes: Mapping[str, Scheme], **given: Any) -> tuple[A
         base,
         schemes[scheme].secure,
     )
-    return place, _options(place, parts.query, given)
+    return place, _parse_options(place, parts.query, options)
 
 
 def root_certificate(options: Options) -> bytes | None:
-    """The certificates that the options name, as PEM, or None.
+    """The PEM file that the options name, or None.
 
     Args:
         options: Options.
@@ -199,16 +199,17 @@ def root_certificate(options: Options) -> bytes | None:
         ) from None
 
 
-def _read(name: str, text: str) -> Any:
-    """The value of an option that stands in an address."""
-    kind = int if name in _RANGES else float if name == "timeout" else str
+def _parse_value(name: str, text: str) -> Any:
+    """The value of an option in an address."""
+    type_ = int if name in _RANGES else float if name == "timeout" else str
     try:
-        return kind(text)
+        return type_(text)
     except ValueError:
         raise SpecError(f"{name} expects a number, got {text!r}") from None
 
 
-def _options(place: Address, query: str, given: dict[str, Any]) -> Options:
+def _parse_options(place: Address, query: str, overrides: dict[str, Any]) -> Options:
+    """The options in a query, overridden by those passed to `open`, and the secret of the environment."""
     known = {option.name: option for option in dataclasses.fields(Options)}
     values: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
@@ -220,8 +221,8 @@ def _options(place: Address, query: str, given: dict[str, Any]) -> Options:
             raise SpecError(unknown("option of a server", name, [n for n in known if n != "authorization"]))
         if name in values:
             raise SpecError(f"expected the option {name} once in the address, got it twice")
-        values[name] = _read(name, text)
-    values.update({name: value for name, value in given.items() if value is not None})
+        values[name] = _parse_value(name, text)
+    values.update({name: value for name, value in overrides.items() if value is not None})
     if "authorization" not in values and (ambient := os.environ.get(VARIABLE)):
         if not (place.secure or place.host in _HERE):
             raise EngineError(

@@ -1,4 +1,4 @@
-"""Why a server that was asked gave no captions: what kind of failure it is, whether to ask again, what to say of it."""
+"""Failures of requests to a server: their kinds, which of them are retried, and their messages."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 
 from captioner.engines.remote.address import VARIABLE
 
-# Failures that are repeated, and how often unless `Options.retries` says: where nobody answers a few times, where the
-# server says that it is busy for as long as there is time. Asking for a caption changes nothing on the server, so a
-# lost answer costs only time.
-REPEATED: dict[str, int | None] = {"away": 4, "loading": 4, "busy": None, "full": None}
-# How servers say that their queue is full: TensorFlow Serving with batching (UNAVAILABLE, 503), and ours (429).
+# Failures that are retried, and how often unless `Options.retries` is set: a few times where the server cannot be
+# reached, until the timeout (None) where it says that it is busy. Requests are idempotent, so a lost response costs
+# only time.
+RETRIES: dict[str, int | None] = {"away": 4, "loading": 4, "busy": None, "full": None}
+# Messages of servers whose queue is full: TensorFlow Serving with batching (UNAVAILABLE, 503), and ours (429).
 _FULL = re.compile(r"\bqueue\b.*\bfull\b|waiting or running already", re.I | re.S)
 _LOADING = re.compile(r"\bbeing loaded\b|\bnot init(ialized)? yet\b", re.I)
 LABEL = "Unrecognized servable version label"
-# How servers say that a request, an answer or the number of images in one is beyond a limit.
+# Messages of servers about a request, a response or a batch beyond a limit.
 TOO_LARGE = re.compile(r"larger than max|larger than maximum|exceeds? (the )?max", re.I)
-SAYINGS = {
+MESSAGES = {
     "away": "cannot reach the server ({detail}): is it running, and is this its {protocol} address?",
     "busy": "the server is busy ({detail}): send less at once (in_flight, batch_size), or raise timeout",
     "full": "the server is busy: its queue is full ({detail}); raise max_enqueued_batches there (--queue of the "
@@ -35,13 +35,13 @@ SAYINGS = {
 
 
 class Failure(Exception):
-    """Why one attempt came to nothing; never leaves the engines.
+    """A failed request; engines turn it into an `EngineError` or into the error of a caption.
 
     Args:
-        kind: str, a key of what can be said about it: "away", "busy", "full", "loading", "time", "large", "missing",
+        kind: str, a key of `MESSAGES`: "away", "busy", "full", "loading", "time", "large", "missing",
             "label", "denied", "tls", "foreign" or "failed".
-        detail: str. What the server or the network said.
-        after: float, default 0. Seconds that the server wants us to wait.
+        detail: str. The message of the server or the network.
+        after: float, default 0. Seconds to wait before a retry, if the server says so.
     """
 
     def __init__(self, kind: str, detail: str, after: float = 0.0):
@@ -50,11 +50,11 @@ class Failure(Exception):
 
 
 def unavailable(detail: str, otherwise: str) -> str:
-    """The kind of a failure that a server calls UNAVAILABLE or RESOURCE_EXHAUSTED.
+    """The kind of a failure with the status UNAVAILABLE or RESOURCE_EXHAUSTED.
 
     Args:
-        detail: str. What it said.
-        otherwise: str. The kind if that tells nothing more.
+        detail: str. The message of the server.
+        otherwise: str. The kind if the message matches no other.
 
     Example:
         >>> unavailable("The batch scheduling queue to which this task was submitted is full", "away")
@@ -64,7 +64,7 @@ def unavailable(detail: str, otherwise: str) -> str:
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """A text without line breaks, cut where it gets long.
+    """A text without line breaks, truncated to `most` characters.
 
     Example:
         >>> one_line("one\\n  line")

@@ -1,4 +1,4 @@
-"""Asks TensorFlow Serving, or a server like it, over gRPC. Needs grpcio and protobuf, not TensorFlow."""
+"""The engine `grpc`: TensorFlow Serving over gRPC. Needs grpcio and protobuf, not TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from captioner.engines.remote import messages as proto
+from captioner.engines.remote import messages
 from captioner.engines.remote.address import Address, Options, Scheme, root_certificate
 from captioner.engines.remote.base import RemoteEngine, Transport
 from captioner.engines.remote.failures import LABEL, TOO_LARGE, Failure, unavailable
@@ -17,14 +17,14 @@ from captioner.errors import EngineError, MissingDependency
 from captioner.signature import EXPLAIN, INPUT
 
 _UNSAFE = re.compile(r"certificate|host ?name verification|\bSSL|\bTLS", re.I)
-# Words of gRPC itself, when no server said anything.
+# Messages of gRPC itself, not of a server.
 _NETWORK = re.compile(
     r"connect|socket|reset|DNS|resol|GOAWAY|stream|pipe|ping|transport|tcp|refused|shut", re.I
 )
 
 
 class GrpcEngine(RemoteEngine):
-    """Asks a server over gRPC: `grpc://host:port/name`, encrypted with `grpcs://`.
+    """Requests captions over gRPC: `grpc://host:port/name`, encrypted with `grpcs://`.
 
     Example:
         >>> GrpcEngine.open("grpc://localhost")
@@ -43,7 +43,7 @@ class GrpcEngine(RemoteEngine):
 
 
 class GrpcTransport(Transport):
-    """Speaks gRPC.
+    """Sends requests over gRPC.
 
     Args:
         place: Address.
@@ -51,29 +51,29 @@ class GrpcTransport(Transport):
 
     Raises:
         MissingDependency: if grpcio or protobuf is not installed.
-        EngineError: if there is no certificate where the options say.
+        EngineError: if the certificate that the options name cannot be read.
     """
 
     protocol = "gRPC"
 
     def __init__(self, place: Address, options: Options):
-        # Its native code writes of every failed connection to standard error; we say it once, ourselves.
+        # Its native code logs every failed connection to standard error; our exceptions tell it once.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
             import grpc
         except ImportError as error:
             raise MissingDependency(error.name or "grpc", "serve", "asking a server over gRPC") from None
-        self._messages = proto.messages()
+        self._classes = messages.message_classes()
         self._place, self._limit = place, options.max_bytes
         self._headers = [("authorization", options.authorization)] if options.authorization else []
         self._codes, self._problem = grpc.StatusCode, grpc.RpcError
         settings = [
             ("grpc.max_receive_message_length", options.max_bytes),
-            ("grpc.max_send_message_length", -1),  # requests are cut to size before they come here
-            # We repeat after pauses of our own; a channel that stays down for a second fails them all.
+            ("grpc.max_send_message_length", -1),  # requests are batched by size before
+            # Reconnects must come sooner than our retries, or these all fail.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
-            # Nor is a channel to wait because another one in this process failed.
+            # A channel does not back off because another one in this process failed.
             ("grpc.use_local_subchannel_pool", 1),
         ]
         if place.secure:
@@ -84,35 +84,39 @@ class GrpcTransport(Transport):
 
     def status(self, left: float) -> list[tuple[int, str, str]]:
         """See `Transport.status`."""
-        request = self._messages.GetModelStatusRequest(model_spec=self._spec())
-        answer = self._call(proto.GET_STATUS, request, self._messages.GetModelStatusResponse, left)
+        request = self._classes.GetModelStatusRequest(model_spec=self._spec())
+        answer = self._call(messages.GET_STATUS, request, self._classes.GetModelStatusResponse, left)
         return [
-            (found.version, proto.STATES.get(found.state, str(found.state)), found.status.error_message)
-            for found in answer.model_version_status
+            (
+                version.version,
+                messages.STATES.get(version.state, str(version.state)),
+                version.status.error_message,
+            )
+            for version in answer.model_version_status
         ]
 
     def metadata(self, left: float) -> tuple[int | None, dict[str, Any]]:
         """See `Transport.metadata`."""
-        request = self._messages.GetModelMetadataRequest(
+        request = self._classes.GetModelMetadataRequest(
             model_spec=self._spec(), metadata_field=["signature_def"]
         )
-        answer = self._call(proto.GET_METADATA, request, self._messages.GetModelMetadataResponse, left)
-        packed = _parsed(self._messages.SignatureDefMap, answer.metadata["signature_def"].value)
-        return answer.model_spec.version.value or None, proto.signatures(packed)
+        answer = self._call(messages.GET_METADATA, request, self._classes.GetModelMetadataResponse, left)
+        packed = _parse(self._classes.SignatureDefMap, answer.metadata["signature_def"].value)
+        return answer.model_spec.version.value or None, messages.signatures(packed)
 
     def explain(self, images: Sequence[bytes], left: float) -> tuple[Mapping[str, np.ndarray], int | None]:
         """See `Transport.explain`."""
-        request = self._messages.PredictRequest(model_spec=self._spec(EXPLAIN))
-        request.inputs[INPUT].CopyFrom(proto.strings(images))
-        answer = self._call(proto.PREDICT, request, self._messages.PredictResponse, left)
+        request = self._classes.PredictRequest(model_spec=self._spec(EXPLAIN))
+        request.inputs[INPUT].CopyFrom(messages.strings(images))
+        answer = self._call(messages.PREDICT, request, self._classes.PredictResponse, left)
         try:
-            outputs = {name: proto.array(tensor) for name, tensor in answer.outputs.items()}
+            outputs = {name: messages.array(tensor) for name, tensor in answer.outputs.items()}
         except EngineError as error:
             raise Failure("foreign", f"the answer cannot be used: {error}") from None
         return outputs, answer.model_spec.version.value or None
 
-    def weight(self, image: bytes) -> int:
-        """See `Transport.weight`."""
+    def encoded_size(self, image: bytes) -> int:
+        """See `Transport.encoded_size`."""
         return len(image)
 
     def close(self) -> None:
@@ -120,8 +124,8 @@ class GrpcTransport(Transport):
         self._channel.close()
 
     def _spec(self, signature: str = "") -> Any:
-        """Which model is meant."""
-        spec = self._messages.ModelSpec(name=self._place.model, signature_name=signature)
+        """The `ModelSpec` message of the address."""
+        spec = self._classes.ModelSpec(name=self._place.model, signature_name=signature)
         if self._place.version is not None:
             spec.version.value = self._place.version
         elif self._place.label is not None:
@@ -129,7 +133,7 @@ class GrpcTransport(Transport):
         return spec
 
     def _call(self, path: str, request: Any, answer: Any, left: float) -> Any:
-        """The server's answer, of the class `answer`."""
+        """The response, a message of the class `answer`."""
         try:
             data = self._channel.unary_unary(path)(
                 request.SerializeToString(), timeout=left, metadata=self._headers
@@ -138,7 +142,7 @@ class GrpcTransport(Transport):
             raise self._failure(error.code(), error.details() or "") from None
         except ValueError:  # of a closed channel
             raise Failure("failed", "the connection was closed meanwhile") from None
-        return _parsed(answer, data)
+        return _parse(answer, data)
 
     def _failure(self, code: Any, detail: str) -> Failure:
         codes, unsafe = self._codes, _UNSAFE.search(detail)
@@ -163,10 +167,11 @@ class GrpcTransport(Transport):
         return Failure(kind, f"{code.name}: {detail}")
 
 
-def _parsed(kind: Any, data: bytes) -> Any:
+def _parse(message_class: Any, data: bytes) -> Any:
+    """A message of the class; a `Failure` if the bytes are none."""
     from google.protobuf.message import DecodeError
 
     try:
-        return kind.FromString(data)
+        return message_class.FromString(data)
     except DecodeError:
-        raise Failure("foreign", f"the answer is no {kind.DESCRIPTOR.name} message") from None
+        raise Failure("foreign", f"the answer is no {message_class.DESCRIPTOR.name} message") from None

@@ -1,8 +1,8 @@
-"""The few messages that TensorFlow Serving's gRPC services exchange, without TensorFlow and without generated code.
+"""Protobuf messages of TensorFlow Serving's gRPC services, without TensorFlow and without generated code.
 
-Only field numbers and types count on the wire; message and package names do not. So these have a package of
-their own, in a pool of their own, and live in one process with the official stubs. They are built when first
-used, which ties them to no version of the protobuf compiler.
+Only field numbers and types are encoded; names of messages and packages are not. So these have their own package and
+descriptor pool, and can be used in one process with the official stubs. They are built on first use, which makes them
+independent of the version of the protobuf compiler.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 from captioner.errors import EngineError, MissingDependency
 
 PACKAGE = "captioner.serving"
-# Where a server of TensorFlow's answers, as gRPC spells it.
+# The gRPC methods of TensorFlow Serving.
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
-# Each message and its fields, "type name = number". Enums are int32 and a oneof is plain fields: the wire does
-# not tell them apart. `Any` and `Int64Value` are Google's, with the fields that they have there.
+# Each message and its fields, "type name = number". Enums are int32 and a oneof is plain fields: they are encoded
+# alike. `Any` and `Int64Value` are Google's.
 _MESSAGES = {
     "Int64Value": "int64 value = 1",
     "Any": "string type_url = 1; bytes value = 2",
@@ -52,7 +52,7 @@ _MESSAGES = {
 # The states of a version, by number.
 STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
-# TensorFlow's number of a type, its name there, the numpy type and the field that holds such values.
+# TensorFlow's number and name of a type, the NumPy dtype, and the field for such values.
 TYPES: list[tuple[int, str, np.dtype, str]] = [
     (1, "DT_FLOAT", np.dtype("<f4"), "float_val"),
     (2, "DT_DOUBLE", np.dtype("<f8"), "double_val"),
@@ -62,20 +62,19 @@ TYPES: list[tuple[int, str, np.dtype, str]] = [
     (10, "DT_BOOL", np.dtype("?"), "bool_val"),
 ]
 TYPE_NAMES = {number: name for number, name, _, _ in TYPES}
-# The number and the field of a type, by numpy's name of it.
+# The number and the field of a type, by NumPy's name.
 FIELDS = {dtype.name: (number, field) for number, _, dtype, field in TYPES}
-# A shape may claim any size and a single value then fills it, so there is a limit: 2^27 numbers, 512 MB.
-_MOST = 1 << 27
+# A limit on elements, for a single value may fill a shape of any size: 2^27 numbers, 512 MB.
+_MAX_ELEMENTS = 1 << 27
 
 
-# Classes of two builds cannot be put into one another, so whoever comes while they are built must wait for them:
-# `functools.lru_cache` would let every thread build its own.
+# Messages of two builds do not mix, so all threads must use one: `functools.lru_cache` would let each build its own.
 _building = threading.Lock()
 _built: SimpleNamespace | None = None
 
 
-def messages() -> SimpleNamespace:
-    """The message classes, by name; the same ones for every thread.
+def message_classes() -> SimpleNamespace:
+    """The message classes by name, the same for every thread.
 
     Returns:
         namespace with `PredictRequest`, `PredictResponse`, `Tensor` and so on.
@@ -84,7 +83,7 @@ def messages() -> SimpleNamespace:
         MissingDependency: if protobuf is not installed.
 
     Example:
-        >>> spec = messages().ModelSpec(name="dogs", version_label="stable")
+        >>> spec = message_classes().ModelSpec(name="dogs", version_label="stable")
         >>> spec.SerializeToString()
         b'\\n\\x04dogs"\\x06stable'
     """
@@ -121,8 +120,8 @@ def _build() -> SimpleNamespace:
                 _add_field(message, kind, field, int(number), repeated=bool(label))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found = {n: pool.FindMessageTypeByName(f"{PACKAGE}.{n}") for n in _MESSAGES}
-    return SimpleNamespace(**{n: message_factory.GetMessageClass(found[n]) for n in found})
+    descriptors = {name: pool.FindMessageTypeByName(f"{PACKAGE}.{name}") for name in _MESSAGES}
+    return SimpleNamespace(**{n: message_factory.GetMessageClass(d) for n, d in descriptors.items()})
 
 
 def _add_field(message: Any, kind: str, name: str, number: int, repeated: bool = False) -> None:
@@ -135,7 +134,7 @@ def _add_field(message: Any, kind: str, name: str, number: int, repeated: bool =
 
 
 def strings(values: Sequence[bytes]) -> Any:
-    """A tensor message of strings [N].
+    """A `Tensor` message of strings [N].
 
     Args:
         values: sequence of bytes.
@@ -143,15 +142,15 @@ def strings(values: Sequence[bytes]) -> Any:
     Returns:
         `Tensor` message.
     """
-    shape = messages().TensorShape(dim=[messages().Dim(size=len(values))])
-    return messages().Tensor(dtype=FIELDS["object"][0], tensor_shape=shape, string_val=values)
+    shape = message_classes().TensorShape(dim=[message_classes().Dim(size=len(values))])
+    return message_classes().Tensor(dtype=FIELDS["object"][0], tensor_shape=shape, string_val=values)
 
 
 def array(tensor: Any) -> np.ndarray:
-    """A tensor message as an array; strings become an array of bytes objects.
+    """The array in a `Tensor` message; strings become an array of bytes objects.
 
-    The values stand in `tensor_content` or in the list for their type. A list that is too short goes on
-    with its last value, as TensorFlow writes tensors that end in a run of equal values.
+    The values are in `tensor_content` or in the field for their type. A field with too few values repeats its last
+    one, which is how TensorFlow encodes tensors that end in equal values.
 
     Args:
         tensor: `Tensor` message.
@@ -160,7 +159,7 @@ def array(tensor: Any) -> np.ndarray:
         array.
 
     Raises:
-        EngineError: if the type is one that captioner does not use, or values and shape do not agree.
+        EngineError: if captioner does not use the type, or values and shape do not agree.
 
     Example:
         >>> array(strings([b"a", b"b"]))
@@ -172,8 +171,8 @@ def array(tensor: Any) -> np.ndarray:
     _, name, dtype, field = row
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     count = math.prod(shape)
-    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape) or count > _MOST:
-        raise EngineError(f"expected a tensor of at most {_MOST} elements, got {name} {shape}")
+    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape) or count > _MAX_ELEMENTS:
+        raise EngineError(f"expected a tensor of at most {_MAX_ELEMENTS} elements, got {name} {shape}")
     if tensor.tensor_content:
         values = _from_content(tensor.tensor_content, dtype, count)
     else:
@@ -182,26 +181,28 @@ def array(tensor: Any) -> np.ndarray:
         raise EngineError(f"expected {count} values for a tensor {name} {shape}, got another number")
     try:
         return values.reshape(shape)
-    except ValueError:  # dimensions that numpy cannot hold beside a 0
-        raise EngineError(f"expected a tensor of at most {_MOST} elements, got {name} {shape[:8]}") from None
+    except ValueError:  # dimensions that NumPy cannot hold beside a 0
+        raise EngineError(
+            f"expected a tensor of at most {_MAX_ELEMENTS} elements, got {name} {shape[:8]}"
+        ) from None
 
 
-def _from_list(given: Sequence[Any], dtype: np.dtype, count: int) -> np.ndarray | None:
-    """The values of one of the lists, or None if there are more than the shape has room for."""
-    if len(given) > count:
+def _from_list(field: Sequence[Any], dtype: np.dtype, count: int) -> np.ndarray | None:
+    """The values of a repeated field, or None if there are more than `count`."""
+    if len(field) > count:
         return None
     values = np.empty(count, dtype)
-    # Not `np.full`, which makes a copy of a string for every element: 13 kB that claim a million take 13 GB.
-    values.fill(given[-1] if given else b"" if dtype.kind == "O" else 0)
-    values[: len(given)] = given
+    # Not `np.full`, which copies a string for every element: a message of 13 kB could take 13 GB.
+    values.fill(field[-1] if field else b"" if dtype.kind == "O" else 0)
+    values[: len(field)] = field
     return values
 
 
 def _from_content(content: bytes, dtype: np.dtype, count: int) -> np.ndarray | None:
-    """The values in `tensor_content`, or None if there are more or fewer."""
+    """The values in `tensor_content`, or None if there are more or fewer than `count`."""
     if dtype.kind != "O":
         return np.frombuffer(content, dtype).copy() if len(content) == count * dtype.itemsize else None
-    # Strings: the length of each, seven bits a byte with the lowest first, then all of them in a row.
+    # Strings: the length of each as a varint, then all strings concatenated.
     lengths: list[int] = []
     at = 0
     while len(lengths) < count:
@@ -222,16 +223,16 @@ def _from_content(content: bytes, dtype: np.dtype, count: int) -> np.ndarray | N
     return values
 
 
-def signatures(found: Any) -> dict[str, dict[str, list[str]]]:
-    """What stands in a `SignatureDefMap` message.
+def signatures(signature_map: Any) -> dict[str, dict[str, list[str]]]:
+    """The names of inputs and outputs in a `SignatureDefMap` message.
 
     Args:
-        found: `SignatureDefMap` message.
+        signature_map: `SignatureDefMap` message.
 
     Returns:
-        dict of a signature's name to {"inputs": names, "outputs": names}.
+        dict of the name of a signature to {"inputs": names, "outputs": names}.
     """
     return {
         name: {"inputs": sorted(signature.inputs), "outputs": sorted(signature.outputs)}
-        for name, signature in sorted(found.signature_def.items())
+        for name, signature in sorted(signature_map.signature_def.items())
     }

@@ -1,8 +1,8 @@
-"""Asks TensorFlow Serving, or a server like it, over REST. Needs httpx, not TensorFlow.
+"""The engine `http`: TensorFlow Serving over REST. Needs httpx, not TensorFlow.
 
-Rows ("instances", "predictions") and not columns ("inputs", "outputs"), because TensorFlow Serving writes a
-row's numbers in one line and a column's each in a line of its own, indented by its depth: for three captions
-of up to 20 words on a 7x7 grid, 32 kB an image against 136 kB. Over gRPC they are 13 kB.
+Uses the row format ("instances", "predictions") and not the column format ("inputs", "outputs"): TensorFlow Serving
+writes the numbers of a row in one line, but those of a column one a line and indented. For three captions of up to 20
+words on a 7x7 grid that is 32 kB an image against 136 kB. Over gRPC it is 13 kB.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from captioner.engines.remote.failures import LABEL, TOO_LARGE, Failure, unavail
 from captioner.errors import MissingDependency
 from captioner.signature import EXPLAIN
 
-_CONNECT = 10.0  # seconds that a connection may take to come about
-_KINDS = {401: "denied", 403: "denied", 404: "missing", 407: "denied", 413: "large", 429: "busy"}
-_KINDS |= {502: "away", 503: "busy", 504: "time"}
+_CONNECT = 10.0  # seconds to connect
+_KIND_OF_STATUS = {401: "denied", 403: "denied", 404: "missing", 407: "denied", 413: "large", 429: "busy"}
+_KIND_OF_STATUS |= {502: "away", 503: "busy", 504: "time"}
 
 T = TypeVar("T")
 
 
 class RestEngine(RemoteEngine):
-    """Asks a server over REST: `http://host:port/name`, encrypted with `https://`.
+    """Requests captions over REST: `http://host:port/name`, encrypted with `https://`.
 
     Example:
         >>> RestEngine.open("http://localhost:8501")
@@ -49,7 +49,7 @@ class RestEngine(RemoteEngine):
 
 
 class RestTransport(Transport):
-    """Speaks REST.
+    """Sends requests over REST.
 
     Args:
         place: Address.
@@ -57,7 +57,7 @@ class RestTransport(Transport):
 
     Raises:
         MissingDependency: if httpx is not installed.
-        EngineError: if there is no certificate where the options say.
+        EngineError: if the certificate that the options name cannot be read.
     """
 
     protocol = "REST"
@@ -84,29 +84,29 @@ class RestTransport(Transport):
 
     def status(self, left: float) -> list[tuple[int, str, str]]:
         """See `Transport.status`."""
-        return _read("status", _versions, self._ask("GET", "", None, left))
+        return _decode("status", _versions, self._request("GET", "", None, left))
 
     def metadata(self, left: float) -> tuple[int | None, dict[str, Any]]:
         """See `Transport.metadata`."""
-        return _read("metadata", _signatures, self._ask("GET", "/metadata", None, left))
+        return _decode("metadata", _signatures, self._request("GET", "/metadata", None, left))
 
     def explain(self, images: Sequence[bytes], left: float) -> tuple[Mapping[str, np.ndarray], int | None]:
-        """See `Transport.explain`. The answer does not tell the version."""
+        """See `Transport.explain`. Responses do not hold the version."""
         rows = ",".join(f'{{"b64":"{base64.b64encode(image).decode()}"}}' for image in images)
         body = f'{{"signature_name":"{EXPLAIN}","instances":[{rows}]}}'
-        answer = self._ask("POST", ":predict", body.encode(), left)
-        return _read("predictions", _columns, answer), None
+        answer = self._request("POST", ":predict", body.encode(), left)
+        return _decode("predictions", _columns, answer), None
 
-    def weight(self, image: bytes) -> int:
-        """See `Transport.weight`."""
+    def encoded_size(self, image: bytes) -> int:
+        """See `Transport.encoded_size`."""
         return (len(image) + 2) // 3 * 4
 
     def close(self) -> None:
         """See `Transport.close`."""
         self._client.close()
 
-    def _ask(self, method: str, what: str, body: bytes | None, left: float) -> Any:
-        """The JSON value that the server answers."""
+    def _request(self, method: str, what: str, body: bytes | None, left: float) -> Any:
+        """The JSON value of the response."""
         httpx, end = self._httpx, time.monotonic() + left
         limits = httpx.Timeout(left, connect=min(left, _CONNECT))
         data = bytearray()
@@ -137,29 +137,30 @@ class RestTransport(Transport):
 
 
 def _failure(status: int, data: bytes, headers: Mapping[str, str]) -> Failure:
+    """The failure of a response with a status other than 200."""
     try:
-        said = str(_json(data)["error"])
+        message = str(_json(data)["error"])
     except (Failure, KeyError, TypeError):
-        said = ""
-    kind = _KINDS.get(status, "failed")
-    if not said and (status < 401 or status == 404):
-        kind = "foreign"  # not even an error as TensorFlow Serving words it
-    elif "not found in signature def" in said:
+        message = ""
+    kind = _KIND_OF_STATUS.get(status, "failed")
+    if not message and (status < 401 or status == 404):
+        kind = "foreign"  # no error in the format of TensorFlow Serving
+    elif "not found in signature def" in message:
         kind = "foreign"
-    elif LABEL in said:
+    elif LABEL in message:
         kind = "label"
-    elif TOO_LARGE.search(said):
+    elif TOO_LARGE.search(message):
         kind = "large"
-    elif said and status in (429, 503):  # the server's own words: it is there
-        kind = unavailable(said, "busy")
-    if not said and 300 <= status < 400 and "location" in headers:
-        said = f"go to {headers['location']}"
+    elif message and status in (429, 503):  # from the server itself, so it can be reached
+        kind = unavailable(message, "busy")
+    if not message and 300 <= status < 400 and "location" in headers:
+        message = f"go to {headers['location']}"
     after = _seconds(headers.get("retry-after", ""))
-    return Failure(kind, f"HTTP {status}: {said}" if said else f"HTTP {status}", after)
+    return Failure(kind, f"HTTP {status}: {message}" if message else f"HTTP {status}", after)
 
 
 def _seconds(text: str) -> float:
-    """What Retry-After says, if that is seconds and not a date."""
+    """The seconds in a Retry-After header; 0 if it holds a date."""
     return min(float(text), 60.0) if text.isascii() and text.isdigit() else 0.0
 
 
@@ -170,35 +171,36 @@ def _json(data: bytes) -> Any:
     try:
         return json.loads(data, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        start = data[:1000].decode("utf-8", "replace")  # cut short when it is shown
+        start = data[:1000].decode("utf-8", "replace")  # messages truncate it further
         raise Failure("foreign", f"the answer is not JSON ({error}): {start!r}") from None
 
 
 def _versions(answer: Any) -> list[tuple[int, str, str]]:
     return [
-        (int(found["version"]), str(found["state"]), str(found.get("status", {}).get("error_message", "")))
-        for found in answer["model_version_status"]
+        (int(entry["version"]), str(entry["state"]), str(entry.get("status", {}).get("error_message", "")))
+        for entry in answer["model_version_status"]
     ]
 
 
 def _signatures(answer: Any) -> tuple[int, dict[str, dict[str, list[str]]]]:
-    found = answer["metadata"]["signature_def"]["signature_def"]
+    signatures = answer["metadata"]["signature_def"]["signature_def"]
     return int(answer["model_spec"]["version"]), {
-        name: {side: sorted(found[name][side]) for side in ("inputs", "outputs")} for name in sorted(found)
+        name: {side: sorted(signature[side]) for side in ("inputs", "outputs")}
+        for name, signature in sorted(signatures.items())
     }
 
 
 def _columns(answer: Any) -> dict[str, np.ndarray]:
     rows = answer["predictions"]
     if not all(row.keys() == rows[0].keys() for row in rows):
-        raise ValueError("rows of different names")
+        raise ValueError("rows with different names")
     return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
 
 
-def _read(what: str, reader: Callable[[Any], T], answer: Any) -> T:
-    """What a reader makes of an answer, whatever the answer is."""
+def _decode(what: str, decoder: Callable[[Any], T], answer: Any) -> T:
+    """The result of a decoder on a response; a `Failure` if it does not have the expected format."""
     try:
-        return reader(answer)
+        return decoder(answer)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise Failure("foreign", f"expected {what} as TensorFlow Serving words it, got {reason}") from None

@@ -1,15 +1,15 @@
-// The alt text of a caption: how sure the model is, what somebody makes of the text, and copying it.
+// The alt text of a caption: its confidence, editing and copying.
 
-import { part, percent } from "./page.js";
+import { byId, percent } from "./dom.js";
 
-let modelText = ""; // what the field was filled with
-let edited = () => {}; // is told of what somebody makes of it
+let modelText = ""; // as the model wrote it
+let onEdit = () => {};
 
-/** How sure a model is, as people say it. */
-export function sureness({ confidence }) {
+/** A confidence as a percentage and in words; empty where it is not known. */
+export function confidenceText({ confidence }) {
   if (confidence === null) return "";
   const words = confidence >= 0.8 ? "very likely right" : confidence >= 0.5 ? "probably right" : confidence >= 0.2 ? "unsure" : "probably wrong";
-  // Rounded down, lest 49.7 % look like the 50 % that are needed to be probable.
+  // Rounded down, so that 49.7 % does not read as the 50 % of the next class.
   return `${percent(Math.floor(100 * confidence + 1e-9) / 100)}, ${words}`;
 }
 
@@ -17,48 +17,48 @@ export function sureness({ confidence }) {
  * Shows an alt text.
  *
  * @param {{text: string, confidence: number?, flagged: boolean}} alt
- * @param {string} [text] what somebody made of it earlier.
- * @param {(text: string?) => void} [changed] is called with each edit; with undefined when it is the model's text again.
+ * @param {string} [text] the edited text, if it was edited before.
+ * @param {(text: string?) => void} [changed] is called with every edit; with undefined when the model's text is restored.
  */
 export function showAlt(alt, text, changed) {
   modelText = alt.text;
-  edited = changed ?? (() => {});
-  part("alt").value = text ?? alt.text;
-  mark();
-  part("alt-flag").hidden = !alt.flagged;
-  const sure = sureness(alt);
-  part("alt-sure").textContent = sure
-    ? `Chance that a person would accept this caption: ${sure}.`
-    : "How likely this caption is to be right is not known: the model has not been calibrated.";
-  part("copied").textContent = "";
+  onEdit = changed ?? (() => {});
+  byId("alt").value = text ?? alt.text;
+  showEdited();
+  byId("alt-flag").hidden = !alt.flagged;
+  const confidence = confidenceText(alt);
+  byId("alt-confidence").textContent = confidence
+    ? `Chance that a person would accept this caption: ${confidence}.`
+    : "The confidence of this caption is not known: the model has not been calibrated.";
+  byId("copied").textContent = "";
 }
 
 /** Connects the field and its buttons. */
 export function prepareAlt() {
-  part("alt").addEventListener("input", change);
-  part("alt-restore").addEventListener("click", () => {
-    part("alt").value = modelText;
+  byId("alt").addEventListener("input", change);
+  byId("alt-restore").addEventListener("click", () => {
+    byId("alt").value = modelText;
     change();
-    part("alt").focus(); // the button has gone
+    byId("alt").focus(); // the button is hidden now
   });
-  part("copy").addEventListener("click", async () => {
-    const done = await copy(part("alt"));
-    part("copied").textContent = "";
-    // Emptied first, so that a second copy is announced, too.
+  byId("copy").addEventListener("click", async () => {
+    const copied = await copy(byId("alt"));
+    byId("copied").textContent = "";
+    // Cleared first, so that a second copy is announced as well.
     setTimeout(() => {
-      part("copied").textContent = done ? "Copied." : "The browser refused to copy. The text is selected: press Ctrl+C.";
+      byId("copied").textContent = copied ? "Copied." : "The browser refused to copy. The text is selected: press Ctrl+C.";
     });
   });
 }
 
 function change() {
-  mark();
-  const { value } = part("alt");
-  edited(value === modelText ? undefined : value);
+  showEdited();
+  const { value } = byId("alt");
+  onEdit(value === modelText ? undefined : value);
 }
 
-function mark() {
-  part("alt-edited").hidden = part("alt").value === modelText;
+function showEdited() {
+  byId("alt-edited").hidden = byId("alt").value === modelText;
 }
 
 async function copy(field) {
@@ -66,7 +66,7 @@ async function copy(field) {
     await navigator.clipboard.writeText(field.value);
     return true;
   } catch {
-    // Refused, or not offered: pages over plain HTTP from another machine have no clipboard.
+    // Refused or not available: pages over plain HTTP from another machine have no clipboard.
     field.select();
     return document.execCommand("copy");
   }

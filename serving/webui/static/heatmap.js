@@ -1,81 +1,81 @@
-// A word's map over the image: the grid covers the whole upright image, squashed, and is drawn smooth.
-// Growing (cubic, a = -0.5) and colours are those of captioner/outputs/heatmap.py.
+// The attention heatmap of a word: the grid covers the upright image and is resized smoothly.
+// Interpolation (bicubic, a = -0.5) and colours are those of captioner/outputs/heatmap.py.
 
-const WARM = [255, 150, 30];
+const OVERLAY = [255, 150, 30];
 
-/** For each of `size` places the first of the four cells that it mixes, and their shares: outside there is nothing. */
-function mixture(cells, size) {
+/** Bicubic interpolation of `cells` values to `size`: of each the first of its four cells, and their weights. */
+function interpolation(cells, size) {
   const cubic = (x) => {
     x = Math.abs(x);
     if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
     return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
   };
-  const firsts = new Int32Array(size);
-  const shares = new Float32Array(4 * size);
-  for (let place = 0; place < size; place++) {
-    const centre = ((place + 0.5) * cells) / size - 0.5;
-    const first = (firsts[place] = Math.floor(centre) - 1);
+  const starts = new Int32Array(size);
+  const weights = new Float32Array(4 * size);
+  for (let index = 0; index < size; index++) {
+    const centre = ((index + 0.5) * cells) / size - 0.5;
+    const start = (starts[index] = Math.floor(centre) - 1);
     let sum = 0;
     for (let i = 0; i < 4; i++) {
-      const inside = first + i >= 0 && first + i < cells;
-      sum += shares[4 * place + i] = inside ? cubic(centre - first - i) : 0;
+      const isInside = start + i >= 0 && start + i < cells;
+      sum += weights[4 * index + i] = isInside ? cubic(centre - start - i) : 0;
     }
-    for (let i = 0; i < 4; i++) shares[4 * place + i] /= sum;
+    for (let i = 0; i < 4; i++) weights[4 * index + i] /= sum;
   }
-  return { firsts, shares };
+  return { starts, weights };
 }
 
-/** Rows of numbers, each grown to `size` numbers. */
-function widened(rows, size) {
-  const { firsts, shares } = mixture(rows[0].length, size);
-  return rows.map((row) => Float32Array.from({ length: size }, (_, place) => {
+/** Rows of numbers, each resized to `size` numbers. */
+function resizeRows(rows, size) {
+  const { starts, weights } = interpolation(rows[0].length, size);
+  return rows.map((row) => Float32Array.from({ length: size }, (_, index) => {
     let value = 0;
-    for (let i = 0; i < 4; i++) value += shares[4 * place + i] * (row[firsts[place] + i] ?? 0);
+    for (let i = 0; i < 4; i++) value += weights[4 * index + i] * (row[starts[index] + i] ?? 0);
     return value;
   }));
 }
 
-/** A grid of rows of numbers, grown to `size` x `size`: nowhere negative, 1 where it is largest. */
-export function grown(grid, size) {
-  const wide = widened(grid, size);
-  const { firsts, shares } = mixture(grid.length, size);
-  const found = new Float32Array(size * size);
-  let most = 1e-12;
+/** A grid of rows of numbers, resized to `size` x `size` and scaled to [0, 1]. */
+export function resized(grid, size) {
+  const wide = resizeRows(grid, size);
+  const { starts, weights } = interpolation(grid.length, size);
+  const values = new Float32Array(size * size);
+  let maximum = 1e-12;
   for (let y = 0; y < size; y++) {
     for (let i = 0; i < 4; i++) {
-      const [row, share] = [wide[firsts[y] + i], shares[4 * y + i]];
-      if (row) for (let x = 0; x < size; x++) found[y * size + x] += share * row[x];
+      const [row, weight] = [wide[starts[y] + i], weights[4 * y + i]];
+      if (row) for (let x = 0; x < size; x++) values[y * size + x] += weight * row[x];
     }
-    for (let x = y * size; x < (y + 1) * size; x++) most = Math.max(most, found[x]);
+    for (let x = y * size; x < (y + 1) * size; x++) maximum = Math.max(maximum, values[x]);
   }
-  for (let i = 0; i < found.length; i++) found[i] = Math.max(0, found[i]) / most;
-  return found;
+  for (let i = 0; i < values.length; i++) values[i] = Math.max(0, values[i]) / maximum;
+  return values;
 }
 
-// For 256 strengths: image * kept + warm * 0.35 * strength, written as a colour and how much it covers.
+// For 256 levels: image * kept + overlay * 0.35 * level, as a colour and its alpha.
 const COLOURS = Uint8ClampedArray.from({ length: 4 * 256 }, (_, i) => {
-  const strength = (i >> 2) / 255;
-  const kept = (0.3 + 0.7 * strength) * (1 - 0.35 * strength);
-  return i % 4 === 3 ? 255 * (1 - kept) : (WARM[i % 4] * 0.35 * strength) / (1 - kept);
+  const level = (i >> 2) / 255;
+  const kept = (0.3 + 0.7 * level) * (1 - 0.35 * level);
+  return i % 4 === 3 ? 255 * (1 - kept) : (OVERLAY[i % 4] * 0.35 * level) / (1 - kept);
 });
 
-/** Draws a grid on a canvas that lies on the image: dark where the model did not look, warm where it did. */
+/** Draws a grid on the canvas over the image: dark where attention is low, orange where it is high. */
 export function draw(canvas, grid) {
   const size = canvas.width;
   const image = new ImageData(size, size);
-  const strengths = grown(grid, size);
-  for (let i = 0; i < strengths.length; i++) {
-    const row = 4 * Math.round(255 * strengths[i]);
-    for (let part = 0; part < 4; part++) image.data[4 * i + part] = COLOURS[row + part];
+  const levels = resized(grid, size);
+  for (let i = 0; i < levels.length; i++) {
+    const entry = 4 * Math.round(255 * levels[i]);
+    for (let channel = 0; channel < 4; channel++) image.data[4 * i + channel] = COLOURS[entry + channel];
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** Where a grid is highest, in words, such as "mostly at the upper left". */
-export function whereabouts(grid) {
+/** The region with the most attention, in words, such as "mostly at the upper left". */
+export function region(grid) {
   const sums = Array(9).fill(0);
   grid.forEach((row, y) => row.forEach((value, x) => {
-    const third = (place, count) => Math.min(2, Math.floor(((place + 0.5) * 3) / count));
+    const third = (index, count) => Math.min(2, Math.floor(((index + 0.5) * 3) / count));
     sums[3 * third(y, grid.length) + third(x, row.length)] += value;
   }));
   const total = sums.reduce((sum, value) => sum + value, 0);

@@ -1,16 +1,16 @@
-// What the parts of the page do together.
+// Connects the modules of the page.
 
-import { choices } from "./ask.js";
+import { fetchChoices } from "./api.js";
 import * as batch from "./batch.js";
 import * as camera from "./camera.js";
-import * as intake from "./intake.js";
-import { announce, part, pause, tell } from "./page.js";
-import { offer } from "./settings.js";
+import * as fileInput from "./file_input.js";
+import { announce, byId, pause, showProblem } from "./dom.js";
+import { fillSettings } from "./settings.js";
 import * as single from "./single.js";
 
-function taken(items, fromFolder, unreadable = 0) {
-  const photos = fromFolder ? intake.photos(items) : items;
-  if (!photos.length) return tell("No photos were found in what you dropped or chose.");
+function onFiles(items, fromFolder, unreadable = 0) {
+  const photos = fromFolder ? fileInput.photos(items) : items;
+  if (!photos.length) return showProblem("There are no photos in what you dropped or chose.");
   document.body.classList.add("used");
   if (photos.length === 1 && !fromFolder) {
     batch.hide();
@@ -21,20 +21,20 @@ function taken(items, fromFolder, unreadable = 0) {
   }
 }
 
-/** Asks what there is to choose from until the server, which may still be loading its model, says so. */
+/** Fetches the choices; retries while the server is loading its model. */
 async function start() {
   for (;;) {
     try {
-      const found = await choices();
-      offer(found, () => single.recaption());
-      part("working").hidden = true;
-      const problem = found.models[0]?.problem;
-      if (problem) tell(problem);
+      const choices = await fetchChoices();
+      fillSettings(choices, () => single.recaption());
+      byId("progress").hidden = true;
+      const problem = choices.models[0]?.problem;
+      if (problem) showProblem(problem);
       return;
     } catch (error) {
-      if (!error.busy) return tell(error.message, start);
-      part("working").textContent = "The server is loading its model …";
-      part("working").hidden = false;
+      if (!error.busy) return showProblem(error.message, start);
+      byId("progress").textContent = "The server is loading its model …";
+      byId("progress").hidden = false;
       announce("The server is loading its model.");
       await pause(1000);
     }
@@ -43,10 +43,10 @@ async function start() {
 
 single.prepare();
 batch.prepare((row) => {
-  single.reveal(row);
-  part("one").scrollIntoView({ block: "start" });
+  single.showRow(row);
+  byId("single").scrollIntoView({ block: "start" });
 });
-camera.prepare((file) => taken([{ file, name: file.name }], false));
-intake.prepare(taken);
+camera.prepare((file) => onFiles([{ file, name: file.name }], false));
+fileInput.prepare(onFiles);
 start();
 document.documentElement.dataset.ready = "true";

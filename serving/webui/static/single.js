@@ -1,133 +1,134 @@
-// One photo: the image, its sentence, the other captions and the alt text.
+// A single photo: the image, its caption, the alternatives and the alt text.
 
 import { prepareAlt, showAlt } from "./alt_text.js";
-import { captionOf } from "./ask.js";
+import { fetchCaption } from "./api.js";
 import { editRow } from "./batch_rows.js";
-import { announce, element, part, tell } from "./page.js";
-import { clear, show, unpin } from "./sentence.js";
-import { chosen } from "./settings.js";
+import { announce, byId, element, showProblem } from "./dom.js";
+import { clear, show, unpin } from "./caption.js";
+import { selected } from "./settings.js";
 
-const SLOW = 600; // milliseconds without an answer, after which the page says that it waits
+const SLOW = 600; // milliseconds without an answer, after which the page shows that it waits
 
-let shown = null; // the file
-let asking = new AbortController();
-let address = "";
-let chosenText = ""; // the caption that is shown, of several
+let current = null; // the file that is shown
+let request = new AbortController();
+let objectUrl = "";
+let shownCaption = ""; // of several alternatives
 let row = null; // the row of the table that the photo belongs to, whose alt text is edited along
 
-/** Connects what does not depend on a photo. */
+/** Connects the controls. */
 export function prepare() {
   prepareAlt();
-  part("most").addEventListener("change", () => shown && ask(true));
+  byId("max-length").addEventListener("change", () => current && ask(true));
   document.addEventListener("keydown", ({ key }) => key === "Escape" && unpin());
-  part("photo").addEventListener("error", () => {
-    part("photo").hidden = part("map").hidden = true;
-    part("photo-name").textContent += " (this browser cannot display files of this type)";
+  byId("photo").addEventListener("error", () => {
+    byId("photo").hidden = byId("heatmap").hidden = true;
+    byId("photo-name").textContent += " (this browser cannot display files of this type)";
   });
 }
 
-/** Captions a photo and shows it meanwhile. */
+/** Shows a photo and captions it. */
 export function caption(file, name) {
-  shown = file;
+  current = file;
   row = null;
-  const answered = ask();
+  const finished = ask();
   display(file, name);
-  return answered;
+  return finished;
 }
 
-/** Captions the photo that is shown once more, after a change of the settings. */
+/** Captions the photo again, after a change of the settings. */
 export function recaption() {
-  return shown && !part("one").hidden ? ask() : null;
+  return current && !byId("single").hidden ? ask() : null;
 }
 
-/** Shows the photo of a row of the table, whose answer is known. */
-export function reveal(chosenRow) {
-  asking.abort();
-  row = chosenRow;
-  shown = row.file;
-  tell();
+/** Shows the photo of a row of the table, with its answer. */
+export function showRow(tableRow) {
+  request.abort();
+  row = tableRow;
+  current = row.file;
+  showProblem();
   display(row.file, row.name);
-  answered(row.answer);
+  showAnswer(row.answer);
 }
 
-/** Forgets the photo. */
+/** Removes the photo. */
 export function hide() {
-  asking.abort();
-  shown = row = null;
-  part("one").hidden = true;
-  part("working").hidden = true;
-  tell();
+  request.abort();
+  current = row = null;
+  byId("single").hidden = true;
+  byId("progress").hidden = true;
+  showProblem();
 }
 
 async function ask(onlyAlt = false) {
-  asking.abort();
-  const mine = (asking = new AbortController());
-  const settings = chosen();
-  tell();
+  request.abort();
+  const controller = (request = new AbortController());
+  const settings = selected();
+  showProblem();
   if (!onlyAlt) {
     clear();
-    part("said").hidden = true;
+    byId("result").hidden = true;
   }
-  const say = (text) => {
-    part("working").textContent = text;
-    part("working").hidden = false;
+  const showProgress = (text) => {
+    byId("progress").textContent = text;
+    byId("progress").hidden = false;
     announce(text);
   };
-  const ready = settings.fresh ? "Waiting for the server. The first caption with a different model or strategy takes a few seconds …" : "Waiting for the server …";
-  const timer = setTimeout(say, SLOW, ready);
+  const message = settings.mayLoad ? "Waiting for the server. The first caption with a different model or strategy takes a few seconds …" : "Waiting for the server …";
+  const timer = setTimeout(showProgress, SLOW, message);
   try {
-    const answer = await captionOf(shown, settings, mine.signal, (why) => say(`${why.message} Waiting …`));
-    if (mine.signal.aborted) return;
-    const same = onlyAlt && [answer, ...answer.alternatives].find((one) => one.caption === chosenText);
-    if (same) alt(same);
-    else answered(answer); // a strategy that draws at random says something else each time
+    const answer = await fetchCaption(current, settings, controller.signal, (error) => showProgress(`${error.message} Waiting …`));
+    if (controller.signal.aborted) return;
+    const same = onlyAlt && [answer, ...answer.alternatives].find(({ caption: text }) => text === shownCaption);
+    if (same) showAltText(same);
+    else showAnswer(answer); // random sampling gives another caption every time
   } catch (error) {
-    if (mine.signal.aborted) return;
-    tell(error.message, error.passing && (() => ask(onlyAlt)));
+    if (controller.signal.aborted) return;
+    showProblem(error.message, error.retryable && (() => ask(onlyAlt)));
   } finally {
     clearTimeout(timer);
-    if (asking === mine) part("working").hidden = true;
+    if (request === controller) byId("progress").hidden = true;
   }
 }
 
-function answered(answer) {
+function showAnswer(answer) {
   const all = [answer, ...answer.alternatives];
-  const best = (one, atOnce) => {
-    chosenText = one.caption;
-    show(one, atOnce);
-    alt(one);
-    part("photo").alt = one.caption || "The photo you chose";
+  const select = (alternative, atOnce) => {
+    shownCaption = alternative.caption;
+    show(alternative, atOnce);
+    showAltText(alternative);
+    byId("photo").alt = alternative.caption || "The photo you chose";
   };
-  part("said").hidden = false;
-  best(answer, false);
-  announce(answer.caption ? `Caption: ${answer.caption}` : "The model has nothing to say about this photo.");
-  part("others").hidden = all.length === 1;
-  part("other-list").replaceChildren(...all.map((one, i) => {
-    const button = element("button", { type: "button" }, element("span", { textContent: one.caption || "(empty)" }),
-      element("span", { className: "note", textContent: `score ${one.score.toFixed(2)}` }));
+  byId("result").hidden = false;
+  select(answer, false);
+  announce(answer.caption ? `Caption: ${answer.caption}` : "The model gave an empty caption for this photo.");
+  byId("alternatives").hidden = all.length === 1;
+  byId("alternative-list").replaceChildren(...all.map((alternative, i) => {
+    const button = element("button", { type: "button" }, element("span", { textContent: alternative.caption || "(empty)" }),
+      element("span", { className: "note", textContent: `score ${alternative.score.toFixed(2)}` }));
     button.setAttribute("aria-pressed", String(i === 0));
     button.addEventListener("click", () => {
-      for (const each of part("other-list").querySelectorAll("button")) each.setAttribute("aria-pressed", String(each === button));
-      best(one, true);
+      for (const other of byId("alternative-list").querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
+      select(alternative, true);
     });
     return element("li", {}, button);
   }));
 }
 
-/** Shows the alt text of a caption; what somebody makes of it goes into the row of the table, too. */
-function alt(one) {
-  const of = row;
-  showAlt(one.alt_text, one === of?.answer ? of.alt : undefined, of && ((text) => editRow(of, text)));
+/** Shows the alt text of a caption; edits go into the row of the table as well. */
+function showAltText(alternative) {
+  const edited = row; // `row` may have changed by the time of an edit
+  const text = alternative === edited?.answer ? edited.alt : undefined;
+  showAlt(alternative.alt_text, text, edited && ((value) => editRow(edited, value)));
 }
 
 function display(file, name) {
-  if (address) URL.revokeObjectURL(address);
-  address = URL.createObjectURL(file);
-  part("photo").hidden = part("map").hidden = false;
-  part("photo").alt = "The photo you chose";
-  part("photo").src = address;
-  part("photo-name").textContent = name;
-  part("one").hidden = false;
-  // On a phone the photo is below all else.
-  if (part("one").getBoundingClientRect().top > innerHeight / 2) part("one").scrollIntoView();
+  if (objectUrl) URL.revokeObjectURL(objectUrl);
+  objectUrl = URL.createObjectURL(file);
+  byId("photo").hidden = byId("heatmap").hidden = false;
+  byId("photo").alt = "The photo you chose";
+  byId("photo").src = objectUrl;
+  byId("photo-name").textContent = name;
+  byId("single").hidden = false;
+  // On a phone the photo is below everything else.
+  if (byId("single").getBoundingClientRect().top > innerHeight / 2) byId("single").scrollIntoView();
 }

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from captioner.errors import DataError
-from training.analysis import biases as program
-from training.analysis.biases import Said, biases, table
+from training import analyze
+from training.analysis.biases import PrecisionRow, biases, table
 
 REFERENCES = {
     "1": ["a woman runs", "the girl runs", "a lady in red", "a person", "someone"],
@@ -25,26 +25,28 @@ CAPTIONS = {
 
 
 def counted():
-    shown, said = biases(CAPTIONS, REFERENCES, ["a cat", "the cats", "a dog and a cat", "a man"])
-    return {row.what: row for row in shown}, {row.what: row for row in said}
+    recall, precision = biases(CAPTIONS, REFERENCES, ["a cat", "the cats", "a dog and a cat", "a man"])
+    return {row.what: row for row in recall}, {row.what: row for row in precision}
 
 
-def test_what_people_agree_on_is_counted_by_hand():
-    shown, _ = counted()
-    women, men, cats, dogs = (shown[n] for n in ("women or girls alone", "men or boys alone", "cats", "dogs"))
+def test_recall_counted_by_hand():
+    recall, _ = counted()
+    women, men, cats, dogs = (
+        recall[n] for n in ("women or girls alone", "men or boys alone", "cats", "dogs")
+    )
     assert (women.images, women.named, women.mistaken) == (1, 0, 1)
     # Who names both has named the right one.
     assert (men.images, men.named, men.mistaken) == (1, 1, 0)
-    assert (cats.images, cats.named, cats.mistaken, cats.learnt) == (1, 1, 0, 3)
-    assert (dogs.images, dogs.named, dogs.mistaken, dogs.learnt) == (1, 1, 0, 1)
+    assert (cats.images, cats.named, cats.mistaken, cats.in_training) == (1, 1, 0, 3)
+    assert (dogs.images, dogs.named, dogs.mistaken, dogs.in_training) == (1, 1, 0, 1)
 
 
-def test_what_the_model_says_is_held_against_any_reference():
-    _, said = counted()
-    assert said["a dog or dogs"] == Said("a dog or dogs", 2, 1)
-    assert said['"two"'] == Said('"two"', 1, 1)
+def test_precision_against_any_reference():
+    _, precision = counted()
+    assert precision["a dog or dogs"] == PrecisionRow("a dog or dogs", 2, 1)
+    assert precision['"two"'] == PrecisionRow('"two"', 1, 1)
     # red of 1 is said, blue of 2, black of 4 and brown of 5 are not.
-    assert said["a colour"] == Said("a colour", 4, 1)
+    assert precision["a colour"] == PrecisionRow("a colour", 4, 1)
 
 
 def test_the_tables_leave_out_what_is_not_there():
@@ -59,12 +61,12 @@ def counted_rows():
     return biases(CAPTIONS, REFERENCES, ["a cat"])
 
 
-def test_the_program_reads_what_evaluate_reads(tmp_path, capsys):
+def test_biases_command(tmp_path, capsys):
     for name, content in (("p", CAPTIONS), ("r", REFERENCES), ("few", {"1": ["a dog"]})):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    assert program.main([str(tmp_path / "p.json"), str(tmp_path / "r.json")]) == 0
+    assert analyze.main(["biases", str(tmp_path / "p.json"), str(tmp_path / "r.json")]) == 0
     assert capsys.readouterr().out.splitlines() == table(*biases(CAPTIONS, REFERENCES))
-    assert program.main([str(tmp_path / "p.json"), str(tmp_path / "few.json")]) == 2
+    assert analyze.main(["biases", str(tmp_path / "p.json"), str(tmp_path / "few.json")]) == 2
     err = capsys.readouterr().err
     assert "image '2' has none" in err and err.count("\n") == 1
     with pytest.raises(DataError):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from captioner.errors import DataError, SpecError
 from captioner.types import START
 from tests.support.small_models import SIZES, build, features_of
+from training import analyze
 from training.analysis import copy_task, gradients
 
 IDS = np.array([[5, 6, 7, 8], [9, 10, 5, 2]], np.int32)
@@ -70,12 +71,12 @@ def test_norms_are_those_of_finite_differences():
 
 
 @pytest.mark.parametrize("name", ["lstm", "bidirectional", "top_down", "adaptive", "show_and_tell"])
-def test_norms_of_real_models_are_there_for_every_step(name):
+def test_norms_of_models_for_every_step(name):
     model = build(
         f"{name}({SIZES})" if name == "show_and_tell" else f"{name}({SIZES}, attention='scaled_dot')"
     )
-    found = gradients.norms(model, features_of(2), IDS)
-    assert found.shape == (4,) and np.isfinite(found).all() and (found > 0).all()
+    norms = gradients.norms(model, features_of(2), IDS)
+    assert norms.shape == (4,) and np.isfinite(norms).all() and (norms > 0).all()
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(
         gradients.norms(model, pixels, IDS), gradients.norms(model, model.encode(pixels), IDS), rtol=1e-5
@@ -110,13 +111,13 @@ def test_recording_an_epoch_again_replaces_it(tmp_path):
 
 def fall(name, length=25):
     """How many times less the farthest state counts than the nearest, in a cell fresh from its initialiser."""
-    decoder = copy_task.decoder_around(name, units=32, length=length)
-    ids = copy_task.captions_to_remember(length, seed=0)
-    found = gradients.norms(decoder, copy_task.nothing_to_see(len(ids)), ids)
-    return found[-1] / found[0]
+    decoder = copy_task.build_decoder(name, units=32, length=length)
+    ids = copy_task.copy_captions(length, seed=0)
+    norms = gradients.norms(decoder, copy_task.zero_features(len(ids)), ids)
+    return norms[-1] / norms[0]
 
 
-def test_a_simple_rnn_forgets_faster_than_an_lstm_and_its_scale_decides_which_way():
+def test_simple_rnn_vanishes_faster_than_lstm():
     plain = fall("simple_rnn")
     assert plain > 2 * fall("lstm")
     assert fall("simple_rnn*0.5") > 1e4 * plain
@@ -124,10 +125,10 @@ def test_a_simple_rnn_forgets_faster_than_an_lstm_and_its_scale_decides_which_wa
 
 
 def test_the_task_can_be_learnt():
-    ids = copy_task.captions_to_remember(6, seed=4)
+    ids = copy_task.copy_captions(6, seed=4)
     assert (ids[:, -1] == ids[:, 0]).all() and len(set(ids[:, 0].tolist())) > 1
-    decoder = copy_task.decoder_around("gru", units=16, length=4)
-    assert copy_task.teach(decoder, length=4, steps=150) < 0.7 * np.log(copy_task.SYMBOLS)
+    decoder = copy_task.build_decoder("gru", units=16, length=4)
+    assert copy_task.train(decoder, length=4, steps=150) < 0.7 * np.log(copy_task.SYMBOLS)
 
 
 def is_png(path):
@@ -137,7 +138,7 @@ def is_png(path):
 def test_compare_makes_table_and_image_from_one_command(tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     small = ["--length", "4", "--units", "4", "--steps", "2"]
-    assert gradients.main(["--compare", "simple_rnn*1.5", "lstm", "--out", str(out), *small]) == 0
+    assert analyze.main(["gradients", "--compare", "simple_rnn*1.5", "lstm", "--out", str(out), *small]) == 0
     rows = read(out / "gradients.csv")
     assert [(row["cell"], row["epoch"]) for row in rows[::4]] == [
         ("simple_rnn*1.5", "0"),
@@ -149,7 +150,7 @@ def test_compare_makes_table_and_image_from_one_command(tmp_path, capsys):
     assert "lstm: the farthest state counts" in capsys.readouterr().out
 
 
-def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
+def test_runs_are_drawn_at_two_epochs(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(gradients, "draw", lambda runs, titles, out: drawn.update(runs))
     for name, best in (("one", 2), ("two", None)):
@@ -159,12 +160,15 @@ def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
         if best:
             (tmp_path / name / "metrics.json").write_text(f'{{"epoch": {best}}}')
     assert (
-        gradients.main([str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "x.png")]) == 0
+        analyze.main(
+            ["gradients", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "x.png")]
+        )
+        == 0
     )
-    curves = {name: {epoch: norm.tolist() for epoch, norm in each.items()} for name, each in drawn.items()}
+    curves = {name: {epoch: norm.tolist() for epoch, norm in curve.items()} for name, curve in drawn.items()}
     assert curves == {"one": {1: [10, 11], 2: [20, 21]}, "two": {1: [10, 11], 3: [30, 31]}}
     monkeypatch.undo()
-    gradients.main([str(tmp_path / "one"), "--out", str(tmp_path / "deep" / "x.png")])
+    analyze.main(["gradients", str(tmp_path / "one"), "--out", str(tmp_path / "deep" / "x.png")])
     assert is_png(tmp_path / "deep" / "x.png")
 
 
@@ -181,9 +185,9 @@ def test_runs_are_drawn_at_their_first_and_best_epoch(tmp_path, monkeypatch):
 )
 def test_errors_are_one_line(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert gradients.main(arguments) == 2
-    said = capsys.readouterr().err
-    assert words in said and said.count("\n") == 1
+    assert analyze.main(["gradients", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
 
 
 def test_a_broken_table_is_one_line(tmp_path):
@@ -194,14 +198,14 @@ def test_a_broken_table_is_one_line(tmp_path):
     with pytest.raises(DataError, match="epoch, step, norm"):
         gradients.curves_of(tmp_path)
     with pytest.raises(SpecError):
-        copy_task.decoder_around("lstm*", 4, 4)
+        copy_task.build_decoder("lstm*", 4, 4)
 
 
-def test_the_program_answers_for_help():
+def test_help_of_the_command():
     root = Path(__file__).parents[3]
-    said = subprocess.run(
-        [sys.executable, "training/analysis/gradients.py", "--help"],
+    text = subprocess.run(
+        [sys.executable, "training/analyze.py", "gradients", "--help"],
         cwd=root, capture_output=True, text=True, check=True, env={**os.environ},
     ).stdout  # fmt: skip
-    assert "--compare" in said and "RUN" in said
+    assert "--compare" in text and "RUN" in text
     assert keras.backend.backend() == "tensorflow"

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from training import analyze
 from training.analysis import human_agreement
 
 CAPTIONS = {
@@ -25,8 +26,8 @@ RATINGS = [
 @pytest.fixture
 def files(tmp_path):
     images = [
-        {"filename": n, "split": "test", "sentences": [{"raw": c} for c in said]}
-        for n, said in CAPTIONS.items()
+        {"filename": n, "split": "test", "sentences": [{"raw": c} for c in texts]}
+        for n, texts in CAPTIONS.items()
     ]
     (tmp_path / "captions.json").write_text(json.dumps({"images": images}))
     lines = ["\t".join([image, caption, *map(str, rated)]) for image, caption, rated in RATINGS]
@@ -34,7 +35,7 @@ def files(tmp_path):
     return ["--captions", str(tmp_path / "captions.json"), "--ratings", str(tmp_path / "ratings.txt.gz")]
 
 
-def test_pairs_are_those_that_people_judged_of_other_captions(files):
+def test_pairs_are_rated_pairs_of_other_captions(files):
     ratings = human_agreement.read_ratings(human_agreement.Path(files[3]))
     candidates, references, rated = human_agreement.pairs(CAPTIONS, ratings)
     assert len(candidates) == 4 and rated[0] == [3, 3, 4]
@@ -43,7 +44,7 @@ def test_pairs_are_those_that_people_judged_of_other_captions(files):
 
 
 def test_the_program_prints_a_figure_for_each_metric(files, capsys):
-    assert human_agreement.main(files) == 0
+    assert analyze.main(["human_agreement", *files]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 of 6 pairs, 12 ratings; tau-c x100"
     figures = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
@@ -71,6 +72,6 @@ def test_a_wrong_file_is_one_line(files, tmp_path, capsys, name, text, says):
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     if text is None:
         (tmp_path / name).unlink()
-    assert human_agreement.main(files) == 2
+    assert analyze.main(["human_agreement", *files]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("human_agreement: ") and says in error and error.count("\n") == 1
+    assert error.startswith("analyze.py: ") and says in error and error.count("\n") == 1

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from captioner.models.packing import pack
 from tests.support.small_models import CHANNELS, PLACES, SPECS, features_of, model_of, short
+from training import analyze
 from training.analysis import throughput
 
 CAPTIONS = [[5, 6, 7, 8, 2], [8, 9, 4, 4, 2], [19, 18, 17, 16, 2], [3, 3, 11, 5, 2]]
@@ -20,14 +21,14 @@ def products_in_graph(model):
     packed = pack(CAPTIONS, [0, 0, 1, 1], batch=2, group=2)
     inputs = {"features": features_of(2), **packed.as_inputs()}
     graph = tf.function(lambda: model(inputs)).get_concrete_function().graph
-    found = 0
+    count = 0
     for op in graph.get_operations():
         assert op.type not in ("Einsum", "Conv2D", "While", "StatefulPartitionedCall"), op
         if op.type in PRODUCTS:
             first = op.inputs[0].shape.as_list()
             flipped = op.get_attr("transpose_a") if op.type == "MatMul" else op.get_attr("adj_x")
-            found += int(np.prod(op.outputs[0].shape.as_list())) * first[-2 if flipped else -1]
-    return found
+            count += int(np.prod(op.outputs[0].shape.as_list())) * first[-2 if flipped else -1]
+    return count
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=short)
@@ -58,11 +59,11 @@ def test_a_tiny_benchmark_reads_no_weights(encoder, capsys, monkeypatch):
     small = [f"model.encoder={encoder}", "model.image_size=32", "xe.batch_images=4"]
     small = [part for change in small for part in ("--set", change)]
     name = "show_and_tell(units=8, embedding=8, depth=8)"
-    assert throughput.main([name, *small, "--rounds", "2", "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    assert found["name"] == found["decoder"] == name and found["steps"] == 2 and found["batch"] == 20
-    assert found["share"] > 0 and 0 < found["captions_per_second"] <= found["captions_per_second_best"]
-    assert name in throughput.table([found])
+    assert analyze.main(["throughput", name, *small, "--iterations", "2", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["name"] == row["decoder"] == name and row["steps"] == 2 and row["batch"] == 20
+    assert row["share"] > 0 and 0 < row["captions_per_second"] <= row["captions_per_second_best"]
+    assert name in throughput.table([row])
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,11 @@ def test_a_tiny_benchmark_reads_no_weights(encoder, capsys, monkeypatch):
     [
         (["flickr8k_lsmt"], "did you mean"),
         (["tiny"], "train_encoder=false"),
-        (["flickr8k_lstm", "--rounds", "0"], "--rounds"),
+        (["flickr8k_lstm", "--iterations", "0"], "--iterations"),
         (["flickr8k_lstm", "--set", "xe.batch=3"], "xe.batch"),
     ],
 )
 def test_errors_are_one_line(arguments, words, capsys):
-    assert throughput.main(arguments) == 2
-    said = capsys.readouterr().err
-    assert words in said and said.count("\n") == 1
+    assert analyze.main(["throughput", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1

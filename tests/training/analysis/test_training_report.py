@@ -10,16 +10,21 @@ import pytest
 
 from tests.support.report_pages import Page, charts, check_scores, check_self_contained
 from tests.training.loop.test_resume import CHANGES
-from training import train
+from training import analyze, train
 from training.analysis import report
-from training.loop.run_logger import Journal
+from training.loop.run_logger import RunLogger
 
 
 def make_run(folder, epochs=4, reward_from=0, finished=True, source="folder(path='nowhere')", **config):
     """A run's folder by hand: scored every second epoch, best in the second, self-critical from an epoch on."""
     folder.mkdir(parents=True)
-    given = {"name": "tiny", "data": {"source": source, "min_count": 1}, "seed": 3, "tests": ["test", "new"]}
-    (folder / "run.json").write_text(json.dumps(given | config))
+    settings = {
+        "name": "tiny",
+        "data": {"source": source, "min_count": 1},
+        "seed": 3,
+        "tests": ["test", "new"],
+    }
+    (folder / "run.json").write_text(json.dumps(settings | config))
     rows = []
     for epoch in range(1, epochs + 1):
         row = {"epoch": epoch, "loss": 5 / epoch, "learning rate": 0.0015 / epoch, "seconds": 61.5 * epoch}
@@ -35,8 +40,10 @@ def make_run(folder, epochs=4, reward_from=0, finished=True, source="folder(path
     lines = [f"{e},{t},{10.0 ** (t - 4) * e:.6e}" for e in range(1, epochs + 1) for t in range(3)]
     (folder / "gradients.csv").write_text("\n".join(["epoch,step,norm", *lines]) + "\n")
     samples = ""
-    for epoch, said in ((2, "a dog"), (4, "a dog"), (6, "a brown dog"), (8, "a dog")):
-        samples += f"epoch {epoch}\n  a: b.jpg: {said}  |  A brown dog : it sits .\n  c.jpg:   |  Nothing .\n"
+    for epoch, caption in ((2, "a dog"), (4, "a dog"), (6, "a brown dog"), (8, "a dog")):
+        samples += (
+            f"epoch {epoch}\n  a: b.jpg: {caption}  |  A brown dog : it sits .\n  c.jpg:   |  Nothing .\n"
+        )
     (folder / "samples.txt").write_text(samples)
     if finished:
         test = {"BLEU-4": 12.34, "CIDEr-D": 51.5, "vocabulary": 300.0}
@@ -51,19 +58,19 @@ def read(path):
     return Page(text), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def test_a_page_of_one_run(tmp_path):
+def test_report_of_one_run(tmp_path):
     run = make_run(tmp_path / "lstm", scst={"epochs": 2}, reward_from=3)
-    assert report.main([str(run)]) == 0
+    assert analyze.main(["report", str(run)]) == 0
     page, data = read(run / "report.html")
     check_scores(page, data, ("times 100,",))
     check_self_contained(page)
-    found = data["runs"][0]
-    assert found["best"] == {"epoch": 2, "CIDEr-D": 48.25} and found["finished"]
-    assert found["minutes"] == pytest.approx(4 * 61.5 / 60) and found["epochs"] == 4
-    assert [row.get("loss") for row in found["history"]] == [5.0, 2.5, None, None]
-    assert [row.get("self-critical loss") for row in found["history"]] == [None, None, 0.1, 0.1]
-    assert [curve["epoch"] for curve in found["gradients"]] == [1, 2]
-    assert found["gradients"][1]["norms"] == pytest.approx([2e-4, 2e-3, 2e-2])
+    result = data["runs"][0]
+    assert result["best"] == {"epoch": 2, "CIDEr-D": 48.25} and result["finished"]
+    assert result["minutes"] == pytest.approx(4 * 61.5 / 60) and result["epochs"] == 4
+    assert [row.get("loss") for row in result["history"]] == [5.0, 2.5, None, None]
+    assert [row.get("self-critical loss") for row in result["history"]] == [None, None, 0.1, 0.1]
+    assert [curve["epoch"] for curve in result["gradients"]] == [1, 2]
+    assert result["gradients"][1]["norms"] == pytest.approx([2e-4, 2e-3, 2e-2])
     # Names may hold colons, captions and references whatever they like.
     assert data["samples"][0] == {
         "image": "a: b.jpg", "reference": "A brown dog : it sits .",
@@ -72,7 +79,7 @@ def test_a_page_of_one_run(tmp_path):
             {"epoch": 6, "caption": "a brown dog", "same": False}, {"epoch": 8, "caption": "a dog", "same": False},
         ]],
     }  # fmt: skip
-    assert [each["caption"] for each in data["samples"][1]["runs"][0]] == [""] * 4
+    assert [item["caption"] for item in data["samples"][1]["runs"][0]] == [""] * 4
     assert page.text.count('class="same"') == 1 + 3
     settings = {row["key"]: row["values"] for row in data["settings"]}
     assert settings["data.min_count"] == [1] and settings["tests"] == ["test, new"]
@@ -91,36 +98,36 @@ def test_a_page_of_one_run(tmp_path):
         "Learning rate",
         "Gradient norm",
     ):
-        assert any(each.startswith(title) for each in titles), title
+        assert any(item.startswith(title) for item in titles), title
     assert len(charts(page)) == 2 * 7
     # A run's own page is replaced as training goes on.
-    assert report.main([str(run)]) == 0
+    assert analyze.main(["report", str(run)]) == 0
 
 
-def test_several_runs_side_by_side(tmp_path, capsys):
+def test_report_of_several_runs(tmp_path, capsys):
     runs = [make_run(tmp_path / "lstm"), make_run(tmp_path / "gru", 6, finished=False, seed=4)]
     out = tmp_path / "both.html"
-    assert report.main([*map(str, runs), "--out", str(out)]) == 0
+    assert analyze.main(["report", *map(str, runs), "--out", str(out)]) == 0
     page, data = read(out)
     check_scores(page, data, ("times 100,",))
     check_self_contained(page)
     assert data["names"] == ["lstm", "gru"] and [run["finished"] for run in data["runs"]] == [True, False]
     assert {row["key"] for row in data["settings"] if row["differs"]} == {"seed"}
-    (test,) = (each for each in data["tests"] if each["split"] == "test")
-    assert {row["name"]: row["values"] for row in test["figures"]} == {
+    (test,) = (part for part in data["tests"] if part["split"] == "test")
+    assert {row["name"]: row["values"] for row in test["metrics"]} == {
         "BLEU-4": [12.34, None], "CIDEr-D": [51.5, None], "vocabulary": [300.0, None],
     }  # fmt: skip
     assert [len(captions) for captions in data["samples"][0]["runs"]] == [4, 4]
     assert all("lstm" in chart and "gru" in chart for chart in charts(page))
     capsys.readouterr()
-    assert report.main([*map(str, runs), "--out", str(out)]) == 2
+    assert analyze.main(["report", *map(str, runs), "--out", str(out)]) == 2
     assert "both.html is there already" in capsys.readouterr().err
-    assert report.main([*map(str, runs), "--out", str(out), "--overwrite"]) == 0
-    assert report.main([*map(str, runs)]) == 2
-    assert capsys.readouterr().err == "report.py: expected --out FILE.html for a page of 2 runs\n"
+    assert analyze.main(["report", *map(str, runs), "--out", str(out), "--overwrite"]) == 0
+    assert analyze.main(["report", *map(str, runs)]) == 2
+    assert capsys.readouterr().err == "analyze.py: expected --out FILE.html for a page of 2 runs\n"
 
 
-def test_images_of_the_samples_where_their_folder_is_there(tmp_path):
+def test_images_of_samples_are_shown(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     PIL.Image.new("RGB", (640, 480), "teal").save(photos / "c.jpg")
@@ -131,7 +138,7 @@ def test_images_of_the_samples_where_their_folder_is_there(tmp_path):
     assert not [s for s in none.attributes("src") if s.startswith("data:image/jpeg")]
 
 
-def test_a_run_that_has_just_begun(tmp_path):
+def test_report_of_a_new_run(tmp_path):
     run = make_run(tmp_path / "run", epochs=1, finished=False)
     for name in ("samples.txt", "gradients.csv"):
         (run / name).unlink()
@@ -142,7 +149,7 @@ def test_a_run_that_has_just_begun(tmp_path):
     assert read(report.write([run]))[1]["runs"][0]["history"][0]["loss"] is None
 
 
-def test_what_users_wrote_is_text(tmp_path):
+def test_user_text_is_escaped(tmp_path):
     nasty = "<script>x</script> & <b onload=1>'\""
     run = make_run(tmp_path / "run", note=nasty)
     (run / "samples.txt").write_text(f"epoch 1\n  {nasty}.jpg: a dog  |  {nasty}\n")
@@ -158,49 +165,49 @@ def test_what_users_wrote_is_text(tmp_path):
         ("run.json", None, "whose run.json can be read"),
         ("run.json", "[]", "whose run.json can be read"),
         ("metrics.json", "{", "whose metrics.json can be read"),
-        ("history.csv", None, "figures of a run's epochs"),
+        ("history.csv", None, "metrics of a run's epochs"),
         ("history.csv", "epoch,loss\n", "an epoch or more"),
-        ("history.csv", "epoch,loss\none,two\n", "figures of a run's epochs"),
+        ("history.csv", "epoch,loss\none,two\n", "metrics of a run's epochs"),
         ("gradients.csv", "x\n1\n", "columns epoch, step, norm"),
         ("report.json", "{}", "no JSON of a report"),
     ],
 )
-def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys, name, content, words):
+def test_folder_without_run_is_one_line(tmp_path, capsys, name, content, words):
     run = make_run(tmp_path / "run")
     (run / name).unlink(missing_ok=True)
     if content is not None:
         (run / name).write_text(content)
-    assert report.main([str(run)]) == 2
+    assert analyze.main(["report", str(run)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and words in err and not (run / "report.html").exists()
 
 
-def test_a_page_that_cannot_be_drawn_does_not_stop_the_training(tmp_path, capsys, monkeypatch):
+def test_failing_report_does_not_stop_training(tmp_path, capsys, monkeypatch):
     run = make_run(tmp_path / "run")
 
     def broken(data):
         raise RuntimeError("no\nink")
 
     monkeypatch.setattr(report, "_charts", broken)
-    Journal(run).report()
+    RunLogger(run).report()
     assert capsys.readouterr().out == "no report.html, training goes on: no ink\n"
     monkeypatch.undo()
-    Journal(run).report()
+    RunLogger(run).report()
     assert capsys.readouterr().out == "" and (run / "report.html").is_file()
 
 
-def test_training_writes_its_page(tmp_path, monkeypatch, quick):
+def test_training_writes_its_report(tmp_path, monkeypatch, quick):
     """A real run: the page is there after the first scoring, and its figures are those of the run's files."""
     seen: list[dict] = []
-    real = Journal.report
+    real = RunLogger.report
 
     def watched(self):
         real(self)
         seen.append(read(self.out / "report.html")[1])
 
-    monkeypatch.setattr(Journal, "report", watched)
+    monkeypatch.setattr(RunLogger, "report", watched)
     changes = [
-        word for each in [*CHANGES, "xe.epochs=2", "evaluation.tests=test"] for word in ("--set", each)
+        word for change in [*CHANGES, "xe.epochs=2", "evaluation.tests=test"] for word in ("--set", change)
     ]
     assert train.main(["tiny", *changes, "--out", str(tmp_path / "run")]) == 0
     # After each of two epochs, and at the end with the figures of the test.
@@ -213,7 +220,7 @@ def test_training_writes_its_page(tmp_path, monkeypatch, quick):
     check_scores(page, data, ("times 100,",))
     check_self_contained(page)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    figures = {row["name"]: row["values"][0] for row in data["tests"][-1]["figures"]}
+    figures = {row["name"]: row["values"][0] for row in data["tests"][-1]["metrics"]}
     assert data["tests"][-1]["split"] == "test" and figures == metrics["test"]
     with (tmp_path / "run/history.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))

@@ -13,9 +13,9 @@ from captioner.models.encoders import Encoder
 from training import fit_cider_regression
 from training.config import with_changes
 from training.data.datasets import Example
-from training.data.feature_cache import Joined, align, cached_split, encode_split
+from training.data.feature_cache import ConcatFeatures, align, cached_split, encode_split
 from training.data.source import Source
-from training.data.transforms import Viewed
+from training.data.transforms import AugmentedView
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -51,21 +51,23 @@ class Image(Example):
         object.__setattr__(self, "number", number)
 
     def pixels(self, load):
-        if self.number in self.dataset.broken.get(self.view, ()):
-            raise ImageError(f"{self.number}.png: cannot be read in view {self.view}")
-        return np.full((*SIZE, 3), 10 * self.number + self.view, np.float32)
+        if self.number in self.dataset.broken.get(self.augmentation, ()):
+            raise ImageError(f"{self.number}.png: cannot be read in view {self.augmentation}")
+        return np.full((*SIZE, 3), 10 * self.number + self.augmentation, np.float32)
 
 
 @pytest.fixture(autouse=True)
 def hand_made(monkeypatch):
     """`dataclasses.replace` of an `Image` is one in another view; no reader of pixels is needed."""
 
-    def otherwise(example, **changes):
+    def replace_image(example, **changes):
         if not isinstance(example, Image):
             return replace(example, **changes)
-        return type(example)(example.dataset, example.number, id=changes["id"], view=changes["view"])
+        return type(example)(
+            example.dataset, example.number, id=changes["id"], augmentation=changes["augmentation"]
+        )
 
-    monkeypatch.setattr("training.data.transforms.replace", otherwise)
+    monkeypatch.setattr("training.data.transforms.replace", replace_image)
     monkeypatch.setattr(tf_decode, "reader", lambda size: None)
 
 
@@ -84,12 +86,12 @@ def numbers(features):
 
 
 def source_of(dataset, encoder, tmp_path, views=2, max_bad=0.9):
-    changes = [f"data.views={views}", f"data.features={tmp_path}", f"data.max_bad={max_bad}"]
+    changes = [f"data.cached_augmentations={views}", f"data.features={tmp_path}", f"data.max_bad={max_bad}"]
     run = with_changes(
         RECIPES.build("tiny"), [*changes, "model.train_encoder=false", "evaluation.tests=test"]
     )
     source = Source.__new__(Source)
-    source.run, source.dataset, source._splits, source._views = run, dataset, {}, []
+    source.run, source.dataset, source._splits, source._augmented = run, dataset, {}, []
     source.key, source._scenes = "features", False
     source.training_captions = [c for e in dataset.examples("train") for c in e.captions]
     from captioner.text import Tokenizer
@@ -118,12 +120,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("broken", CASES.values(), ids=CASES)
-def test_every_view_of_an_image_stands_under_its_own_number(broken, encoder, tmp_path, caplog):
+def test_augmentations_are_aligned_by_image(broken, encoder, tmp_path, caplog):
     lost = {number for view in broken.values() for number in view}
     source = source_of(Counted(broken), encoder, tmp_path)
     kept = [i for i in range(COUNT) if i not in lost]
     assert [e.number for e in source.examples("train")] == kept
-    for view, features in enumerate([source._open("train"), *source._views]):
+    for view, features in enumerate([source._open("train"), *source._augmented]):
         assert numbers(features) == (kept, [view] * len(kept))
     # What a step is given: whichever view is drawn, it is of the image that was asked for.
     seen = set()
@@ -134,16 +136,16 @@ def test_every_view_of_an_image_stands_under_its_own_number(broken, encoder, tmp
         seen |= set((values % 10).astype(int).tolist())
     assert seen == {0, 1, 2}
     # And the captions are its own.
-    for visit in source.visits:
-        words = source.tokenizer.decode(visit.captions[0])
-        assert words == f"number {'x' * kept[visit.image]}".strip()
+    for group in source.caption_groups:
+        words = source.tokenizer.decode(group.captions[0])
+        assert words == f"number {'x' * kept[group.image]}".strip()
     if lost:
         assert "left out" in caplog.text
     again = source_of(Counted(broken), encoder, tmp_path)
-    assert [numbers(f) for f in again._views] == [numbers(f) for f in source._views], "from the cache"
+    assert [numbers(f) for f in again._augmented] == [numbers(f) for f in source._augmented], "from the cache"
 
 
-def test_what_is_left_out_is_counted_once_and_listed(encoder, tmp_path):
+def test_left_out_images_are_counted_once(encoder, tmp_path):
     source_of(Counted({1: [3], 2: [3, 5]}), encoder, tmp_path, max_bad=0.25)
     rows = [json.loads(row) for row in (tmp_path / "unreadable_train.jsonl").read_text().splitlines()]
     assert [row["row"] for row in rows] == ["3.png", "5.png"]
@@ -154,22 +156,24 @@ def test_what_is_left_out_is_counted_once_and_listed(encoder, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7])
-def test_a_view_whose_encoding_was_interrupted_goes_on_in_its_place(stop, encoder, tmp_path):
+def test_interrupted_augmentation_is_resumed(stop, encoder, tmp_path):
     class Interrupted(Counted):
         def examples(self, split):
             return [Stopping(self, int(i)) for i in self.order]
 
     class Stopping(Image):
         def pixels(self, load):
-            if self.view == 1 and self.number == stop:
+            if self.augmentation == 1 and self.number == stop:
                 raise KeyboardInterrupt
             return super().pixels(load)
 
     broken = {1: [2, 6], 0: [5]}
     with pytest.raises(KeyboardInterrupt):
-        encode_split(encoder, Viewed(Interrupted(broken), 1), "train", tmp_path, batch_size=1, max_bad=0.9)
+        encode_split(
+            encoder, AugmentedView(Interrupted(broken), 1), "train", tmp_path, batch_size=1, max_bad=0.9
+        )
     source = source_of(Counted(broken), encoder, tmp_path)
-    assert numbers(source._views[0]) == ([0, 1, 3, 4, 7], [1] * 5)
+    assert numbers(source._augmented[0]) == ([0, 1, 3, 4, 7], [1] * 5)
 
 
 def test_another_order_is_another_cache(encoder, tmp_path):
@@ -177,7 +181,7 @@ def test_another_order_is_another_cache(encoder, tmp_path):
     source_of(forth, encoder, tmp_path)
     source = source_of(back, encoder, tmp_path)
     kept = [7, 6, 5, 4, 2, 1, 0]
-    assert [numbers(f)[0] for f in [source._open("train"), *source._views]] == [kept] * 3
+    assert [numbers(f)[0] for f in [source._open("train"), *source._augmented]] == [kept] * 3
     ours, theirs = (encode_split(encoder, d, "train", tmp_path) for d in (forth, back))
     with pytest.raises(DataError, match="same images in the same order"):
         align([ours, theirs], "train", tmp_path)
@@ -187,16 +191,19 @@ def test_other_numbers_of_images_are_not_brought_together(encoder, tmp_path):
     some = encode_split(encoder, Counted(order=IDS[:5]), "train", tmp_path)
     every = encode_split(encoder, Counted(), "train", tmp_path)
     with pytest.raises(DataError, match="same images in the same order"):
-        Joined([every, some])
+        ConcatFeatures([every, some])
 
 
-def test_encoders_side_by_side_too(encoder, tmp_path):
+def test_concatenated_encoders_are_aligned(encoder, tmp_path):
     """Here one encoder could not read what the other could: its cache was made while a file was away."""
-    whole = encode_split(encoder, Counted(), "train", tmp_path / "a")
-    lacks = encode_split(encoder, Counted({0: [2]}), "train", tmp_path / "b", max_bad=0.9)
+    complete = encode_split(encoder, Counted(), "train", tmp_path / "a")
+    incomplete = encode_split(encoder, Counted({0: [2]}), "train", tmp_path / "b", max_bad=0.9)
     other = encode_split(encoder, Counted({0: [5]}), "train", tmp_path / "c", max_bad=0.9)
     kept = [0, 1, 3, 4, 6, 7]
-    for joined in (Joined([whole, lacks, other]), Joined([lacks, Joined([other, whole])])):
+    for joined in (
+        ConcatFeatures([complete, incomplete, other]),
+        ConcatFeatures([incomplete, ConcatFeatures([other, complete])]),
+    ):
         assert joined.shape == (6, 1, 9) and [e.number for e in joined.examples] == kept
         values = joined[np.arange(6)][:, 0, ::3]
         assert (values // 10).astype(int).tolist() == [[i] * 3 for i in kept]
@@ -204,13 +211,13 @@ def test_encoders_side_by_side_too(encoder, tmp_path):
         assert set(joined.bad) == {2, 5}
 
 
-def test_what_is_learnt_of_captions_is_learnt_from_the_right_images(encoder, tmp_path, monkeypatch):
+def test_regression_sees_captions_of_their_images(encoder, tmp_path, monkeypatch):
     """Both views lack one image, but not the same one: their lengths agree."""
-    given = []
+    calls = []
     monkeypatch.setattr(
         fit_cider_regression,
         "fit",
-        lambda features, captions, tokenizer, **o: given.append((features, captions)),
+        lambda features, captions, tokenizer, **o: calls.append((features, captions)),
     )
 
     class Model:
@@ -219,14 +226,14 @@ def test_what_is_learnt_of_captions_is_learnt_from_the_right_images(encoder, tmp
     Model.encoder = encoder
     dataset = Counted({0: [0], 1: [7]})
     encode_split(encoder, dataset, "train", tmp_path, max_bad=0.9)
-    encode_split(encoder, Viewed(dataset, 1), "train", tmp_path, max_bad=0.9)
+    encode_split(encoder, AugmentedView(dataset, 1), "train", tmp_path, max_bad=0.9)
     monkeypatch.setattr(
         "training.data.feature_cache.encode_split", lambda e, d, s, f: cached_split(e, d, s, f)
     )
     monkeypatch.setattr("training.data.datasets.bad_rows.BadRows.check", lambda self, total: None)
     fit_cider_regression.fit_model(Model, dataset, str(tmp_path), 1)
-    features, captions = given[0]
-    for i, said in enumerate(captions):
-        number = said[0].count("x")
+    features, captions = calls[0]
+    for i, texts in enumerate(captions):
+        number = texts[0].count("x")
         assert features[:, i, 0].tolist() == [10 * number, 10 * number + 1]
     assert len(captions) == 6

@@ -7,8 +7,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -25,9 +23,8 @@ from captioner.models.encoders import Encoder
 from training.data.datasets import Example
 from training.data.datasets.bad_rows import BadRows
 from training.data.feature_cache import cached_split, encode_split
-from training.data.fingerprint import weights_fingerprint
 from training.data.source import Pixels
-from training.data.transforms import Mirrored
+from training.data.transforms import HorizontalFlip
 
 SIZE = (32, 32)
 
@@ -95,22 +92,22 @@ def one_line(error):
 
 
 def test_features_are_what_the_encoder_says(encoder, dataset, tmp_path):
-    found = encode_split(encoder, dataset, "train", tmp_path, batch_size=3)
+    features = encode_split(encoder, dataset, "train", tmp_path, batch_size=3)
     expected = direct(encoder, dataset.files)
-    assert found.shape == expected.shape == (7, 16, 16) and len(found) == 7
-    np.testing.assert_allclose(found[np.arange(7)], expected, rtol=2e-3, atol=1e-3)
-    np.testing.assert_allclose(found[np.array([5, 0, 5])], expected[[5, 0, 5]], rtol=2e-3, atol=1e-3)
-    assert [example.id for example in found.examples] == [e.id for e in dataset.examples("train")]
+    assert features.shape == expected.shape == (7, 16, 16) and len(features) == 7
+    np.testing.assert_allclose(features[np.arange(7)], expected, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(features[np.array([5, 0, 5])], expected[[5, 0, 5]], rtol=2e-3, atol=1e-3)
+    assert [example.id for example in features.examples] == [e.id for e in dataset.examples("train")]
 
 
-def test_a_mirror_turns_the_pixels_and_shares_the_other_splits(encoder, dataset, tmp_path):
-    found = encode_split(encoder, Mirrored(dataset), "train", tmp_path, batch_size=4)
+def test_horizontal_flip_shares_the_other_splits(encoder, dataset, tmp_path):
+    features = encode_split(encoder, HorizontalFlip(dataset), "train", tmp_path, batch_size=4)
     read = tf_decode.reader(encoder.image_size)
     turned = encoder(np.stack([read(file)[:, ::-1] for file in dataset.files])).numpy()
     expected = np.concatenate([direct(encoder, dataset.files), turned])
-    np.testing.assert_allclose(found[np.arange(14)], expected, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(features[np.arange(14)], expected, rtol=2e-3, atol=1e-3)
     encode_split(encoder, dataset, "test", tmp_path)
-    assert cached_split(encoder, Mirrored(dataset), "test", tmp_path) is not None
+    assert cached_split(encoder, HorizontalFlip(dataset), "test", tmp_path) is not None
     assert cached_split(encoder, dataset, "train", tmp_path) is None
 
 
@@ -125,31 +122,31 @@ def test_the_second_time_nothing_is_computed(encoder, dataset, tmp_path):
     assert np.array_equal(again[np.arange(7)], first) and np.array_equal(looked_up[np.arange(7)], first)
 
 
-def test_encoders_side_by_side_share_the_caches_of_each_alone(encoder, dataset, tmp_path):
+def test_concatenated_encoders_share_caches(encoder, dataset, tmp_path):
     names = ["small_cnn(width=4)", "mobilenet(alpha=0.25, layer='conv_pw_5_relu')"]
     dataset = Images([*dataset.files[:3], None, *dataset.files[4:]])
     both = ENCODERS.build(f"side_by_side(encoders={names!r})", image_size=SIZE)
     assert cached_split(both, dataset, "train", tmp_path) is None
     encode_split(both.parts[1], dataset, "train", tmp_path, max_bad=0.5)
     assert cached_split(both, dataset, "train", tmp_path) is None
-    found = encode_split(both, dataset, "train", tmp_path, batch_size=3, max_bad=0.5)
+    features = encode_split(both, dataset, "train", tmp_path, batch_size=3, max_bad=0.5)
     expected = direct(both, [file for file in dataset.files if file])
-    assert found.shape == expected.shape == (6, 16, 16 + 64) and len(folders(tmp_path)) == 2
+    assert features.shape == expected.shape == (6, 16, 16 + 64) and len(folders(tmp_path)) == 2
     again = cached_split(both, dataset, "train", tmp_path)
-    for features in (found, again):
-        np.testing.assert_allclose(features[np.arange(6)], expected, rtol=2e-3, atol=2e-3)
-        assert len(features) == len(features.examples) == 6
+    for cached in (features, again):
+        np.testing.assert_allclose(cached[np.arange(6)], expected, rtol=2e-3, atol=2e-3)
+        assert len(cached) == len(cached.examples) == 6
 
 
-def test_encoders_of_other_grids_have_a_cache_of_their_own(dataset, tmp_path):
+def test_encoders_of_other_grids_have_own_caches(dataset, tmp_path):
     names = ["small_cnn(width=4)", "mobilenet(alpha=0.25)"]
     both = ENCODERS.build(f"side_by_side(encoders={names!r}, join='fine')", image_size=SIZE)
-    found = encode_split(both, dataset, "train", tmp_path)
-    assert found.shape == (7, 16, 16 + 256) and len(folders(tmp_path)) == 1
-    np.testing.assert_allclose(found[np.arange(7)], direct(both, dataset.files), rtol=2e-3, atol=2e-3)
+    features = encode_split(both, dataset, "train", tmp_path)
+    assert features.shape == (7, 16, 16 + 256) and len(folders(tmp_path)) == 1
+    np.testing.assert_allclose(features[np.arange(7)], direct(both, dataset.files), rtol=2e-3, atol=2e-3)
 
 
-def test_everything_that_the_numbers_depend_on_makes_another_cache(encoder, dataset, tmp_path, monkeypatch):
+def test_every_dependency_is_in_the_key(encoder, dataset, tmp_path, monkeypatch):
     def cached(network=encoder, images=dataset, split="train"):
         return cached_split(network, images, split, tmp_path) is not None
 
@@ -173,53 +170,12 @@ def test_everything_that_the_numbers_depend_on_makes_another_cache(encoder, data
     assert not cached()
 
 
-def test_the_key_does_not_depend_on_names_or_on_being_frozen(encoder):
-    expected = weights_fingerprint(encoder)
-    keras.layers.Conv2D(1, 1), keras.layers.BatchNormalization()  # running names go on
-    twin = ENCODERS.build("small_cnn(width=4)", image_size=SIZE)
-    twin.network.set_weights(encoder.network.get_weights())
-    assert [layer.name for layer in twin.network.layers] != [layer.name for layer in encoder.network.layers]
-    assert weights_fingerprint(twin) == expected
-    twin.trainable = False
-    assert weights_fingerprint(twin) == expected
-    other = ENCODERS.build("small_cnn(width=4)", image_size=SIZE)
-    assert weights_fingerprint(other) != expected
-
-
-def nested():
-    pixels = keras.Input((*SIZE, 3))
-    inner = keras.Sequential([keras.layers.Conv2D(4, 8, strides=8), keras.layers.ReLU()])
-    network = keras.Model(pixels, inner(keras.layers.Rescaling(1 / 255)(pixels)))
-    for number, weight in enumerate(network.weights):
-        weight.assign(np.full(weight.shape, 0.1 * number + 0.1, np.float32))
-    return Encoder(network)
-
-
-def test_nor_do_the_names_inside_a_network_inside_a_network():
-    assert weights_fingerprint(nested()) == weights_fingerprint(nested())
-
-
-def test_the_key_is_the_same_in_another_process(encoder):
-    code = (
-        "import sys; sys.path[:0] = ['.', 'tests']\n"
-        "import keras; keras.layers.Conv2D(1, 1)\n"
-        "from test_features import nested; from training.data.fingerprint import weights_fingerprint\n"
-        "print(weights_fingerprint(nested()))"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": "77", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == weights_fingerprint(nested()), done.stderr[-500:]
-
-
 class Crash(BaseException):
     """Ends a program as a power cut does."""
 
 
 @pytest.mark.parametrize(("error", "again_from"), [(KeyboardInterrupt, 33), (Crash, 20)])
-def test_encoding_that_was_stopped_goes_on_where_it_was(encoder, tmp_path, error, again_from):
+def test_interrupted_encoding_is_resumed(encoder, tmp_path, error, again_from):
     files = [draw_image(i) for i in range(50)]
     files[7] = None
     dataset = Images(files)
@@ -235,17 +191,17 @@ def test_encoding_that_was_stopped_goes_on_where_it_was(encoder, tmp_path, error
     assert cached_split(encoder, dataset, "train", tmp_path) is None, "half a cache is none"
     del dataset._read
     dataset.reads.clear()
-    found = encode_split(encoder, dataset, "train", tmp_path, batch_size=1, max_bad=0.1)
+    features = encode_split(encoder, dataset, "train", tmp_path, batch_size=1, max_bad=0.1)
     assert sorted(dataset.reads) == list(range(again_from, 50)), (
         "the state is written every 20 batches, and when it is asked to stop"
     )
     expected = direct(encoder, [file for file in files if file])
-    np.testing.assert_allclose(found[np.arange(49)], expected, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(features[np.arange(49)], expected, rtol=2e-3, atol=1e-3)
     rows = [json.loads(line) for line in next(tmp_path.glob("*/bad_rows.jsonl")).read_text().splitlines()]
     assert [row["row"] for row in rows] == ["train 7.png"]
 
 
-def test_images_that_cannot_be_read_are_listed_and_left_out(encoder, tmp_path):
+def test_unreadable_images_are_listed_and_left_out(encoder, tmp_path):
     files = [draw_image(i, "JPEG") for i in range(8)]
     files[2] = files[2][: len(files[2]) // 2]
     files[5] = None
@@ -253,17 +209,17 @@ def test_images_that_cannot_be_read_are_listed_and_left_out(encoder, tmp_path):
     dataset = Images(files)
     expected = direct(encoder, [files[i] for i in (0, 1, 3, 4, 7)])
     for _ in range(2):  # computed, then from the cache
-        found = encode_split(encoder, dataset, "train", tmp_path, batch_size=3, max_bad=0.5)
+        features = encode_split(encoder, dataset, "train", tmp_path, batch_size=3, max_bad=0.5)
         # Two blanks in an id: the list of bad rows is for people and writes one.
-        assert [e.id for e in found.examples] == [f"train  {i}.png" for i in (0, 1, 3, 4, 7)]
-        assert found.shape[0] == len(found) == 5
-        np.testing.assert_allclose(found[np.arange(5)], expected, rtol=2e-3, atol=1e-3)
+        assert [e.id for e in features.examples] == [f"train  {i}.png" for i in (0, 1, 3, 4, 7)]
+        assert features.shape[0] == len(features) == 5
+        np.testing.assert_allclose(features[np.arange(5)], expected, rtol=2e-3, atol=1e-3)
         rows = [json.loads(line) for line in next(tmp_path.glob("*/bad_rows.jsonl")).read_text().splitlines()]
         assert [row["row"] for row in rows] == ["train 2.png", "train 5.png", "train 6.png"]
         assert "damaged JPEG" in rows[0]["reason"] and "no such image" in rows[1]["reason"]
 
 
-def test_too_many_of_them_are_refused_each_time(encoder, tmp_path):
+def test_too_many_unreadable_images_are_refused(encoder, tmp_path):
     dataset = Images([draw_image(0), None, draw_image(2)])
     for _ in range(2):
         with pytest.raises(DataError, match=r"at most 1.00% bad rows.*1 of 3 rows") as error:
@@ -271,7 +227,7 @@ def test_too_many_of_them_are_refused_each_time(encoder, tmp_path):
         assert one_line(error)
 
 
-def test_a_disk_without_room_is_told_before_anything_is_encoded(encoder, dataset, tmp_path, monkeypatch):
+def test_full_disk_is_reported_before_encoding(encoder, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(DataError, match=r"GB free.*data.features") as error:
         encode_split(encoder, dataset, "train", tmp_path)
@@ -279,9 +235,7 @@ def test_a_disk_without_room_is_told_before_anything_is_encoded(encoder, dataset
 
 
 @pytest.mark.parametrize("when", ["taking the space", "without fallocate", "noting how far it is"])
-def test_a_disk_that_fills_up_is_one_line_and_the_next_try_works(
-    encoder, dataset, tmp_path, monkeypatch, when
-):
+def test_disk_that_fills_up_is_one_line(encoder, dataset, tmp_path, monkeypatch, when):
     def full(*arguments, **more):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -296,17 +250,17 @@ def test_a_disk_that_fills_up_is_one_line_and_the_next_try_works(
         with pytest.raises(DataError, match="No space left on device") as error:
             encode_split(encoder, dataset, "train", tmp_path)
         assert one_line(error) and str(tmp_path) in str(error.value)
-    found = encode_split(encoder, dataset, "train", tmp_path)
-    np.testing.assert_allclose(found[np.arange(7)], direct(encoder, dataset.files), rtol=2e-3, atol=1e-3)
+    features = encode_split(encoder, dataset, "train", tmp_path)
+    np.testing.assert_allclose(features[np.arange(7)], direct(encoder, dataset.files), rtol=2e-3, atol=1e-3)
 
 
-def test_a_system_without_fallocate_takes_the_space_by_writing(encoder, dataset, tmp_path, monkeypatch):
+def test_space_is_allocated_without_fallocate(encoder, dataset, tmp_path, monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate")
-    found = encode_split(encoder, dataset, "train", tmp_path)
-    np.testing.assert_allclose(found[np.arange(7)], direct(encoder, dataset.files), rtol=2e-3, atol=1e-3)
+    features = encode_split(encoder, dataset, "train", tmp_path)
+    np.testing.assert_allclose(features[np.arange(7)], direct(encoder, dataset.files), rtol=2e-3, atol=1e-3)
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(encoder, dataset, tmp_path):
+def test_uncreatable_folder_is_one_line(encoder, dataset, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"cannot make the folder .*data.features") as error:
         encode_split(encoder, dataset, "train", tmp_path / "file")
@@ -346,7 +300,7 @@ def test_a_damaged_cache_is_never_used(encoder, dataset, tmp_path, damage):
 
 
 @pytest.mark.parametrize("where", ["a row", "two rows exchanged"])
-def test_a_row_that_is_not_what_was_written_is_never_used(encoder, dataset, tmp_path, where):
+def test_rows_with_wrong_checksums_are_refused(encoder, dataset, tmp_path, where):
     encode_split(encoder, dataset, "train", tmp_path)
     (place,) = tmp_path.iterdir()
     array = np.load(place / "features.npy", mmap_mode="r+")
@@ -356,14 +310,14 @@ def test_a_row_that_is_not_what_was_written_is_never_used(encoder, dataset, tmp_
         array[[3, 4]] = array[[4, 3]]
     array.flush()
     for look in (encode_split, cached_split):
-        found = look(encoder, dataset, "train", tmp_path)
-        assert found[np.array([0, 1, 2])].shape == (3, 16, 16)
+        features = look(encoder, dataset, "train", tmp_path)
+        assert features[np.array([0, 1, 2])].shape == (3, 16, 16)
         with pytest.raises(DataError, match=r"damaged feature cache: row 3 of .*delete") as error:
-            found[np.array([1, 3])]
+            features[np.array([1, 3])]
         assert one_line(error)
 
 
-def test_a_cache_of_an_older_version_is_still_read(encoder, dataset, tmp_path):
+def test_cache_of_older_version_is_read(encoder, dataset, tmp_path):
     first = encode_split(encoder, dataset, "train", tmp_path)[np.arange(7)]
     (place,) = tmp_path.iterdir()
     (place / "sums.npy").unlink()
@@ -373,7 +327,7 @@ def test_a_cache_of_an_older_version_is_still_read(encoder, dataset, tmp_path):
     assert np.array_equal(cached_split(encoder, dataset, "train", tmp_path)[np.arange(7)], first)
 
 
-def test_rows_are_on_disk_before_the_note_that_they_are_there(encoder, dataset, tmp_path, monkeypatch):
+def test_rows_are_flushed_before_the_state(encoder, dataset, tmp_path, monkeypatch):
     calls = []
     flush, replace = atomic.flush, os.replace
     monkeypatch.setattr(atomic, "flush", lambda path: (calls.append(Path(path).name), flush(path)))
@@ -383,7 +337,7 @@ def test_rows_are_on_disk_before_the_note_that_they_are_there(encoder, dataset, 
 
 
 def test_two_programs_encode_a_split_once(encoder, dataset, tmp_path, capfd):
-    begun, go_on, found = threading.Event(), threading.Event(), []
+    begun, go_on, results = threading.Event(), threading.Event(), []
 
     def slow(index):
         begun.set()
@@ -392,7 +346,7 @@ def test_two_programs_encode_a_split_once(encoder, dataset, tmp_path, capfd):
 
     dataset._read = slow
     workers = [
-        threading.Thread(target=lambda: found.append(encode_split(encoder, dataset, "train", tmp_path)))
+        threading.Thread(target=lambda: results.append(encode_split(encoder, dataset, "train", tmp_path)))
         for _ in range(2)
     ]
     for worker in workers:
@@ -402,14 +356,14 @@ def test_two_programs_encode_a_split_once(encoder, dataset, tmp_path, capfd):
     go_on.set()
     for worker in workers:
         worker.join(60)
-    assert len(found) == 2 and len(dataset.reads) == 7, (
+    assert len(results) == 2 and len(dataset.reads) == 7, (
         "the second waited and read what the first had written"
     )
-    assert np.array_equal(found[0][np.arange(7)], found[1][np.arange(7)])
+    assert np.array_equal(results[0][np.arange(7)], results[1][np.arange(7)])
     assert "waiting for another program" in capfd.readouterr().out
 
 
-def test_pixels_too_leave_out_what_cannot_be_read(tmp_path):
+def test_unreadable_pixels_are_left_out(tmp_path):
     files = [draw_image(i, "JPEG") for i in range(6)]
     files[2] = files[2][: len(files[2]) // 2]
     files[4] = b"no image at all"

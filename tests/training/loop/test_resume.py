@@ -1,15 +1,12 @@
 """Stopping and going on: a run that was stopped anywhere ends as one that never was."""
 
 import csv
-import errno
 import json
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,12 +19,12 @@ from captioner.errors import DataError
 from captioner.models import CaptionModel
 from training import train
 from training.config import with_changes
-from training.loop import checkpoint, lock, trainer
+from training.loop import checkpoint, trainer
 from training.recipes import RECIPES
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 
-# 8 images of 6 captions are 16 visits of 3, 4 steps an epoch; 10 steps in all. Everything that has a state is on:
+# 8 images of 6 captions are 16 groups of 3, 4 steps an epoch; 10 steps in all. Everything that has a state is on:
 # dropout, the average of weights, the schedule, and the encoder's statistics where it is trained.
 CHANGES = [
     "data.source=synthetic_scenes(train=8, validation=3, test=3, test_unseen=2, size=32)",
@@ -40,7 +37,7 @@ CHANGES = [
     "model.train_encoder=false",
     "xe.epochs=3",
     "xe.batch_images=4",
-    "xe.ema=0.9",
+    "xe.ema_momentum=0.9",
     "xe.warmup=0.3",
     "xe.weight_decay=0.01",
     "xe.label_smoothing=0.1",
@@ -51,8 +48,9 @@ CHANGES = [
 
 
 FRESH = {
-    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "waited": 0, "seconds": 0.0, "loss": 0.0, "losses": 0,
-    "figures": {}, "epoch_done": False, "finished": False, "phase": 0, "memory": 0.0,
+    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0,
+    "seconds": 0.0, "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
+    "memory": 0.0,
 }  # fmt: skip
 
 
@@ -75,7 +73,7 @@ def built(quick):
         for variable, value in zip(made._variables(), values, strict=True):
             variable.assign(value)
         trainer.write_run(out, run)
-        made.run, made.out, made.journal = run, out, trainer.Journal(out)
+        made.run, made.out, made.run_logger = run, out, trainer.RunLogger(out)
         made.state = {**FRESH}
         return made
 
@@ -144,13 +142,13 @@ FROZEN, TRAINED = (), ("model.train_encoder=true",)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, quick, built):
+def uninterrupted(tmp_path_factory, quick, no_reports, built):
     """Folders of runs that were never stopped; the first is of a network that nothing else uses."""
     made = {}
 
     def get(changes):
         if changes not in made:
-            out = tmp_path_factory.mktemp("whole") / "run"
+            out = tmp_path_factory.mktemp("uninterrupted") / "run"
             run = with_changes(RECIPES.build("tiny"), [*CHANGES, *changes])
             with pytest.MonkeyPatch.context() as patch:
                 if changes != FROZEN:
@@ -187,14 +185,14 @@ def check_same(one, other):
         assert (one / name).read_text() == (other / name).read_text()
 
 
-def test_a_run_changes_all_that_a_checkpoint_must_hold(whole):
-    arrays, state = checkpoint.read(whole(FROZEN) / "checkpoint.npz")
+def test_checkpoint_holds_all_that_changes(uninterrupted):
+    arrays, state = checkpoint.read(uninterrupted(FROZEN) / "checkpoint.npz")
     names = [name.split(":")[1] for name in arrays]
     assert any("seed_generator" in name for name in names), "dropout"
     assert any("average" in name for name in names), "the average of weights"
     assert any("momentum" in name for name in names) and any("iteration" in name for name in names)
-    assert state["epoch"] == 3 and (whole(FROZEN) / "gradients.csv").is_file()
-    rates = [float(row["learning rate"]) for row in history(whole(FROZEN))]
+    assert state["epoch"] == 3 and (uninterrupted(FROZEN) / "gradients.csv").is_file()
+    rates = [float(row["learning rate"]) for row in history(uninterrupted(FROZEN))]
     assert rates[0] > rates[1] > rates[2], "the schedule runs over all epochs"
 
 
@@ -209,17 +207,17 @@ def test_a_run_changes_all_that_a_checkpoint_must_hold(whole):
     ],
     ids=["in steps", "around scoring", "trained encoder", "crashes"],
 )
-def test_a_run_that_was_stopped_ends_as_one_that_never_was(stops, changes, whole, make, tmp_path):
+def test_resumed_run_equals_uninterrupted_run(stops, changes, uninterrupted, make, tmp_path):
     out, steps = tmp_path / "run", 0
     for stop, at in stops:
         steps += make(out, *changes, stop=stop, at=at)
         assert not (out / "model").exists() and not (out / "metrics.json").exists()
     steps += make(out, *changes)
     assert steps == 12 or "crash" in str(stops), "Ctrl-C costs no step"
-    check_same(whole(changes), out)
+    check_same(uninterrupted(changes), out)
 
 
-def test_ctrl_c_costs_no_step_and_a_crash_what_came_after_the_last_checkpoint(make, tmp_path):
+def test_ctrl_c_costs_no_step(make, tmp_path):
     make(tmp_path / "ctrl_c", stop="Ctrl-C before", at=3)
     state = checkpoint.read(tmp_path / "ctrl_c" / "checkpoint.npz")[1]
     assert (state["epoch"], state["step"], state["losses"]) == (0, 3, 3), "the step in hand was still done"
@@ -231,7 +229,7 @@ def test_ctrl_c_costs_no_step_and_a_crash_what_came_after_the_last_checkpoint(ma
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_ends_as_one_that_never_was(whole, make, tmp_path):
+def test_killed_run_equals_uninterrupted_run(uninterrupted, make, tmp_path):
     out, root = tmp_path / "run", Path(train.__file__).parent.parent
     changes = [*CHANGES, "checkpoint_minutes=0"]
     command = [sys.executable, str(root / "training" / "train.py"), "tiny", "--out", str(out)]
@@ -243,14 +241,14 @@ def test_a_run_that_was_killed_ends_as_one_that_never_was(whole, make, tmp_path)
     ) as process:
         steps, deadline = 0, time.monotonic() + 300
         while steps < wanted and process.poll() is None and time.monotonic() < deadline:
-            found = checkpoint.read(out / "checkpoint.npz")
-            steps = found[1]["epoch"] * 4 + found[1]["step"] if found else 0
+            saved = checkpoint.read(out / "checkpoint.npz")
+            steps = saved[1]["epoch"] * 4 + saved[1]["step"] if saved else 0
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, process.stderr.read()[-500:]
     assert steps >= wanted and not (out / "model").exists()
     left = make(out, "checkpoint_minutes=0")
     assert left <= 12 - steps, f"killed after {steps} of 12 steps, and yet {left} were left"
-    check_same(whole(FROZEN), out)
+    check_same(uninterrupted(FROZEN), out)
 
 
 # Choosing the best epoch.
@@ -271,7 +269,7 @@ def weights_in(path):
     return [array for name, array in checkpoint.read(path)[0].items() if "seed" not in name]
 
 
-def test_early_stopping_keeps_the_best_epoch_and_not_the_last(scripted, make, tmp_path, capsys):
+def test_early_stopping_keeps_the_best_epoch(scripted, make, tmp_path, capsys):
     scripted(5.0, 5.0, 77.0, 78.0)  # two epochs, then the two test splits
     steps = make(tmp_path / "run", "evaluation.patience=1")
     assert steps == 8 and "stopping early" in capsys.readouterr().out
@@ -287,7 +285,7 @@ def test_early_stopping_keeps_the_best_epoch_and_not_the_last(scripted, make, tm
     assert not any(np.allclose(a, b, atol=1e-5) for a, b in zip(saved, last, strict=False) if a.ndim > 1)
 
 
-def test_a_stop_does_not_make_patience_shorter(scripted, make, tmp_path):
+def test_patience_survives_a_stop(scripted, make, tmp_path):
     changes = ["evaluation.patience=2"]
     scripted(5.0, 4.0)
     # Stopped when an epoch without a better score had been scored, but before that was written down.
@@ -304,24 +302,24 @@ def test_a_stop_does_not_make_patience_shorter(scripted, make, tmp_path):
 def refused(capsys, out, *more):
     arguments = [part for change in CHANGES for part in ("--set", change)]
     assert train.main(["tiny", *arguments, "--out", str(out), *more]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("train.py: ") and said.count("\n") == 1 and str(out) in said
-    return said
+    error = capsys.readouterr().err
+    assert error.startswith("train.py: ") and error.count("\n") == 1 and str(out) in error
+    return error
 
 
 def listing(folder):
     return sorted((str(p.relative_to(folder)), p.stat().st_mtime_ns) for p in folder.rglob("*"))
 
 
-def test_a_finished_run_and_one_with_other_settings_are_refused_and_untouched(whole, capsys):
-    out = whole(FROZEN)
+def test_other_runs_are_refused_and_untouched(uninterrupted, capsys):
+    out = uninterrupted(FROZEN)
     before = listing(out)
     assert "finished" in refused(capsys, out)
     assert "other settings" in refused(capsys, out, "--set", "seed=9")
     assert listing(out) == before
 
 
-def test_what_is_not_ours_is_refused_and_untouched_even_with_overwrite(tmp_path, capsys):
+def test_foreign_folders_are_never_overwritten(tmp_path, capsys):
     for name, content in (("run.json", "{}"), ("run.json", "no json"), ("thesis.tex", "years of work")):
         out = tmp_path / f"{name}{len(content)}"
         out.mkdir()
@@ -330,10 +328,10 @@ def test_what_is_not_ours_is_refused_and_untouched_even_with_overwrite(tmp_path,
             assert "neither" in refused(capsys, out, *more)
             assert (out / name).read_text() == content
     (tmp_path / "file").write_text("x")
-    assert "is a file" in refused(capsys, tmp_path / "file")
+    assert "got a file" in refused(capsys, tmp_path / "file")
 
 
-def test_overwrite_starts_over_but_deletes_nothing_for_a_run_that_cannot_start(tmp_path):
+def test_overwrite_deletes_after_all_checks(tmp_path):
     out, run = tmp_path / "run", with_changes(RECIPES.build("tiny"), CHANGES)
     train.build(run, out, False).save()
     (out / "old.txt").write_text("of the old run")
@@ -348,7 +346,7 @@ def test_overwrite_starts_over_but_deletes_nothing_for_a_run_that_cannot_start(t
     assert json.loads((out / "run.json").read_text())["seed"] == 9
 
 
-def test_captions_that_changed_under_a_run_are_told(tmp_path):
+def test_changed_captions_are_reported(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     from PIL import Image
@@ -368,74 +366,7 @@ def test_captions_that_changed_under_a_run_are_told(tmp_path):
         train.train(run, tmp_path / "run", True)
 
 
-# Checkpoints.
-
-
-def arrays(seed=0):
-    random = np.random.default_rng(seed)
-    named = {"0:kernel": random.normal(size=(5, 3)).astype(np.float32), "1:seed": np.array([1, 2], np.uint32)}
-    return {**named, "2:iteration": np.array(7, np.int64), "3:empty": np.zeros((0, 2), np.float16)}
-
-
-def test_a_checkpoint_gives_back_what_it_was_given(tmp_path):
-    state = {"epoch": 3, "best": None, "loss": 0.1, "text": "ü"}
-    checkpoint.write(tmp_path / "new" / "a.npz", arrays(), state)
-    found, back = checkpoint.read(tmp_path / "new" / "a.npz")
-    assert back == state and list(found) == list(arrays())
-    for name, value in arrays().items():
-        assert found[name].dtype == value.dtype and np.array_equal(found[name], value)
-    assert checkpoint.read(tmp_path / "none.npz") is None
-
-
-@pytest.mark.parametrize("broken", ["fsync", "replace", "write"])
-@pytest.mark.parametrize(
-    "how", [OSError(errno.ENOSPC, "No space left on device"), Crash()], ids=["full", "crash"]
-)
-def test_a_write_that_fails_leaves_the_old_checkpoint(broken, how, tmp_path, monkeypatch):
-    path = tmp_path / "a.npz"
-    checkpoint.write(path, arrays(1), {"epoch": 1})
-
-    def fail(*arguments, **more):
-        raise how
-
-    with monkeypatch.context() as patch:
-        place, name = {"fsync": (os, "fsync"), "replace": (os, "replace"), "write": (np, "savez")}[broken]
-        patch.setattr(place, name, fail)
-        with pytest.raises(Crash if isinstance(how, Crash) else DataError) as error:
-            checkpoint.write(path, arrays(2), {"epoch": 2})
-    if not isinstance(how, Crash):
-        assert "No space left" in str(error.value) and "\n" not in str(error.value)
-        assert [p.name for p in tmp_path.iterdir()] == ["a.npz"], "no half file is left to fill the disk"
-    found, state = checkpoint.read(path)
-    assert state == {"epoch": 1} and np.array_equal(found["0:kernel"], arrays(1)["0:kernel"])
-    checkpoint.write(path, arrays(2), {"epoch": 2})
-    assert checkpoint.read(path)[1] == {"epoch": 2}
-
-
-def test_a_damaged_checkpoint_is_told_and_never_read_wrong(tmp_path):
-    path = tmp_path / "a.npz"
-    checkpoint.write(path, arrays(), {"epoch": 1})
-    good, random = path.read_bytes(), np.random.default_rng(0)
-    damaged = [b"", b"PK\x03\x04", b"garbage", good[: len(good) // 2], good[:-7], good[100:]]
-    for place in random.integers(0, len(good), 150):
-        damaged.append(
-            good[:place] + bytes([good[place] ^ (1 << int(random.integers(8)))]) + good[place + 1 :]
-        )
-    refusals = 0
-    for content in damaged:
-        path.write_bytes(content)
-        try:
-            found, state = checkpoint.read(path)
-        except DataError as error:
-            assert str(path) in str(error) and "delete it" in str(error) and "\n" not in str(error)
-            refusals += 1
-        else:  # a byte that says nothing, such as a date in the archive
-            assert state == {"epoch": 1}
-            assert all(np.array_equal(found[name], value) for name, value in arrays().items())
-    assert refusals > len(damaged) / 2
-
-
-def test_a_damaged_checkpoint_of_a_run_is_one_line(tmp_path, capsys):
+def test_damaged_checkpoint_is_one_line(tmp_path, capsys):
     out = tmp_path / "run"
     train.build(with_changes(RECIPES.build("tiny"), CHANGES), out, False).save()
     content = (out / "checkpoint.npz").read_bytes()
@@ -444,9 +375,7 @@ def test_a_damaged_checkpoint_of_a_run_is_one_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_asked_to_stop_training_writes_where_it_is_and_says_how_to_go_on(
-    number, built, tmp_path, capsys, monkeypatch
-):
+def test_signal_writes_a_checkpoint(number, built, tmp_path, capsys, monkeypatch):
     out, steps, real_step = tmp_path / "run", [], CaptionModel.train_on_batch
 
     def step(self, *arguments, **more):
@@ -460,13 +389,13 @@ def test_asked_to_stop_training_writes_where_it_is_and_says_how_to_go_on(
     arguments = [part for change in CHANGES for part in ("--set", change)]
     assert train.main(["tiny", *arguments, "--out", str(out)]) == 128 + number
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "train.py: stopped; run the same command again to go on from here"
+        "train.py: stopped; run the same command again to resume"
     )
     assert checkpoint.read(out / "checkpoint.npz")[1]["step"] == 2
     assert sorted(path.name for path in out.iterdir()) == ["checkpoint.npz", "run.json"]
 
 
-def test_asked_twice_in_the_middle_of_a_step_the_last_checkpoint_counts(built, tmp_path, capsys, monkeypatch):
+def test_second_signal_stops_at_once(built, tmp_path, capsys, monkeypatch):
     out, steps, real_step = tmp_path / "run", [], CaptionModel.train_on_batch
     monkeypatch.setattr(signals, "_ECHO_SECONDS", 0.0)
 
@@ -485,7 +414,7 @@ def test_asked_twice_in_the_middle_of_a_step_the_last_checkpoint_counts(built, t
     assert checkpoint.read(out / "checkpoint.npz")[1]["step"] == 2, "the third step was half done"
 
 
-def test_a_reader_of_the_output_that_goes_away_costs_nothing(built, tmp_path, monkeypatch):
+def test_closed_output_writes_a_checkpoint(built, tmp_path, monkeypatch):
     real_step = CaptionModel.train_on_batch
 
     def step(self, *arguments, **more):
@@ -500,91 +429,7 @@ def test_a_reader_of_the_output_that_goes_away_costs_nothing(built, tmp_path, mo
     assert (tmp_path / "run" / "checkpoint.npz").is_file()
 
 
-# Two trainings in one folder.
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from training import lock
-with lock.alone(Path(sys.argv[1]), "another training", "give another --out"):
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """A function that starts a program which has the lock of a folder."""
-    processes = []
-
-    def hold(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(folder)],
-            cwd=Path(train.__file__).parents[1],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    yield hold
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize("more", [[], ["--overwrite"]])
-def test_a_second_training_in_a_folder_is_refused(more, holder, tmp_path, capsys):
-    out = tmp_path / "run"
-    out.mkdir()
-    trainer.write_run(out, with_changes(RECIPES.build("tiny"), CHANGES))
-    process = holder(out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    said = refused(capsys, out, *more)
-    assert re.fullmatch(
-        rf"train.py: another training \(process {process.pid} on .+, since 20..-..-.. ..:..:..\) is writing to "
-        rf"{re.escape(str(out))}: wait for it, stop it, or give another --out\n",
-        said,
-    )
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-
-
-def test_a_lock_ends_with_its_program_whatever_ends_it(holder, tmp_path):
-    out = tmp_path / "run"
-    process = holder(out)
-    with pytest.raises(DataError, match="another training"), lock.alone(out, "another training", "-"):
-        pass
-    process.kill()
-    process.wait()
-    assert (out / "lock").is_file(), "nobody tidied up"
-    with lock.alone(out, "another training", "-"):
-        about = json.loads((out / "lock").read_text())
-        assert about["process"] == os.getpid()
-    assert not (out / "lock").exists()
-
-
-def test_who_waits_for_a_lock_says_so_and_gets_it(holder, tmp_path, capsys):
-    process = holder(tmp_path / "cache")
-    threading.Timer(0.5, process.kill).start()
-    with lock.alone(tmp_path / "cache", "another program", "-", wait=True):
-        pass
-    out = capsys.readouterr().out
-    assert out.startswith("waiting for another program (process ") and out.count("\n") == 1
-
-
-def test_a_drive_without_locks_is_told_and_used(tmp_path, monkeypatch, capsys):
-    def unknown(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", unknown)
-    with lock.alone(tmp_path, "another training", "-"):
-        pass
-    assert "knows no locks" in capsys.readouterr().out
-
-
-def test_a_run_that_cannot_start_leaves_no_folder_and_a_stranger_s_is_untouched(tmp_path, capsys):
+def test_failed_start_leaves_no_folder(tmp_path, capsys):
     out = tmp_path / "new" / "run"
     assert "did you mean 'beam'" in refused_line(capsys, out, "--set", "evaluation.strategy=beem")
     assert not (tmp_path / "new").exists()
@@ -596,32 +441,17 @@ def refused_line(capsys, out, *more):
     return capsys.readouterr().err
 
 
-# What comes back from a checkpoint or a run.json.
-
-
-WRONG = [
-    {"epoch": "3"}, {"epoch": -1}, {"figures": []}, {"finished": 1}, {"best": "high"}, {"loss": True}, {"data": 1},
-]  # fmt: skip
-
-
-def test_a_state_of_other_types_is_none_of_ours():
-    good = {**FRESH, "best": None, "data": "fingerprint"}
-    assert checkpoint.fits(good, FRESH)
-    assert [change for change in WRONG if checkpoint.fits({**good, **change}, FRESH)] == []
-    assert not any(checkpoint.fits(other, FRESH) for other in ({}, [], None, {"epoch": 1}))
-
-
-def test_a_run_whose_state_is_none_of_ours_is_refused(tmp_path):
+def test_run_with_wrong_state_is_refused(tmp_path):
     made = train.build(with_changes(RECIPES.build("tiny"), CHANGES), tmp_path / "run", False)
     made.save()
     values, state = checkpoint.read(tmp_path / "run" / "checkpoint.npz")
-    for change, says in (({"epoch": "3"}, "damaged"), ({"phase": 7}, "another")):
+    for change, says in (({"epoch": "3"}, "damaged"), ({"stage": 7}, "another")):
         checkpoint.write(tmp_path / "run" / "checkpoint.npz", values, {**state, **change})
         with pytest.raises(DataError, match=says):
             made.restore()
 
 
-def test_every_file_of_a_run_is_forced_to_disk_before_it_has_its_name(make, tmp_path, monkeypatch):
+def test_files_are_flushed_before_renaming(make, tmp_path, monkeypatch):
     flushed, names = set(), {}
     fsync, replace = os.fsync, os.replace
 

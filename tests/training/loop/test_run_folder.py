@@ -57,10 +57,10 @@ class Encoder:
 def readers(run):
     """All that programs make of a run's files, without drawing pages."""
     return [
-        lambda: report.figures([run]),
+        lambda: report.page_data([run]),
         lambda: report._images(report._config(run), ["1.png"]),
         lambda: results.table([run]),
-        lambda: results.keep(run, run.parent / "kept"),
+        lambda: results.archive(run, run.parent / "kept"),
         lambda: gradients.curves_of(run),
         lambda: train.open_run(run, RUN, overwrite=False),
     ]
@@ -82,7 +82,7 @@ def test_no_field_of_a_run_is_run(path, tmp_path):
         run = folder_with(tmp_path, changed(settings(RUN), path, text))
         for read in [
             *readers(run),
-            *([lambda run=run: publish.moved(run, Encoder)] if path in SPECS else []),
+            *([lambda run=run: publish.encoder_change(run, Encoder)] if path in SPECS else []),
         ]:
             try:
                 read()
@@ -136,7 +136,7 @@ def test_what_is_no_json_object_is_one_line(name, text, tmp_path):
 def test_a_figure_of_another_type_is_one_line(path, tmp_path):
     for value in ("text", [1], {"a": {"b": 1}}, True):
         run = folder_with(tmp_path, metrics=changed(METRICS, path, value))
-        with pytest.raises(DataError, match="figures"):
+        with pytest.raises(DataError, match="metrics"):
             read_metrics(run)
         for read in readers(run):
             try:
@@ -146,7 +146,7 @@ def test_a_figure_of_another_type_is_one_line(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", list(places(METRICS)), ids=".".join)
-def test_a_figure_that_is_missing_or_none_is_one_line_or_a_dash(path, tmp_path):
+def test_missing_metric_is_one_line_or_a_dash(path, tmp_path):
     for metrics in (changed(METRICS, path, None), {k: v for k, v in METRICS.items() if k != path[0]}):
         run = folder_with(tmp_path, metrics=metrics)
         for read in readers(run):

@@ -1,4 +1,4 @@
-"""Where training images and captions come from, behind one small interface.
+"""Datasets of images and captions, behind one interface.
 
 A dataset has `.splits` (names), `.examples(split)` (a sequence of `Example`) and `.fingerprint` (a hash that
 changes whenever an image does). Build one from a spec: `DATASETS.build("synthetic_scenes(seed=1)")`.

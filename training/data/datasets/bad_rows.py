@@ -15,7 +15,7 @@ _log = logging.getLogger("captioner.datasets")
 
 
 class BadRow(NamedTuple):
-    """One row that cannot be used: where it stands, what it names, why it is bad."""
+    """A row that cannot be used: its position, what it names, and the reason."""
 
     where: str
     row: str
@@ -27,10 +27,10 @@ class BadRows:
 
     The stage that reads the captions and the stage that decodes the images use it alike: `add` each bad
     row, then `check` once against the number of rows seen. A few bad rows are listed and left out; many mean
-    that something is wrong with the whole (another folder, another file), so they stop the work.
+    a wrong folder or file, and raise an error.
 
     Args:
-        source: str. What is being read, for the message ("flickr").
+        source: str. Name of the dataset in the message ("flickr").
         path: str, Path or None. Where the list goes, one JSON object a line; defaults to
             `cache/bad_rows_<source>.jsonl`. Nothing is written while there are no bad rows.
         max_bad: float. The largest share of bad rows to accept. Defaults to 0.01.
@@ -52,7 +52,7 @@ class BadRows:
         return len(self.rows)
 
     def add(self, where: str, row: str, reason: str) -> None:
-        """Notes one bad row.
+        """Adds a bad row.
 
         Args:
             where: str. File and line, or the split and position.
@@ -74,7 +74,7 @@ class BadRows:
         )
 
     def check(self, total: int) -> None:
-        """Writes the list, if there is one, and refuses when the share is too large.
+        """Writes the list, if there is one, and raises an error if the share is too large.
 
         Args:
             total: int. Rows seen, good and bad.
@@ -88,7 +88,7 @@ class BadRows:
         if self.share(total) > self.max_bad:
             raise DataError(
                 f"expected at most {self.max_bad:.2%} bad rows; {self.summary(total)}; "
-                f"mend them or raise max_bad"
+                f"correct them or raise max_bad"
             )
         _log.warning("%s; left out", self.summary(total))
 

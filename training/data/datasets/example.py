@@ -1,4 +1,4 @@
-"""One image with its captions, and what a dataset must offer."""
+"""`Example`, an image with its captions, and the protocol of datasets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from training.data.augment import augmented
 
 @dataclass(frozen=True)
 class Example:
-    """One image and what people (or templates) said about it.
+    """One image and its captions.
 
     Attributes:
         id: str. Unique in its dataset.
         captions: tuple of str. At least one, none empty; as written, not normalised.
         read: callable without arguments. The encoded image (JPEG, PNG ...); raises `ImageError` when it is
             absent.
-        mirrored: bool. Whether `pixels` are those of the image in a mirror.
-        view: int. Not 0 for the image as another photographer might have taken it, always the same for a number
-            (`training.data.augment`).
+        flipped: bool, default False. Whether `pixels` are flipped horizontally.
+        augmentation: int, default 0, which is none. Number of the augmentation of `pixels` (`training.data.augment`),
+            always the same for a number.
 
     Example:
         >>> Example("a.png", ("a dog",), lambda: b"...").captions
@@ -34,27 +34,27 @@ class Example:
     id: str
     captions: tuple[str, ...]
     read: Callable[[], bytes]
-    mirrored: bool = False
-    view: int = 0
+    flipped: bool = False
+    augmentation: int = 0
 
     def pixels(self, load: Callable[[bytes], Any]) -> np.ndarray:
         """Pixels [H, W, 3].
 
         Args:
-            load: what makes a tensor of an encoded image, see `captioner.image.tf_decode.reader`.
+            load: decodes an encoded image to a tensor, see `captioner.image.tf_decode.reader`.
 
         Raises:
             ImageError: when the image is absent or cannot be read.
         """
         pixels: np.ndarray = load(self.read()).numpy()
-        if self.view:
-            seed = np.array([zlib.crc32(self.id.encode()), self.view])
+        if self.augmentation:
+            seed = np.array([zlib.crc32(self.id.encode()), self.augmentation])
             pixels = augmented(pixels[np.newaxis].astype(np.uint8), seed)[0]
-        return pixels[:, ::-1] if self.mirrored else pixels
+        return pixels[:, ::-1] if self.flipped else pixels
 
 
 class Dataset(Protocol):
-    """What every row of `DATASETS` builds.
+    """The protocol of datasets, the rows of `DATASETS`.
 
     Attributes:
         splits: tuple of str. The splits that hold at least one example, "train" first.
@@ -77,10 +77,10 @@ def missing_split(dataset: str, split: str, splits: Sequence[str], remedy: str =
     """The error for a split that a dataset does not have.
 
     Args:
-        dataset: str. What it is, for the message, such as "the dataset flickr".
-        split: str. What was asked for.
-        splits: sequence of str. What there is.
-        remedy: str, default "". What to do about it.
+        dataset: str. How the message names it, such as "the dataset flickr".
+        split: str. The split that was asked for.
+        splits: sequence of str. The splits with images.
+        remedy: str, default "". What the message suggests.
     """
     known = ", ".join(splits) or "none"
     return DataError(

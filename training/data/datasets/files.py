@@ -1,4 +1,4 @@
-"""Images in a folder, and the rows of text that speak of them."""
+"""Datasets of images in a folder and a file of captions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass
 class Entry:
-    """What a captions file says of one image.
+    """The entry of one image in a captions file.
 
     Attributes:
         where: str. File and line or position, for messages.
@@ -93,15 +93,14 @@ class FileDataset:
         """Hex digest of every image's name, split and content.
 
         Reading it all costs little beside encoding it (8,000 images of 130 kB: about two seconds), and
-        neither a restored date nor an edit of the same length gets past it. Moving the folder changes
-        nothing.
+        it detects edits that keep date and length. Moving the folder changes nothing.
         """
         digest = hashlib.sha256()
         for split, images in self._images.items():
             for name in images:
                 try:
                     content = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
-                except OSError:  # Gone since: whoever encodes it will say so.
+                except OSError:  # deleted since: encoding it will raise the error
                     content = "absent"
                 digest.update(f"{split}\0{name}\0{content}\n".encode())
         return digest.hexdigest()

@@ -68,7 +68,7 @@ def flickr(
 
 
 def karpathy(path: Path) -> Iterator[Entry]:
-    """What a Karpathy file, plain or gzipped, says of each image.
+    """The entries of a Karpathy file, plain or gzipped, one for each image.
 
     Raises:
         DataError: if it cannot be read or has another structure.
@@ -105,21 +105,21 @@ def _token(path: Path, splits: Path) -> Iterator[Entry]:
         captions.setdefault(name, []).append(caption)
     # Images in no split file are not used: the official token file of Flickr8k names 92 of them.
     for split, names in _SPLIT_FILES.items():
-        found = next((splits / name for name in names if (splits / name).is_file()), None)
-        if found is None:
+        listing = next((splits / name for name in names if (splits / name).is_file()), None)
+        if listing is None:
             raise DataError(
                 f"expected the list of {split} images in {splits} as {' or '.join(names)}, found neither"
             )
-        for number, line in enumerate(read_text(found).split("\n"), 1):
+        for number, line in enumerate(read_text(listing).split("\n"), 1):
             name = line.strip()
             if name and name not in captions and f"{name}.jpg" in captions:
                 name += ".jpg"
             if name:
-                yield Entry(f"{found.name}:{number}", name, captions.get(name, []), split)
+                yield Entry(f"{listing.name}:{number}", name, captions.get(name, []), split)
 
 
 def _shape_of(value: Any) -> str:
-    """What was found in place of the expected structure, in a few words."""
+    """A description of the structure that was received, in a few words."""
     if isinstance(value, dict):
         return f"the keys {', '.join(map(str, list(value)[:6])) or 'none'}"
     return f"a {type(value).__name__}"

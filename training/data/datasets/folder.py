@@ -72,22 +72,22 @@ def folder(
     place = existing_folder("folder", path)
     file = _captions_file(place, captions)
     bad = BadRows("folder", bad_rows, max_bad)
-    found = read_rows(file, file.name)
-    if found.columns != ("image", "caption"):
-        _log.warning("%s: images by the column %r, captions by %r", file, *found.columns)
+    table = read_rows(file, file.name)
+    if table.columns != ("image", "caption"):
+        _log.warning("%s: images by the column %r, captions by %r", file, *table.columns)
     rows = _Rows(place, validation, test)
-    for row in found.rows:
+    for row in table.rows:
         if fault := row.fault or rows.add(row):
             bad.add(row.where, row.image, fault)
-    bad.check(len(found.rows))
-    rows.say_what_is_left_out(file)
+    bad.check(len(table.rows))
+    rows.warn_of_omissions(file)
     dataset = FileDataset("folder", place, rows.by_split(), bad, rows.remedies(file.name))
     dataset.repeated = rows.repeated
     return dataset
 
 
 class _Rows:
-    """Takes rows one by one, refuses those that cannot be used, and sorts the rest by image and split."""
+    """Collects rows by image and split; rows that cannot be used are refused."""
 
     def __init__(self, place: Path, validation: float, test: float):
         self.captions: dict[str, list[str]] = {}
@@ -97,7 +97,7 @@ class _Rows:
         self._named: set[str] = set()
 
     def add(self, row: Row) -> str:
-        """Takes a row; returns what is wrong with it, or an empty string."""
+        """Adds a row; returns what is wrong with it, or an empty string."""
         name, fault = self._images.locate(row.image)
         self._named.add(name)
         if fault := next(filter(None, map(caption_fault, row.captions)), "") or fault:
@@ -124,11 +124,11 @@ class _Rows:
         return {s: {n: c for n, c in self.captions.items() if self._splits[n] == s} for s in SPLITS}
 
     def remedies(self, file: str) -> dict[str, str]:
-        """What to do for each split that holds no image."""
+        """Remedies for each split that has no image."""
         if self.has_splits:
             return {split: f"no row of {file} says {split} in its column split" for split in SPLITS}
         places = [_place_by_hash(name) for name in self.captions]
-        found = {}
+        remedies = {}
         for split in ("validation", "test"):
             of_validation = split == "validation"
             share, other = (self._validation, self._test) if of_validation else (self._test, self._validation)
@@ -136,11 +136,11 @@ class _Rows:
             enough = (s / 20 for s in range(1, 20) if any(start <= p < start + s / 20 for p in places))
             wanted = next((s for s in enough if s > share and any(p >= s + other for p in places)), None)
             larger = f", or set {split}={wanted:g} of the dataset (now {share:g})" if wanted else ""
-            found[split] = f"add images, or a column split to {file}{larger}"
-        return found
+            remedies[split] = f"add images, or a column split to {file}{larger}"
+        return remedies
 
-    def say_what_is_left_out(self, file: Path) -> None:
-        """A line for captions that come twice, and one for images that no row names."""
+    def warn_of_omissions(self, file: Path) -> None:
+        """Logs how many captions are repeated and how many images no row names."""
         if self.repeated:
             _log.warning(
                 "%s: %s captions repeat one of their image, and count once", file, f"{self.repeated:,}"
@@ -155,12 +155,12 @@ class _Rows:
 
 def _captions_file(images: Path, captions: str | None) -> Path:
     if captions is None:
-        found = next((images / name for name in _DEFAULT_FILES if (images / name).is_file()), None)
-        if found is None:
+        default = next((images / name for name in _DEFAULT_FILES if (images / name).is_file()), None)
+        if default is None:
             raise DataError(
                 f"expected one of {', '.join(_DEFAULT_FILES)} in {images}, found none; give captions="
             )
-        return found
+        return default
     file = Path(captions).expanduser()
     if not file.is_file():
         raise DataError(f"expected a captions file at {file}, found no such file")

@@ -1,4 +1,4 @@
-"""The files of a folder of images: found by what a captions file calls them, and looked at before the work starts."""
+"""The image files of a folder: looked up by the names in a captions file, and checked before work starts."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ImageFolder:
         self._located: dict[str, tuple[str, str]] = {}
 
     def locate(self, name: str) -> tuple[str, str]:
-        """The file that a row means, and what is wrong with it.
+        """The file that a row names, and what is wrong with it.
 
         A name whose accents are written in another Unicode form than on disk is the same name (a zip made on a Mac
-        does that). Links inside the folder are the owner's business and followed.
+        does that). Links inside the folder are followed.
 
         Args:
             name: str. As the row has it.
@@ -50,7 +50,7 @@ class ImageFolder:
         return self._located[name]
 
     def unnamed(self, named: Collection[str]) -> tuple[int, str]:
-        """How many files here have the ending of an image and are in no row, and the first of them.
+        """The number of image files that are in no row, and the first of them.
 
         Args:
             named: the images that rows name, as `locate` returns them.
@@ -71,7 +71,7 @@ class ImageFolder:
                 return
 
     def _on_disk(self, path: str) -> str:
-        """The spelling that the disk has of a path, or the path itself."""
+        """A path as spelt on disk, or the path itself."""
         if os.path.lexists(self.folder / path):
             return path
         parts: list[str] = []
@@ -80,7 +80,7 @@ class ImageFolder:
         return "/".join(parts)
 
     def _near(self, path: str) -> str:
-        """The file that a name may have meant, in brackets."""
+        """A file whose name differs in capitals only, in brackets."""
         place, _, name = path.rpartition("/")
         for key, other in self._names(place).items():
             if key.casefold() == composed(name).casefold():
@@ -117,7 +117,7 @@ def relative_path(name: str) -> tuple[str, str]:
 
 
 def image_fault(path: Path) -> str:
-    """What is wrong with an image file by its first and last bytes, or an empty string. Decoding tells the rest.
+    """What is wrong with an image file by its first and last bytes, or an empty string. Decoding finds the rest.
 
     Args:
         path: Path.
@@ -134,8 +134,8 @@ def image_fault(path: Path) -> str:
         kind = loading.kind(head)
         if kind == "WebP" and size < 8 + int.from_bytes(head[4:8], "little"):
             return "truncated WebP, the end of the image is missing"
-        whole = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"") in tail
-        if kind is None or not whole:
+        complete = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"") in tail
+        if kind is None or not complete:
             # A kind that only Pillow reads, or empty, cut off, or no image: `to_bytes` says which.
             loading.to_bytes(path, path.name)
     except FileNotFoundError:

@@ -176,7 +176,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
         return (
             f"a {what}",
             f"there is a {what}",
-            f"the image shows a {what}",
+            f"the picture shows a {what}",
             f"one {what}",
             f"a {first.name} that is {first.size}",
             f"a {first.size} {first.shape} in {first.colour}",
@@ -187,7 +187,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
         return (
             what,
             f"there are {what}",
-            f"the image shows {what}",
+            f"the picture shows {what}",
             f"a group of {what}",
             f"{number} {plural} that are {first.colour}",
             f"{number} {plural} in {first.colour}",
@@ -202,7 +202,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
     return (
         f"a {a} {there} a {b}",
         f"there is a {a} {there} a {b}",
-        f"the image shows a {a} {there} a {b}",
+        f"the picture shows a {a} {there} a {b}",
         f"a {b} {back} a {a}",
         f"a {b} is {back} a {a}",
         f"a {b} with a {a} {beside}",

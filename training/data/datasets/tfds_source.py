@@ -219,11 +219,11 @@ def _check_features(builder: Any, image_key: str, captions_key: str, id_key: str
     features = dict(_flat(builder.info.features))
     text = {key for key, value in features.items() if value.np_dtype in (object, np.str_)}
     images = {key for key, value in features.items() if isinstance(value, tfds.features.Image)}
-    whole = {key for key, value in features.items() if value.shape == ()}
+    scalars = {key for key, value in features.items() if value.shape == ()}
     for option, key, good in (
         ("image_key", image_key, images),
         ("captions_key", captions_key, text),
-        ("id_key", id_key, whole),
+        ("id_key", id_key, scalars),
     ):
         if key is not None and key not in good:
             raise DataError(

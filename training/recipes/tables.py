@@ -1,0 +1,116 @@
+"""The tables of keys and of recipes in training/README.md, generated from the code.
+
+    python -c "from training.recipes import tables; tables.write('training/README.md')"
+
+writes them between the lines `<!-- NAME -->` and `<!-- /NAME -->` of a Markdown file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+from captioner import atomic
+from captioner.errors import DataError
+from captioner.registry import parse_spec
+from training.config import Run
+from training.recipes import RECIPES
+
+
+def keys_table() -> str:
+    """The keys of `--set` as a Markdown table: type, default and meaning, from the dataclasses of `training.config`."""
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key, kind, default, meaning in _keys(Run):
+        shown = "" if default is dataclasses.MISSING or default in ("", ()) else f"`{_text(default)}`"
+        lines.append(f"| `{key}` | {kind} | {shown} | {meaning} |")
+    return "\n".join(lines)
+
+
+def recipes_table() -> str:
+    """The recipes as a Markdown table: what each is, its data, networks, image size and epochs."""
+    lines = [
+        "| recipe | what it is | data | encoder | decoder | pixels | epochs |",
+        "|---|---|---|---|---|---:|---:|",
+    ]
+    for name, summary in RECIPES.describe().items():
+        run = RECIPES.build(name)
+        encoder = parse_spec(run.model.encoder)
+        encoders = [parse_spec(text).name for text in encoder.args.get("encoders", [run.model.encoder])]
+        trained = ", trained" if run.model.train_encoder else ""
+        epochs = [str(part.epochs) for part in (run.xe, run.scst) if part.epochs]
+        cells = [
+            f"`{name}`",
+            summary,
+            f"`{parse_spec(run.data.source).name}`",
+            ", ".join(f"`{encoder}`" for encoder in encoders) + trained,
+            f"`{parse_spec(run.model.decoder).name}`",
+            str(run.model.image_size),
+            " + ".join(epochs),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES = {"recipes": recipes_table, "keys": keys_table}
+
+
+def updated(text: str) -> str:
+    """A Markdown text with all tables of `TABLES` brought up to date.
+
+    Raises:
+        DataError: if the lines around a table are missing.
+    """
+    for name, table in TABLES.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, opened, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not opened or not closed:
+            raise DataError(f"expected the lines <!-- {name} --> and <!-- /{name} -->, got neither or one")
+        text = f"{before}{start}{table()}\n{end}{after}"
+    return text
+
+
+def write(file: str | Path) -> None:
+    """Brings the tables in a Markdown file up to date."""
+    atomic.write_text(file, updated(Path(file).read_text(encoding="utf-8")))
+
+
+def _keys(kind: Any, prefix: str = "") -> list[tuple[str, str, Any, str]]:
+    """(key, type, default, meaning) of every key of a dataclass and of those inside it."""
+    types, meanings = typing.get_type_hints(kind), _attributes(kind.__doc__ or "")
+    rows: list[tuple[str, str, Any, str]] = []
+    for entry in dataclasses.fields(kind):
+        name = prefix + entry.name
+        if dataclasses.is_dataclass(types[entry.name]):
+            rows += _keys(types[entry.name], f"{name}.")
+        else:
+            type_name = getattr(types[entry.name], "__name__", "str")
+            meaning = re.sub(r"^(?:str|int|float|bool)\. ", "", meanings[entry.name])
+            meaning = meaning[0].upper() + meaning[1:]
+            rows.append((name, "names" if type_name == "tuple" else type_name, entry.default, meaning))
+    return rows
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Name to description of the attributes that a docstring lists; several may share a description."""
+    section = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    meanings: dict[str, str] = {}
+    for names, text in re.findall(r"^ {8}(\w[\w, ]*): ((?:.|\n {12})+)", section, re.M):
+        for name in names.split(", "):
+            meanings[name] = " ".join(text.split())
+    return meanings
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (
+        ",".join(value)
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
