@@ -92,8 +92,8 @@ def test_output_of_caption_can_be_evaluated(fake_engine, folder, tmp_path, capsy
         ("p.jsonl", '{"image": "a"', "p.jsonl:1: not a line of JSON"),
         (
             "p.csv",
-            "image,caption\n1.jpg,a dog\n",
-            "p.csv:1: expected the columns image, caption and optionally split, got: image, caption",
+            "photo,caption\n1.jpg,a dog\n",
+            "p.csv:1: expected the columns image, caption and optionally split, got: photo, caption",
         ),
         ("p.csv", "image,words\n1.jpg,a dog\n", "p.csv:1: expected the columns image, caption"),
         (
