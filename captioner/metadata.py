@@ -192,7 +192,7 @@ def export_metadata(metadata: dict[str, Any], where: str, error: type[CaptionerE
         where, error: see `parse`.
 
     Returns:
-        dict: the same, with the spec of its strategy converted from format 1.
+        dict: the same, with its strategy and its model converted from format 1.
 
     Raises:
         CaptionerError: of the class `error`.
@@ -202,6 +202,10 @@ def export_metadata(metadata: dict[str, Any], where: str, error: type[CaptionerE
         strategy = format1.strategy(entries.spec("strategy"))
     except SpecError as reason:
         raise error(f"damaged {where}: strategy: {reason}") from None
+    model = {}
+    if isinstance(metadata.get("model"), Mapping):
+        config = model_config(metadata["model"], f"{where}, model", error)
+        model = {"model": format1.model_config(config)}
     entries.integer("max_length", 2, LONGEST)
     height, width = entries.pair("image_size", 1, LARGEST_SIDE)
     rows, columns = entries.pair("grid", 1, LARGEST_SIDE)
@@ -215,7 +219,7 @@ def export_metadata(metadata: dict[str, Any], where: str, error: type[CaptionerE
         vocabulary.integer("size", 1, 10**8)
     if metadata.get("confidence") is not None:
         confidence(metadata["confidence"], where, error)
-    return {**metadata, "strategy": strategy}
+    return {**metadata, **model, "strategy": strategy}
 
 
 def confidence(metadata: Any, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def small_bundle(tmp_path_factory):
     keras.utils.set_random_seed(1)
     model = CaptionModel(
         "small_cnn(width=2, stages=2)",
-        "gru(units=4, embedding=4, depth=4, attention='additive(units=4)')",
+        "gru(units=4, embedding=4, value_dim=4, attention='additive(units=4)')",
         Tokenizer(["a", "dog"]),
         max_length=4,
         image_size=(8, 8),

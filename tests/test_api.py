@@ -50,7 +50,7 @@ def test_weights_of_another_architecture(tiny_bundle, tmp_path):
     import json
 
     folder = shutil.copytree(tiny_bundle, tmp_path / "m")
-    build_tiny_model("gru(units=12, embedding=10, depth=8)").save_weights(folder / "model.weights.h5")
+    build_tiny_model("gru(units=12, embedding=10, value_dim=8)").save_weights(folder / "model.weights.h5")
     manifest = json.loads((folder / "captioner.json").read_text())
     digest = hashlib.sha256((folder / "model.weights.h5").read_bytes()).hexdigest()
     manifest["sha256"]["model.weights.h5"] = digest

@@ -1,8 +1,11 @@
-"""Files of format 1 that name the strategy `consensus`: they load, and give the same captions."""
+"""Files of format 1 hold old names of strategies, encoders, decoders and layers: they load, with the same captions."""
 
+import hashlib
 import json
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 
 import captioner
@@ -12,6 +15,7 @@ from captioner.engines import versions
 from captioner.engines.tflite_file import pack, read
 from captioner.errors import EngineError, SpecError
 from captioner.text import Tokenizer
+from tests.support.tiny_model import build_tiny_model
 
 OLD, NEW = (
     "consensus(width=4, sharpness=0.5)",
@@ -81,3 +85,99 @@ def test_an_exported_version_gets_the_new_name(tmp_path):
     (tmp_path / versions.METADATA_FILE).parent.mkdir()
     (tmp_path / versions.METADATA_FILE).write_text(json.dumps(metadata))
     assert versions.read_metadata(tmp_path) == {**metadata, "strategy": NEW}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("lstm(units=4, depth=8)", "lstm(units=4, value_dim=8)"),
+        (
+            "ensemble(members=['lstm(depth=4)', 'gru'], depth=8)",
+            "ensemble(members=['lstm(value_dim=4)', 'gru'], value_dim=8)",
+        ),
+        ("my_parts:Decoder(depth=8)", "my_parts:Decoder(depth=8)"),
+        ("gru( units = 4 )", "gru( units = 4 )"),
+    ],
+)
+def test_old_decoder_specs(old, new):
+    assert format1.decoder(old) == new
+    assert format1.decoder(new) == new
+
+
+def test_old_encoder_specs():
+    old = """side_by_side(encoders=['vgg16', "side_by_side(encoders=['mobilenet', 'small_cnn'])"], join='fine')"""
+    new = """concat(encoders=['vgg16', "concat(encoders=['mobilenet', 'small_cnn'])"], join='fine')"""
+    assert format1.encoder(old) == new
+    assert format1.encoder(new) == new
+    assert format1.encoder("my_parts:side_by_side(depth=3)") == "my_parts:side_by_side(depth=3)"
+
+
+# Current names of groups in the weights file, and those of format 1.
+OLD_LAYERS = {
+    "value_projection": "project",
+    "image_projection": "picture",
+    "initial_state": "seeds",
+    "projections": "makers",
+    "attention_cell": "look",
+    "attention_initial_state": "look_seeds",
+    "language_cell": "speak",
+    "language_initial_state": "speak_seeds",
+    "input_projection": "reader",
+    "recurrent_kernel": "joint",
+    "context_projection": "joint",
+    "recurrent_projection": "recur",
+    "backward_input_projection": "back_reader",
+    "backward_context_projection": "back_seen",
+    "backward_recurrent_projection": "back_recur",
+}
+
+
+def make_old(folder):
+    """Turns a saved bundle into one of format 1: names of layers, the decoder's spec and the checksum."""
+    path = folder / bundle.WEIGHTS
+    with h5py.File(path, "r+") as file:
+        names = []
+        file["decoder"].visit(names.append)
+        for name in sorted(names, key=lambda name: -name.count("/")):
+            parent, _, last = f"decoder/{name}".rpartition("/")
+            if last in OLD_LAYERS:
+                file.move(f"{parent}/{last}", f"{parent}/{OLD_LAYERS[last]}")
+        names = []
+        file.visit(names.append)
+    manifest = json.loads((folder / bundle.MANIFEST).read_text())
+    assert "value_dim=" in manifest["model"]["decoder"]
+    manifest["model"]["decoder"] = manifest["model"]["decoder"].replace("value_dim=", "depth=")
+    manifest["sha256"][bundle.WEIGHTS] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / bundle.MANIFEST).write_text(json.dumps(manifest))
+    return {part for name in names for part in name.split("/")}
+
+
+SIZES = "units=6, embedding=5, value_dim=8, attention='additive(units=4)'"
+DECODERS = [
+    f"gru({SIZES})",
+    f"adaptive({SIZES})",
+    f"top_down({SIZES}, cell='bidirectional')",
+    f"ensemble(members=['show_and_tell', 'simple_rnn'], {SIZES})",
+]
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda spec: spec.split("(")[0])
+def test_old_weights_load(decoder, tmp_path):
+    model = build_tiny_model(decoder)
+    groups = make_old(captioner.save(model, tmp_path / "model"))
+    assert groups.isdisjoint(OLD_LAYERS)
+    before = (tmp_path / "model" / bundle.WEIGHTS).read_bytes()
+    with captioner.load(tmp_path / "model") as loaded:
+        again = loaded.engine.model
+    for weight, expected in zip(again.decoder.weights, model.decoder.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    assert (tmp_path / "model" / bundle.WEIGHTS).read_bytes() == before
+    config = captioner.save(again, tmp_path / "again") / bundle.MANIFEST
+    assert json.loads(config.read_text())["model"]["decoder"] == model.get_config()["decoder"]
+
+
+def test_every_old_layer_is_tested(tmp_path):
+    groups = [
+        make_old(captioner.save(build_tiny_model(d), tmp_path / str(i))) for i, d in enumerate(DECODERS)
+    ]
+    assert set(OLD_LAYERS.values()) <= set.union(*groups)

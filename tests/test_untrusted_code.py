@@ -53,7 +53,7 @@ def test_graphs_with_file_operations_are_refused(small_exports, tmp_path, kind):
 def test_a_bundle_with_code_of_the_user(small_bundle, tmp_path, monkeypatch):
     package(tmp_path, monkeypatch, "my_parts")
     content = json.loads((small_bundle / "captioner.json").read_text())
-    content["model"]["decoder"] = "gru(units=4, embedding=4, depth=4, attention='my_parts:Look(units=4)')"
+    content["model"]["decoder"] = "gru(units=4, embedding=4, value_dim=4, attention='my_parts:Look(units=4)')"
     folder = folder_with(small_bundle, tmp_path, "captioner.json", content)
     with pytest.raises(
         ModelError, match="names Python code.*nothing was imported.*trust=..my_parts"
@@ -179,7 +179,7 @@ def test_saving_refuses_unregistered_layers(tmp_path, monkeypatch):
             return {"name": self.name}
 
     keras.saving.register_keras_serializable("tests")(Forgetful)
-    decoder, tokenizer = "gru(units=4, embedding=4, depth=4)", Tokenizer(["a"])
+    decoder, tokenizer = "gru(units=4, embedding=4, value_dim=4)", Tokenizer(["a"])
     for layer, message in (
         (Unregistered(), "'Unregistered', which Keras does not know.*register_keras_serializable"),
         (keras.layers.Lambda(lambda x: x * 2), "Lambda layer: it holds Python code"),

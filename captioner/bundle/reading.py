@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from captioner import metadata
+from captioner import format1, metadata
 from captioner.bundle import transaction
 from captioner.bundle.files import (
     CARD,
@@ -110,7 +110,7 @@ def _read(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     where = folder / MANIFEST
     fields = metadata.Fields(manifest, str(where))
-    config = metadata.model_config(manifest.get("model"), f"{where}, model")
+    config = format1.model_config(metadata.model_config(manifest.get("model"), f"{where}, model"))
     vocabulary = fields.fields("vocabulary")
     fingerprint = vocabulary.text("fingerprint")
     expected = fields.fields("sha256").text(WEIGHTS)

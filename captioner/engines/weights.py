@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from captioner import format1
 from captioner.errors import ModelError
 
 
@@ -23,7 +28,8 @@ def load_weights(model: Any, stored: Any) -> None:
     """
     try:
         _only_numbers(stored.weights)
-        model.load_weights(str(stored.weights))
+        with _renamed(stored.weights) as path:
+            model.load_weights(str(path))
         if stored.format == 1:
             model.decoder.from_format_1()
     except ModelError:
@@ -86,6 +92,33 @@ def _only_numbers(path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         check(file, 0)
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """A file of weights whose groups have today's names: the file itself, or a copy for as long as the block runs."""
+    import h5py
+
+    def renames(group: Any, prefix: str) -> list[tuple[str, str]]:
+        moves = []
+        for name in group:
+            if isinstance(group[name], h5py.Group):
+                moves += renames(group[name], f"{prefix}/{name}")  # the inner ones first
+                if (new := format1.layer(name, group)) != name:
+                    moves.append((f"{prefix}/{name}", f"{prefix}/{new}"))
+        return moves
+
+    with h5py.File(path, "r") as file:
+        moves = renames(file["decoder"], "decoder") if isinstance(file.get("decoder"), h5py.Group) else []
+    if not moves:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(path, Path(folder, path.name)))
+        with h5py.File(copy, "r+") as file:
+            for old, new in moves:
+                file.move(old, new)
+        yield copy
 
 
 def _to_half_precision(path: str) -> None:

@@ -109,8 +109,8 @@ def tiff_orientation(data: bytes, at: int = 0) -> int:
     if order is None:
         return 1
 
-    def number(place: int, count: int) -> int:
-        return int.from_bytes(data[place : place + count].ljust(count, b"\0"), order)
+    def number(offset: int, count: int) -> int:
+        return int.from_bytes(data[offset : offset + count].ljust(count, b"\0"), order)
 
     directory = at + number(at + 4, 4)
     for i in range(min(number(directory, 2), MAX_ENTRIES)):
@@ -199,15 +199,15 @@ def png_core(data: bytes) -> bytes:
     Pillow refuses files for what stands in other chunks, and turns them by some that browsers pass over.
     """
     kept = [data[:8]]
-    seen = b""
+    previous = b""
     for name, start, end in _chunks(data, "PNG", until=b"", most=len(data)):
-        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or (name == b"tRNS" and seen != b"IDAT"):
+        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or (name == b"tRNS" and previous != b"IDAT"):
             kept.append(data[start - 8 : end + 4])
         elif not name[0] & 0x20:
             # A chunk that nobody knows, and that nobody may pass over.
             raise ImageError("damaged PNG, it cannot be decoded")
         if name in (b"IDAT", b"IEND"):
-            seen = name
+            previous = name
         if name == b"IEND":
             break
     return b"".join(kept)

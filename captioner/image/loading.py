@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from captioner.errors import ImageError
-from captioner.image import file_headers as containers
-from captioner.image import pillow_decode
+from captioner.image import bit_depths, file_headers, not_images, pillow_decode
 from captioner.image.file_headers import MAX_PIXELS, SIGNATURES, kind
 from captioner.image.icc_profiles import space
 
@@ -36,44 +34,6 @@ __all__ = [
     "passes",
     "to_bytes",
 ]
-
-# What people take for images and Pillow does not: (offset, bytes, name), the first that fits.
-_FOREIGN = (
-    (0, b"%PDF", "a PDF document"),
-    (4, b"ftyphe", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypmsf1", "HEIC"),
-    (4, b"ftypavi", "AVIF"),
-    (4, b"ftypcrx", "a camera's raw file"),
-    (4, b"ftyp", "a video"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"PK\x03\x04", "a zip archive or document"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"II*\0", "a TIFF of a depth or layout that is not read"),
-    (0, b"MM\0*", "a TIFF of a depth or layout that is not read"),
-    (0, b"II+\0", "a BigTIFF"),
-)
-
-# What text is given for an image, as expressions that Python and the graph read alike: what it starts with, and words.
-TEXTS = (
-    (
-        r"([/_]9j[/_]|iVBOR|R0lGOD|UklGR|Qk)[A-Za-z0-9+/=_\s-]*",
-        'this is base64 text: decode it first, or over REST wrap it as {"b64": ...}',
-    ),
-    (r"(?s)data:[a-z]+/.*", "this is a data: URL: decode the base64 text behind its comma"),
-    (r"(?s)version https://git-lfs.*", "this is a Git LFS pointer: run git lfs pull"),
-)
-TEXT_LENGTH = 64  # so much of it is looked at
-# What else, outside a graph.
-_MORE_TEXTS = (
-    *TEXTS,
-    (r"(?s)file:/.*", "this is a file: URL: pass the path in it"),
-    (r"(?s)[A-Za-z][A-Za-z0-9+.-]+:/.*", "this is a URL: download it, and pass the file or its bytes"),
-    (r"(?is)\s*<(!doctype html|html).*", "this is an HTML page: download the image itself"),
-    (r"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype svg|svg).*", "this is SVG: save it as PNG"),
-)
 
 # The largest file that is read, in bytes.
 _MAX_BYTES = 2**30
@@ -95,41 +55,14 @@ _WITH_PLUGIN = {
     (".avif",): ("PIL._avif", "AVIF"),
     (".heic", ".heif", ".hif"): ("pillow_heif", "HEIC"),
 }
+_COMMON = ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .dib .webp .tif .tiff"
+_RARE = ".jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga .ico .psd .pcx .sgi .dds .qoi"
 _RAW = ".3fr .arw .cr2 .cr3 .dng .iiq .nef .nrw .orf .pef .raf .rw2 .srw"
 
 # The endings under which images are looked for in a folder: all that can be read here.
 SUFFIXES = (
-    *[
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-    ],
-    *[
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".tga",
-        ".ico",
-        ".psd",
-        ".pcx",
-        ".sgi",
-        ".dds",
-        ".qoi",
-    ],
+    *_COMMON.split(),
+    *_RARE.split(),
     *(ending for endings, (module, _) in _WITH_PLUGIN.items() if _installed(module) for ending in endings),
 )
 
@@ -184,8 +117,10 @@ def to_bytes(image: Any, called: str | None = None) -> bytes:
         hint = ": caption several with caption_many" if isinstance(image, list | tuple) else hint
         raise ImageError(f"expected {_EXPECTED}; got {type(image).__name__}{hint}")
     except Exception as error:  # of a class that others wrote, too
-        words = error if isinstance(error, ImageError) else f"cannot read it: {type(error).__name__}: {error}"
-        raise ImageError(f"{_shown(called or name(image))}: {' '.join(str(words).split())}") from None
+        reason = (
+            error if isinstance(error, ImageError) else f"cannot read it: {type(error).__name__}: {error}"
+        )
+        raise ImageError(f"{_shown(called or name(image))}: {' '.join(str(reason).split())}") from None
 
 
 def passes(image_bytes: bytes) -> bool:
@@ -205,12 +140,12 @@ def passes(image_bytes: bytes) -> bool:
     return not (name is None or _only_pillow(name, image_bytes) or _has_profile(image_bytes))
 
 
-def name(image: Any, place: int | None = None) -> str:
+def name(image: Any, index: int | None = None) -> str:
     """The name of an image in messages: its path, or its kind and index in a list.
 
     Args:
         image: anything that `to_bytes` takes.
-        place: int, default None. Counted from 0.
+        index: int, default None. Counted from 0.
 
     Returns:
         str.
@@ -222,11 +157,11 @@ def name(image: Any, place: int | None = None) -> str:
     if isinstance(image, str | os.PathLike):
         return os.fspath(image)
     what = type(image).__name__
-    return f"image {place + 1} ({what})" if place is not None else f"image ({what})"
+    return f"image {index + 1} ({what})" if index is not None else f"image ({what})"
 
 
 def _shown(called: str) -> str:
-    """A name in one line that is not longer than names are: somebody passes a whole file as text."""
+    """A name in one line, cut where it is too long for one: some people pass the text of a file."""
     called = "".join(letter if letter >= " " else repr(letter)[1:-1] for letter in called)
     return called if len(called) <= 1000 else f"{called[:60]}..."
 
@@ -243,8 +178,8 @@ def _file(path: str) -> bytes:
             )
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        if words := _text(path):
-            raise ImageError(f"expected the path of an image file: {words}") from None
+        if advice := not_images.text_advice(path):
+            raise ImageError(f"expected the path of an image file: {advice}") from None
         if not path:
             raise ImageError("expected the path of an image file, got an empty one") from None
         if not isinstance(error, FileNotFoundError):
@@ -254,11 +189,6 @@ def _file(path: str) -> bytes:
             raise ImageError(f"a link to {os.readlink(path)}, which is not there") from None
         home = ": write out the home folder, ~ is for shells" if path.startswith("~") else ""
         raise ImageError(f"no such image file{home}") from None
-
-
-def _text(start: str) -> str | None:
-    """What to do with a text that was given for an image, if it is of a known sort."""
-    return next((words for pattern, words in _MORE_TEXTS if re.fullmatch(pattern, start[:TEXT_LENGTH])), None)
 
 
 def _checked(data: bytes) -> bytes:
@@ -273,14 +203,14 @@ def _checked(data: bytes) -> bytes:
     try:
         image = pillow_decode.decode(data, convert=True)
     except pillow_decode.UnknownKind:
-        raise ImageError(_unknown(data)) from None
+        raise ImageError(not_images.unknown(data)) from None
     large = image.width * image.height > _LOSSLESS_PIXELS
     return _encoded(image, "JPEG" if name == "JPEG" and large else "PNG")
 
 
 def _has_profile(data: bytes) -> bool:
     """Whether a file has a colour profile that is to be converted."""
-    profile = containers.profile(data)
+    profile = file_headers.profile(data)
     return profile is not None and space(profile) is not None
 
 
@@ -296,7 +226,7 @@ def _ends_early(kind: str, data: bytes) -> bool:
 
 def _scan_start(data: bytes) -> int:
     """Where the first scan of a JPEG starts, or its length if there is none."""
-    return min(max((end for _, _, end in containers.jpeg_segments(data)), default=2), len(data))
+    return min(max((end for _, _, end in file_headers.jpeg_segments(data)), default=2), len(data))
 
 
 def _only_pillow(name: str, data: bytes) -> bool:
@@ -304,20 +234,8 @@ def _only_pillow(name: str, data: bytes) -> bool:
     if name == "WebP":
         return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 0x02)
     if name == "BMP":
-        return not containers.plain_bmp(data)
+        return not file_headers.plain_bmp(data)
     return False
-
-
-def _unknown(data: bytes) -> str:
-    """The error message for bytes that are no image."""
-    if words := _text(data[:TEXT_LENGTH].decode("latin-1")):
-        return f"expected an image, got text: {words}"
-    if len(data) < 1000 and re.fullmatch(rb"[^\r\n\0]+\.\w{2,5}", data):
-        return "expected an image, got text: this is a path: pass it as str"
-    looks = next((name for at, magic, name in _FOREIGN if data[at : at + len(magic)] == magic), None)
-    is_text = not any(byte < 9 or 13 < byte < 32 for byte in data[:512])
-    looks = looks or ("text" if is_text else "unknown bytes")
-    return f"expected an image (JPEG, PNG, GIF, BMP, WebP, TIFF ...), got {looks}: save it as JPEG or PNG"
 
 
 def _from_array(image: Any) -> bytes:
@@ -337,7 +255,7 @@ def _from_array(image: Any) -> bytes:
             hint = "; pass an encoded file as bytes"
         raise ImageError(f"expected an array [H, W, 3] or [H, W], got shape {list(np.shape(image))}{hint}")
     if array.dtype.kind == "f":
-        array = pillow_decode.unit_to_bytes(array)
+        array = bit_depths.unit_to_bytes(array)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either byte order

@@ -19,38 +19,20 @@ from typing import Any
 import numpy as np
 
 from captioner.errors import ImageError
-from captioner.image import file_headers as containers
+from captioner.image import file_headers
+from captioner.image.bit_depths import eight_bits
 from captioner.image.file_headers import MAX_PIXELS
 from captioner.image.icc_profiles import to_srgb
 
 # What Pillow is asked for, in this order: no kind that starts a program (EPS) or holds no pixels of its own.
+# fmt: off
 _FORMATS = (
-    *(
-        "PNG",
-        "GIF",
-        "BMP",
-        "WEBP",
-        "TIFF",
-        "AVIF",
-        "HEIF",
-        "JPEG2000",
-        "PPM",
-        "QOI",
-        "PSD",
-        "DDS",
-        "ICO",
-        "CUR",
-    ),
-    *("ICNS", "DIB", "PCX", "SGI", "TGA"),
+    "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI", "PSD", "DDS", "ICO", "CUR", "ICNS",
+    "DIB", "PCX", "SGI", "TGA",
 )
+# fmt: on
 
-_DEPTHS = "expected 8 or 16 bits a channel, or floats from 0 to 1"
 _CLOSED = "its file was closed: open it again, or call load() before that"
-_ADVICE = "scale it and save it as JPEG or PNG"
-
-
-# Floats may be so far outside of 0 to 1, as a resize leaves them: a quarter of a grey level.
-_ROUNDING = 1e-3
 
 
 class UnknownKind(ImageError):
@@ -73,33 +55,35 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, convert: bool = False) -> 
         UnknownKind: if Pillow knows no such kind.
         ImageError: one line without the image's name, if it cannot be read.
     """
-    kind = containers.kind(data)
+    kind = file_headers.kind(data)
     with _guarded(kind):
         box = None
         if kind == "GIF":
-            frame = containers.gif_frame(data)
+            frame = file_headers.gif_frame(data)
             if frame.width * frame.height > max_pixels:
-                raise containers.too_large(frame.height, frame.width, max_pixels, kind)
+                raise file_headers.too_large(frame.height, frame.width, max_pixels, kind)
             data, box = frame.data, frame
-        core = containers.png_core(data) if kind == "PNG" else data
+        core = file_headers.png_core(data) if kind == "PNG" else data
         image = _opened(core, kind)
         width, height = image.size
         ratio = 1 if width * height <= max_pixels else None
         if kind == "JPEG":
-            ratio = containers.jpeg_ratio(height, width, max_pixels)
-        if max(width, height) > containers.MAX_SIDE:
+            ratio = file_headers.jpeg_ratio(height, width, max_pixels)
+        if max(width, height) > file_headers.MAX_SIDE:
             raise ImageError(
-                f"expected sides of at most {containers.MAX_SIDE} pixels, got {width} x {height}"
+                f"expected sides of at most {file_headers.MAX_SIDE} pixels, got {width} x {height}"
             )
         if ratio is None or min(width, height) < ratio:
-            raise containers.too_large(height, width, max_pixels, kind)
+            raise file_headers.too_large(height, width, max_pixels, kind)
         if ratio > 1:
             image.draft(image.mode, (width // ratio, height // ratio))
         if kind == "PNG":
             _opened(core, kind).verify()  # Pillow passes over wrong checksums of pixels otherwise
         known = kind in ("JPEG", "PNG", "WebP")
-        turn = containers.orientation(data) if known else None
-        profile = (containers.profile(data) if known else image.info.get("icc_profile")) if convert else None
+        turn = file_headers.orientation(data) if known else None
+        profile = (
+            (file_headers.profile(data) if known else image.info.get("icc_profile")) if convert else None
+        )
         image = _finished(image, turn, profile)
         if box is not None:
             image = _placed(image.convert("RGB"), box)
@@ -127,7 +111,7 @@ def from_pil(image: Any) -> Any:
     with _guarded(None):
         # Asked before the pixels are read: a PNG's block behind them does not count.
         block = image.info.get("exif")
-        turn = containers.tiff_orientation(block) if isinstance(block, bytes) else 1
+        turn = file_headers.tiff_orientation(block) if isinstance(block, bytes) else 1
         return _finished(image, turn, image.info.get("icc_profile"))
 
 
@@ -194,15 +178,15 @@ def _finished(image: Any, turn: int | None, profile: bytes | None) -> Any:
     finally:
         image.info.update(xmp)
     if tiff:
-        turn = image.tag_v2.get(containers.ORIENTATION_TAG, 1)
+        turn = image.tag_v2.get(file_headers.ORIENTATION_TAG, 1)
     elif turn is None:
         block = image.info.get("exif")
-        turn = containers.tiff_orientation(block) if isinstance(block, bytes) else 1
+        turn = file_headers.tiff_orientation(block) if isinstance(block, bytes) else 1
     if image.format in ("JPEG", "MPO") and image.mode == "CMYK" and "adobe" not in image.info:
         # Only Adobe stores ink as its opposite; Pillow thinks that everybody does, libjpeg's users do not.
         ink = PIL.Image.fromarray(255 - np.asarray(image), "CMYK")
         ink.info, image = dict(image.info), ink
-    eight = _eight_bits(image, args if isinstance(args, str) else "", tags)
+    eight = eight_bits(image, args if isinstance(args, str) else "", tags)
     if image.mode == "LAB":
         raise ImageError("expected colours in RGB, CMYK or grey, got CIELAB: save it as JPEG or PNG")
     if box is not None and box != (0, 0, *image.size):
@@ -218,68 +202,6 @@ def _finished(image: Any, turn: int | None, profile: bytes | None) -> Any:
     return image.transpose(turns[turn]) if turn in turns else image
 
 
-def _eight_bits(image: Any, raw: str, tags: dict[int, Any]) -> Any:
-    """The image with channels of 8 bits, scaled by the range of their type.
-
-    Args:
-        image: PIL image with its pixels read.
-        raw: str. How Pillow describes the pixels in the file; empty for an image made in memory.
-        tags: of a TIFF.
-
-    Raises:
-        ImageError: for depths that do not say what black and white are.
-    """
-    import PIL.Image
-
-    bits, sample = (np.atleast_1d(tags.get(tag, default)).max() for tag, default in ((258, 8), (339, 1)))
-    if tags and sample == 2:
-        raise ImageError(f"{_DEPTHS}; got signed integers of {bits} bits: {_ADVICE}")
-    if image.mode == "F":
-        values = unit_to_bytes(np.asarray(image))
-        return PIL.Image.fromarray(255 - values if tags.get(262) == 0 else values)
-    if image.mode == "I" and not (tags == {} and image.format in ("PNG", "PPM", "JPEG2000")):
-        raise ImageError(f"{_DEPTHS}; got integers of 32 bits: {_ADVICE}")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        # Pillow's own conversion clips at 255; the upper 8 bits are what the graph keeps of 16 bit PNGs.
-        upper = (values >> (int(bits) - 8 if 8 < bits < 16 else 8)).astype(np.uint8)
-        clear = image.info.get("transparency")
-        upper = 255 - upper if tags.get(262) == 0 else upper  # TIFF: white is zero
-        image = PIL.Image.fromarray(upper)
-        if isinstance(clear, int):
-            image.putalpha(PIL.Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-        return image
-    clear = image.info.get("transparency")
-    # Pillow leaves the transparent colour of a PNG in the depth of the file when it scales the pixels.
-    if image.mode in ("1", "L") and isinstance(clear, int):
-        clear *= {"1": 255, "L;2": 85, "L;4": 17}.get(raw, 1)
-        image = image.convert("L")
-        image.putalpha(image.point([0 if level == clear else 255 for level in range(256)]))
-    elif "16" in raw and isinstance(clear, tuple):
-        image.info["transparency"] = tuple(level >> 8 for level in clear)
-    return image
-
-
-def unit_to_bytes(values: np.ndarray) -> np.ndarray:
-    """uint8 of floats from 0 to 1.
-
-    Raises:
-        ImageError: for other floats.
-
-    Example:
-        >>> unit_to_bytes(np.array([0, 0.5, 1]))
-        array([  0, 128, 255], dtype=uint8)
-    """
-    low, high = float(values.min()), float(values.max())
-    if np.isnan(low):
-        raise ImageError("expected float pixels from 0 to 1, got nan (not a number): replace it")
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
-        raise ImageError(
-            f"expected float pixels from 0 to 1, got {low:g} to {high:g}; use uint8 for 0 to 255"
-        )
-    return np.round(values * 255).astype(np.uint8)
-
-
 def _with_alpha(image: Any) -> Any:
     """The image with a channel of alpha where something in it is transparent."""
     if image.mode == "La":  # which converts to nothing else
@@ -289,7 +211,7 @@ def _with_alpha(image: Any) -> Any:
     return image.convert("RGBA") if image.has_transparency_data else image
 
 
-def _placed(image: Any, frame: containers.GifFrame) -> Any:
+def _placed(image: Any, frame: file_headers.GifFrame) -> Any:
     """The first frame of a GIF on its screen, which is transparent elsewhere, so white."""
     import PIL.Image
 

@@ -19,14 +19,14 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from captioner.errors import ImageError
-from captioner.image import file_headers as containers
-from captioner.image import tf_headers as headers
+from captioner.image import file_headers, tf_formats, tf_headers
 from captioner.image.file_headers import MAX_PIXELS
+from captioner.image.tf_bytes import padded
 from captioner.image.tf_headers import KINDS
 
 VERSION = "squash-bilinear-antialias-2"
 
-_AT_A_TIME = 8  # images decoded side by side inside one call of a graph
+_AT_A_TIME = 8  # images decoded in parallel inside one call of a graph
 
 
 def load(
@@ -69,8 +69,8 @@ def load_rows(
         max_pixels: int, default 50 million. The most pixels to decode; see `decode`.
 
     Returns:
-        float32 [N, height, width, 3], zeros for what cannot be read, and string [N], the reason why not: the
-        words of `reader`, or nothing.
+        float32 [N, height, width, 3], zeros for what cannot be read, and string [N], the reason why not, as
+        `reader` words it, or nothing.
 
     Example:
         >>> red = tf.io.encode_png(tf.constant([[[255, 0, 0]]], tf.uint8))
@@ -81,21 +81,21 @@ def load_rows(
     count = tf.size(image_bytes, out_type=tf.int64)
     blank = tf.zeros((*size, 3))
 
-    def row(place: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        reason = headers.refusal(data, max_pixels)
+    def row(index: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        reason = tf_headers.refusal(data, max_pixels)
         pixels = tf.cond(
             tf.equal(reason, ""), lambda: _squashed(*_read(data, max_pixels), size), lambda: blank
         )
-        return place, reason, pixels
+        return index, reason, pixels
 
     data = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
     data = data.map(row, num_parallel_calls=_AT_A_TIME, deterministic=True).ignore_errors()
-    # One row more: there may be no other, and it is what lost rows get.
+    # One more row: there may be no other, and images that fail get it.
     spare = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), "", blank))
-    places, reasons, pixels = data.concatenate(spare).batch(count + 1).get_single_element()
-    kept = tf.size(places, out_type=tf.int64) - 1
-    slots = tf.tensor_scatter_nd_update(tf.fill([count], kept), places[:-1, tf.newaxis], tf.range(kept))
-    names = tf.gather([*KINDS, "image"], headers.kind(image_bytes))
+    indices, reasons, pixels = data.concatenate(spare).batch(count + 1).get_single_element()
+    kept = tf.size(indices, out_type=tf.int64) - 1
+    slots = tf.tensor_scatter_nd_update(tf.fill([count], kept), indices[:-1, tf.newaxis], tf.range(kept))
+    names = tf.gather([*KINDS, "image"], tf_headers.kind(image_bytes))
     lost = tf.strings.join(["damaged ", names, ", it cannot be decoded"])
     return tf.gather(pixels, slots), tf.where(slots < kept, tf.gather(reasons, slots), lost)
 
@@ -158,7 +158,7 @@ def reader(size: tuple[int, int] = (224, 224)) -> Callable[[bytes], tf.Tensor]:
                 return graph(tf.constant(data))
         except (tf.errors.OpError, UnicodeDecodeError) as error:  # some operations quote the file
             reason = re.search(r"\[image: ([^\]]*)\]", getattr(error, "message", ""))
-            kind = containers.kind(data) or "image"
+            kind = file_headers.kind(data) or "image"
             raise ImageError(
                 reason[1].replace('\\"', '"') if reason else f"damaged {kind}, it cannot be decoded"
             ) from None
@@ -208,14 +208,14 @@ def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 def _or_fail(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """The same bytes; fails in the graph if their header says that they must not be decoded."""
-    reason = headers.refusal(image_bytes, max_pixels)
+    reason = tf_headers.refusal(image_bytes, max_pixels)
     fine = tf.debugging.Assert(tf.equal(reason, ""), [tf.strings.join(["image: ", reason])])
     with tf.control_dependencies([fine] if fine is not None else []):
         return tf.identity(image_bytes)
 
 
 def _squashed(pixels: tf.Tensor, turn: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """float32 [height, width, 3] of what `_read` gives."""
+    """float32 [height, width, 3] of what `_read` returns."""
     height, width = size
     # A turn by 90 degrees commutes with the resize, so the small image is turned, not the big one.
     stored = tf.where(turn >= 5, [width, height], [height, width])
@@ -224,86 +224,13 @@ def _squashed(pixels: tf.Tensor, turn: tf.Tensor, size: tuple[int, int]) -> tf.T
 
 def _read(image_bytes: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Pixels uint8 [H, W, 3] as stored, and the EXIF orientation, int32 scalar: 1 if there is none."""
-    data = headers.padded(image_bytes)
-    branches: list[Callable] = [functools.partial(_jpeg, max_pixels), _png, _webp, _bmp, _gif]
+    data = padded(image_bytes)
+    jpeg = functools.partial(tf_formats.jpeg, max_pixels=max_pixels)
+    branches: list[Callable] = [jpeg, tf_formats.png, tf_formats.webp, tf_formats.bmp, tf_formats.gif]
     pixels, exif = tf.switch_case(
         # What is none of them has been refused before.
-        tf.minimum(headers.kind(image_bytes), len(KINDS) - 1),
+        tf.minimum(tf_headers.kind(image_bytes), len(KINDS) - 1),
         {i: (lambda read=read: read(image_bytes, data)) for i, read in enumerate(branches)},
     )
-    pixels = tf.cond(tf.equal(tf.shape(pixels)[-1], 4), lambda: _on_white(pixels), lambda: pixels)
-    return tf.ensure_shape(pixels, (None, None, 3)), headers.tiff_orientation(data, exif)
-
-
-# The kinds. Each gives pixels uint8 [H, W, 3 or 4] and where its EXIF block starts, int64, -1 for nowhere.
-
-
-def _jpeg(max_pixels: int, image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    def decoded(ratio: int) -> tf.Tensor:
-        # The default DCT is the fast one, up to 7 grey levels away from what everybody else decodes.
-        return tf.io.decode_jpeg(image_bytes, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-
-    shape = tf.cast(tf.image.extract_jpeg_shape(image_bytes), tf.int64)
-    which = headers.jpeg_ratio(shape[0], shape[1], max_pixels)
-    ratios = {i: functools.partial(decoded, ratio) for i, ratio in enumerate(containers.JPEG_RATIOS)}
-    return tf.switch_case(tf.minimum(which, len(ratios) - 1), ratios), headers.jpeg_exif(data)
-
-
-def _png(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    colour_type = headers.uint(data, 25, 1)
-    # The op makes up a wrong alpha for greys of 1, 2 and 4 bits: ask for one only where the file has it.
-    transparent = (colour_type >= 4) | (headers.chunk(data, 8, b"tRNS", until=b"IDAT") >= 0)
-    pixels = tf.cond(
-        transparent,
-        lambda: tf.io.decode_png(image_bytes, channels=4),
-        lambda: tf.io.decode_png(image_bytes, channels=3),
-    )
-    return pixels, headers.chunk(data, 8, b"eXIf", until=b"IDAT")
-
-
-def _webp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.io.decode_webp(image_bytes, channels=0)[0], headers.chunk(data, 12, b"EXIF", riff=True)
-
-
-def _bmp(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    header = headers.bmp_header(data)
-    # The op refuses what stands behind the pixels, such as the two zeros that some programs write.
-    pixels = tf.io.decode_bmp(
-        tf.strings.substr(image_bytes, tf.constant(0, tf.int64), header.end), channels=0
-    )
-    # The fourth channel of a BMP is mostly left at 0 and means nothing.
-    transparent = header.alpha & tf.reduce_any(pixels[..., 3:] > 0)
-    return tf.cond(transparent, lambda: pixels, lambda: pixels[..., :3]), tf.constant(-1, tf.int64)
-
-
-def _gif(image_bytes: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The first frame, made a file of its own whose transparent colour is white (see `containers.gif_frame`)."""
-
-    def cut(text: tf.Tensor, at: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
-        return tf.strings.substr(text, tf.cast(at, tf.int64), tf.cast(count, tf.int64))
-
-    frame = headers.gif_frame(data)
-    # Without any table an index is a grey level.
-    table = tf.where(frame.table[1] > 0, cut(image_bytes, *frame.table), bytes(i // 3 for i in range(768)))
-    table = cut(tf.strings.join([table, bytes(768)]), 0, 768)
-    clear = 3 * frame.transparent
-    cleared = [cut(table, 0, clear), b"\xff\xff\xff", cut(table, clear + 3, 768)]
-    table = tf.cond(clear >= 0, lambda: tf.strings.join(cleared), lambda: table)
-    size = cut(image_bytes, frame.at + 5, 4)
-    flags = tf.where(frame.interlaced, b"\xc7", b"\x87")
-    # Without a frame there is nothing to cut out, and what is left is no GIF.
-    pixels = cut(
-        image_bytes, frame.start, tf.maximum(frame.end - frame.start, 0) * tf.cast(frame.at >= 0, tf.int64)
-    )
-    alone = tf.strings.join([b"GIF89a", size, bytes(3), b",", bytes(4), size, flags, table, pixels, b";"])
-    left, top, width, height = frame.box
-    around = [[top, frame.height - top - height], [left, frame.width - left - width], [0, 0]]
-    frame_pixels = tf.io.decode_image(alone, channels=3, expand_animations=False)
-    return 255 - tf.pad(255 - frame_pixels, around), tf.constant(-1, tf.int64)  # white around it
-
-
-def _on_white(rgba: tf.Tensor) -> tf.Tensor:
-    """uint8 [H, W, 4] composited on white: uint8 [H, W, 3]."""
-    pixels = tf.cast(rgba, tf.uint16)  # 255 * 255 + 127 still fits
-    colour, alpha = pixels[..., :3], pixels[..., 3:4]
-    return tf.cast((colour * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+    pixels = tf.cond(tf.equal(tf.shape(pixels)[-1], 4), lambda: tf_formats.on_white(pixels), lambda: pixels)
+    return tf.ensure_shape(pixels, (None, None, 3)), tf_headers.tiff_orientation(data, exif)

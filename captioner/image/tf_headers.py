@@ -1,25 +1,19 @@
-"""Parsing the headers of image files inside a TensorFlow graph.
-
-`data` is always the file as `padded` gives it: its bytes, and some zeros after them. Reads beyond the end see
-zeros, so that a damaged length leads nowhere worse, and every loop is bounded. Kept lean: a graph costs
-start-up time by the op.
-"""
+"""Parsing the headers of image files inside a TensorFlow graph; `data` is a file as `tf_bytes.padded` gives it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from captioner.image import file_headers as containers
-from captioner.image import loading
+from captioner.image import file_headers
 from captioner.image.file_headers import EXIF, MAX_ENTRIES, MAX_PIXELS
+from captioner.image.not_images import TEXT_LENGTH, TEXTS
+from captioner.image.tf_bytes import fields, padded, slice_bytes, uint, walk
 
-# What stands at the front of a file, as in `containers.SIGNATURES`; the order gives the branch in `images`.
+# The kinds that the graph decodes, as in `file_headers.SIGNATURES`; `kind` returns indices of it.
 KINDS = ("JPEG", "PNG", "WebP", "BMP", "GIF")
-
-_PADDING = 12 * MAX_ENTRIES  # the most that is read at once
 
 
 class GifFrame(NamedTuple):
@@ -47,93 +41,10 @@ def kind(image_bytes: tf.Tensor) -> tf.Tensor:
     matches = []
     for name in KINDS:
         parts = [
-            tf.strings.substr(head, at, len(magic)) == magic for at, magic in containers.SIGNATURES[name]
+            tf.strings.substr(head, at, len(magic)) == magic for at, magic in file_headers.SIGNATURES[name]
         ]
         matches.append(tf.reduce_all(parts, axis=0))
     return tf.argmax(tf.cast([*matches, tf.fill(tf.shape(head), True)], tf.int32), 0, output_type=tf.int32)
-
-
-def padded(image_bytes: tf.Tensor) -> tf.Tensor:
-    """uint8 [N + padding]: the bytes of a string scalar and zeros."""
-    return tf.concat([tf.io.decode_raw(image_bytes, tf.uint8), tf.zeros((_PADDING,), tf.uint8)], 0)
-
-
-def _bytes(data: tf.Tensor, at: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
-    """int64 [count]: up to `_PADDING` bytes from offset `at` on."""
-    at = tf.minimum(tf.cast(at, tf.int64), tf.size(data, out_type=tf.int64) - _PADDING)
-    return tf.cast(tf.slice(data, [at], [count]), tf.int64)
-
-
-def uint(data: tf.Tensor, at: tf.Tensor | int, count: int, big: bool = True) -> tf.Tensor:
-    """int64 scalar: the unsigned number in `count` bytes at offset `at`.
-
-    Example:
-        >>> data = padded(tf.constant(b"ab" + bytes([1, 2])))
-        >>> uint(data, 2, 2).numpy().item(), uint(data, 2, 2, big=False).numpy().item()
-        (258, 513)
-    """
-    powers = [256**i for i in range(count)]
-    return tf.reduce_sum(_bytes(data, at, count) * tf.constant(powers[::-1] if big else powers, tf.int64))
-
-
-def fields(data: tf.Tensor, at: tf.Tensor | int, *widths: int) -> list[tf.Tensor]:
-    """int64 scalars: little-endian numbers of so many bytes each, one after the other from offset `at` on.
-
-    Example:
-        >>> [int(x) for x in fields(padded(tf.constant(bytes([1, 2, 3, 0]))), 1, 1, 2)]
-        [2, 3]
-    """
-    powers = [[0] * sum(widths) for _ in widths]
-    for row, width in enumerate(widths):
-        for place in range(width):
-            powers[row][sum(widths[:row]) + place] = 256**place
-    return tf.unstack(tf.reduce_sum(_bytes(data, at, sum(widths)) * tf.constant(powers, tf.int64), -1))
-
-
-def _walk(going: Callable, read: Callable, at: int) -> tf.Tensor:
-    """Walks segments from offset `at` while `going`; returns where `read` found what it wanted, or -1."""
-    loop = tf.while_loop(
-        lambda at, position: (position < 0) & going(at),
-        lambda at, position: read(at),
-        (tf.constant(at, tf.int64), tf.constant(-1, tf.int64)),
-        maximum_iterations=containers.MAX_SEGMENTS,
-        parallel_iterations=1,
-    )
-    return loop[1]
-
-
-def chunk(data: tf.Tensor, at: int, name: bytes, until: bytes = b"", riff: bool = False) -> tf.Tensor:
-    """Finds a chunk of a PNG or RIFF file.
-
-    Args:
-        data: see `padded`.
-        at: int. Where the first chunk starts.
-        name: bytes. The chunk's name.
-        until: bytes, default none. A chunk at which to stop looking.
-        riff: bool, default False. Whether chunks are as in RIFF (WebP) rather than PNG.
-
-    Returns:
-        int64 scalar: where the content of the first such chunk starts, or -1.
-
-    Example:
-        >>> chunk(padded(tf.constant(b"....\\0\\0\\0\\0tEXtcrc4\\0\\0\\0\\0eXIf")), 4, b"eXIf").numpy().item()
-        24
-    """
-    wanted, stop = int.from_bytes(name, "big"), int.from_bytes(until, "big")
-    kind_at, length_at = (0, 4) if riff else (4, 0)
-
-    def going(at: tf.Tensor) -> tf.Tensor:
-        # Past the end all is zero, which is what `until` is when nothing is named.
-        return tf.not_equal(uint(data, at + kind_at, 4), stop)
-
-    def read(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        length = uint(data, at + length_at, 4, big=not riff)
-        # PNG chunks end in a checksum of 4 bytes; RIFF chunks are padded to an even length.
-        following = at + 8 + length + (length % 2 if riff else 4)
-        is_wanted = tf.equal(uint(data, at + kind_at, 4), wanted)
-        return following, tf.where(is_wanted, at + 8, tf.constant(-1, tf.int64))
-
-    return _walk(going, read, at)
 
 
 def jpeg_exif(data: tf.Tensor) -> tf.Tensor:
@@ -151,7 +62,7 @@ def jpeg_exif(data: tf.Tensor) -> tf.Tensor:
         following = tf.where(tf.equal(marker, 0xFFFF), at + 1, at + 2 + uint(data, at + 2, 2))
         return following, tf.where(is_exif, at + 4, tf.constant(-1, tf.int64))
 
-    return _walk(going, read, 2)
+    return walk(going, read, 2)
 
 
 def _webp_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -180,18 +91,18 @@ def gif_frame(data: tf.Tensor) -> GifFrame:
     """Walks a GIF up to the end of its first frame.
 
     Args:
-        data: see `padded`.
+        data: see `tf_bytes.padded`.
     """
 
     def advance(
         at: tf.Tensor, inside: tf.Tensor, frame: tf.Tensor, clear: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        head = _bytes(data, at, 10)
+        head = slice_bytes(data, at, 10)
         # Data comes in runs of pieces of one length: up to 64 of them in one step.
         piece = head[0] + 1
-        places = at + piece * tf.range(64, dtype=tf.int64)
-        there = tf.gather(data, tf.minimum(places, tf.size(data, out_type=tf.int64) - 1))
-        same = tf.math.cumprod(tf.cast(tf.equal(tf.cast(there, tf.int64), head[0]), tf.int64))
+        offsets = at + piece * tf.range(64, dtype=tf.int64)
+        lengths = tf.gather(data, tf.minimum(offsets, tf.size(data, out_type=tf.int64) - 1))
+        same = tf.math.cumprod(tf.cast(tf.equal(tf.cast(lengths, tf.int64), head[0]), tf.int64))
         is_frame = ~inside & tf.equal(head[0], 0x2C)
         extension = ~inside & tf.equal(head[0], 0x21)
         frame = tf.where(is_frame, at, frame)
@@ -209,28 +120,28 @@ def gif_frame(data: tf.Tensor) -> GifFrame:
         lambda at, inside, frame, _: (at >= 0) & ((frame < 0) | inside),
         advance,
         (13 + _gif_table(flags), tf.constant(False), nothing, nothing),
-        maximum_iterations=containers.MAX_PIECES,
+        maximum_iterations=file_headers.MAX_PIECES,
         parallel_iterations=1,
     )
     frame = tf.where((at < 0) | inside, nothing, frame)
     # Past the end all is zero, and so is the frame that is not there.
-    left, top, width, height, own_flags = fields(data, tf.where(frame < 0, 2**40, frame) + 1, 2, 2, 2, 2, 1)
-    local_table = _gif_table(own_flags)
+    left, top, width, height, frame_flags = fields(data, tf.where(frame < 0, 2**40, frame) + 1, 2, 2, 2, 2, 1)
+    local_table = _gif_table(frame_flags)
     table = (
         tf.where(local_table > 0, frame + 10, 13),
         tf.where(local_table > 0, local_table, _gif_table(flags)),
     )
-    interlaced = tf.not_equal(own_flags & 0x40, 0)
+    interlaced = tf.not_equal(frame_flags & 0x40, 0)
     box = [left, top, width, height]
     height, width = tf.maximum(screen_height, top + height), tf.maximum(screen_width, left + width)
     return GifFrame(frame, frame + 10 + local_table, at, clear, table, interlaced, box, height, width)
 
 
 def jpeg_ratio(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """int32 scalar: the place in `containers.JPEG_RATIOS` by which a JPEG is divided, or their number."""
-    ratios = tf.constant(containers.JPEG_RATIOS, tf.int64)
+    """int32 scalar: the index in `file_headers.JPEG_RATIOS` by which a JPEG is divided, or their number."""
+    ratios = tf.constant(file_headers.JPEG_RATIOS, tf.int64)
     fits = ((height + ratios - 1) // ratios) * ((width + ratios - 1) // ratios) <= max_pixels
-    fits &= height * width <= containers.JPEG_TIMES * max_pixels
+    fits &= height * width <= file_headers.JPEG_TIMES * max_pixels
     return tf.argmax(tf.cast(tf.concat([fits, [True]], 0), tf.int32), output_type=tf.int32)
 
 
@@ -245,10 +156,10 @@ class BmpHeader(NamedTuple):
 
 
 def bmp_header(data: tf.Tensor) -> BmpHeader:
-    """Reads the header of a BMP by the rules of `containers.plain_bmp`.
+    """Reads the header of a BMP by the rules of `file_headers.plain_bmp`.
 
     Args:
-        data: see `padded`.
+        data: see `tf_bytes.padded`.
     """
     start, size, width, height, _, depth, compression, *_, red, green, blue, alpha = fields(
         data, 10, *[4] * 4, 2, 2, *[4] * 10
@@ -279,21 +190,68 @@ def tiff_orientation(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
         powers = [256**i for i in range(raw.shape[-1])]
         return tf.reduce_sum(raw * tf.where(big, tf.constant(powers[::-1], tf.int64), powers), -1)
 
-    directory = at + number(_bytes(data, at + 4, 4))
-    count = tf.minimum(number(_bytes(data, directory, 2)), MAX_ENTRIES)
-    entries = tf.reshape(_bytes(data, directory + 2, 12 * count), (-1, 12))
+    directory = at + number(slice_bytes(data, at + 4, 4))
+    count = tf.minimum(number(slice_bytes(data, directory, 2)), MAX_ENTRIES)
+    entries = tf.reshape(slice_bytes(data, directory + 2, 12 * count), (-1, 12))
     # A SHORT stands at the front of the four bytes of a value, whatever the order; some write a LONG.
     width = number(entries[:, 2:4])
     values = tf.where(tf.equal(width, 4), number(entries[:, 8:12]), number(entries[:, 8:10]))
-    wanted = tf.equal(number(entries[:, 0:2]), containers.ORIENTATION_TAG) & (values >= 1) & (values <= 8)
+    wanted = tf.equal(number(entries[:, 0:2]), file_headers.ORIENTATION_TAG) & (values >= 1) & (values <= 8)
     wanted &= tf.equal(width, 3) | tf.equal(width, 4)
     wanted &= big | tf.equal(order, int.from_bytes(b"II", "big"))
     values = tf.concat([tf.boolean_mask(values, wanted), [1]], 0)
     return tf.cast(values[0], tf.int32)
 
 
+class _Stated(NamedTuple):
+    """What a header says: why the file is not decoded (empty if it is), and its size, int64 scalars."""
+
+    reason: tf.Tensor
+    height: tf.Tensor
+    width: tf.Tensor
+
+
+def _stated(reason: tf.Tensor | str, height: tf.Tensor | int, width: tf.Tensor | int) -> _Stated:
+    return _Stated(tf.convert_to_tensor(reason), tf.cast(height, tf.int64), tf.cast(width, tf.int64))
+
+
+def _jpeg(image_bytes: tf.Tensor, data: tf.Tensor) -> _Stated:
+    shape = tf.image.extract_jpeg_shape(image_bytes)
+    return _stated("", shape[0], shape[1])
+
+
+def _png(image_bytes: tf.Tensor, data: tf.Tensor) -> _Stated:
+    return _stated("", uint(data, 20, 4), uint(data, 16, 4))
+
+
+def _webp(image_bytes: tf.Tensor, data: tf.Tensor) -> _Stated:
+    extended = tf.equal(uint(data, 12, 4), int.from_bytes(b"VP8X", "big"))
+    animated = extended & tf.not_equal(uint(data, 20, 1) & 0x02, 0)
+    # The op misreads animations: it returns their RGBA frames as RGB.
+    return _stated(tf.where(animated, "animated WebP is not supported", ""), *_webp_size(data))
+
+
+def _bmp(image_bytes: tf.Tensor, data: tf.Tensor) -> _Stated:
+    header = bmp_header(data)
+    reason = tf.where(header.fits, "", "BMP must be 24 or 32 bit, uncompressed")
+    return _stated(reason, header.height, header.width)
+
+
+def _gif(image_bytes: tf.Tensor, data: tf.Tensor) -> _Stated:
+    frame = gif_frame(data)
+    in_pieces = tf.equal(frame.at, -1) & (frame.end >= 0)
+    return _stated(tf.where(in_pieces, "GIF with too many pieces", ""), frame.height, frame.width)
+
+
+def _other(image_bytes: tf.Tensor) -> _Stated:
+    start, advice = tf.strings.substr(image_bytes, 0, TEXT_LENGTH), tf.constant("")
+    for pattern, text in TEXTS:
+        advice = tf.where(tf.strings.regex_full_match(start, pattern), f": {text}", advice)
+    return _stated(tf.strings.join(["not a JPEG, PNG, GIF, BMP or WebP file", advice]), 0, 0)
+
+
 def refusal(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """Says why an image is not decoded at all, from its header alone.
+    """Why an image is not decoded at all, from its header alone.
 
     Args:
         image_bytes: string scalar.
@@ -310,51 +268,21 @@ def refusal(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         '7 x 5 pixels are more than 3e-05 megapixels: make it smaller or save it as JPEG'
     """
     data = padded(image_bytes)
-
-    def plain(reason: tf.Tensor | str, height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tf.convert_to_tensor(reason), tf.cast(height, tf.int64), tf.cast(width, tf.int64)
-
-    def jpeg() -> tuple[tf.Tensor, ...]:
-        shape = tf.image.extract_jpeg_shape(image_bytes)
-        return plain("", shape[0], shape[1])
-
-    def png() -> tuple[tf.Tensor, ...]:
-        return plain("", uint(data, 20, 4), uint(data, 16, 4))
-
-    def webp() -> tuple[tf.Tensor, ...]:
-        extended = tf.equal(uint(data, 12, 4), int.from_bytes(b"VP8X", "big"))
-        animated = extended & tf.not_equal(uint(data, 20, 1) & 0x02, 0)
-        # The op misreads animations: it returns their RGBA frames as RGB.
-        return plain(tf.where(animated, "animated WebP is not supported", ""), *_webp_size(data))
-
-    def bmp() -> tuple[tf.Tensor, ...]:
-        header = bmp_header(data)
-        words = tf.where(header.fits, "", "BMP must be 24 or 32 bit, uncompressed")
-        return plain(words, header.height, header.width)
-
-    def gif() -> tuple[tf.Tensor, ...]:
-        frame = gif_frame(data)
-        pieces = tf.equal(frame.at, -1) & (frame.end >= 0)
-        return plain(tf.where(pieces, "GIF with too many pieces", ""), frame.height, frame.width)
-
-    def other() -> tuple[tf.Tensor, ...]:
-        start, words = tf.strings.substr(image_bytes, 0, loading.TEXT_LENGTH), tf.constant("")
-        for pattern, text in loading.TEXTS:
-            words = tf.where(tf.strings.regex_full_match(start, pattern), f": {text}", words)
-        return plain(tf.strings.join(["not a JPEG, PNG, GIF, BMP or WebP file", words]), 0, 0)
-
-    branches = dict(enumerate((jpeg, png, webp, bmp, gif)))
-    name = kind(image_bytes)
-    reason, height, width = tf.switch_case(name, branches, default=other)
-    is_jpeg = tf.equal(name, KINDS.index("JPEG"))
+    branches = {
+        i: partial(read, image_bytes, data) for i, read in enumerate((_jpeg, _png, _webp, _bmp, _gif))
+    }
+    kind_index = kind(image_bytes)
+    reason, height, width = tf.switch_case(kind_index, branches, default=lambda: _other(image_bytes))
+    is_jpeg = tf.equal(kind_index, KINDS.index("JPEG"))
     fits = tf.where(
         is_jpeg,
-        jpeg_ratio(height, width, max_pixels) < len(containers.JPEG_RATIOS),
+        jpeg_ratio(height, width, max_pixels) < len(file_headers.JPEG_RATIOS),
         height * width <= max_pixels,
     )
     number = tf.strings.as_string
     limits = [
-        str(containers.too_large(0, 0, max_pixels, kind_name))[len("0 x 0") :] for kind_name in ("JPEG", None)
+        str(file_headers.too_large(0, 0, max_pixels, kind_name))[len("0 x 0") :]
+        for kind_name in ("JPEG", None)
     ]
-    large = tf.strings.join([number(width), " x ", number(height), tf.where(is_jpeg, *limits)])
-    return tf.where(tf.equal(reason, "") & ~fits, large, reason)
+    too_large = tf.strings.join([number(width), " x ", number(height), tf.where(is_jpeg, *limits)])
+    return tf.where(tf.equal(reason, "") & ~fits, too_large, reason)

@@ -1,4 +1,4 @@
-"""The networks: an encoder that looks once, a decoder that speaks word by word. Written in `keras.ops`."""
+"""The networks, in `keras.ops`: an encoder, which runs once an image, and a decoder, which runs once a word."""
 
 from captioner.models.attention import ATTENTIONS
 from captioner.models.caption_model import CaptionModel

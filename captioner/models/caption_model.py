@@ -1,4 +1,4 @@
-"""The captioning network: an encoder, a decoder and the vocabulary they speak."""
+"""The captioning network: an encoder, a decoder and a vocabulary."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from captioner.errors import CaptionerError, ModelError
 from captioner.metadata import LARGEST_SIDE, LONGEST
 from captioner.models.decoders import DECODERS
 from captioner.models.encoders import Encoder, build_encoder
-from captioner.models.packing import Rows, for_rows, pack, unpack
+from captioner.models.packing import PackedLayout, for_rows, pack, unpack
 from captioner.registry import Spec
 from captioner.text import Tokenizer
 from captioner.types import END, PAD
 
 
 class CaptionModel(keras.Model):
-    """A CNN encoder and a recurrent decoder, with the contract `start / step / head` that everything runs on.
+    """A CNN encoder and a recurrent decoder, with the contract `start / step / head` of `Decoder`.
 
     Args:
         encoder: spec of `ENCODERS` ("densenet169(weights='imagenet')"), any `keras.Model` from pixels 0..255
@@ -30,8 +30,8 @@ class CaptionModel(keras.Model):
         decoder: spec of `DECODERS`, such as "lstm(units=512)" or "top_down(cell='gru', attention='multi_head')".
         tokenizer: `Tokenizer`.
         max_length: int, default 20. Most ids of a caption, its end token included; 2 to 1000.
-        image_size: (height, width), default (224, 224). What images are resized to; a `keras.Model` says its own.
-        train_encoder: bool, default False. Whether the encoder's weights are trained along. If not, one built
+        image_size: (height, width), default (224, 224). What images are resized to; a `keras.Model` has its own.
+        train_encoder: bool, default False. Whether the encoder's weights are trained too. If not, one built
             from a spec computes in float32 under a mixed precision policy too.
 
     Raises:
@@ -40,7 +40,7 @@ class CaptionModel(keras.Model):
 
     Call arguments:
         inputs: dict with "features" [B, L, C] or "images" [B, H, W, 3], "steps" (tuple of int32 [n_t]),
-            "slot_of_row" and "row_of_slot": see `captioner.models.packing.Packed`.
+            "sorted_indices" and "unsorted_indices": see `captioner.models.packing.Packed`.
 
     Returns of a call:
         float32 logits [sum of n_t, V].
@@ -48,7 +48,7 @@ class CaptionModel(keras.Model):
     Example:
         >>> from captioner.text import Tokenizer
         >>> tokenizer = Tokenizer(["a", "dog", "cat"])
-        >>> model = CaptionModel("small_cnn(width=8)", "lstm(units=16, embedding=16, depth=16)", tokenizer,
+        >>> model = CaptionModel("small_cnn(width=8)", "lstm(units=16, embedding=16, value_dim=16)", tokenizer,
         ...                      image_size=(32, 32))
         >>> model.grid, model.encode(np.zeros((2, 32, 32, 3))).shape
         ((4, 4), TensorShape([2, 16, 32]))
@@ -67,7 +67,7 @@ class CaptionModel(keras.Model):
         super().__init__(**kwargs)
         self.tokenizer = tokenizer
         self.max_length = checks.integer(max_length, "max_length", 2, LONGEST, error=ModelError)
-        # Kept features of a frozen encoder serve every run, so that they are the same in each.
+        # Cached features of a frozen encoder serve every run, so they must be the same in each.
         with nullcontext() if train_encoder else _full_precision():
             self.encoder, self._encoder_config = build_encoder(encoder, image_size)
         self.encoder.trainable = train_encoder
@@ -83,15 +83,15 @@ class CaptionModel(keras.Model):
         except (TypeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise ModelError(f"decoder {decoder!s} cannot be built: {reason}") from None
-        # Doubly stochastic attention (Xu et al. 2015, eq. 14) is a matter of training: 0 until compiled with it.
+        # Set by training: the weight of doubly stochastic attention (Xu et al. 2015, eq. 14),
         self.attention_penalty = 0.0
-        # So is whether an encoder that is trained keeps its batch statistics, and all its units.
+        # whether an encoder that is trained keeps its batch statistics and drops no units,
         self.freeze_batch_norm = False
-        # And what else training minimises: a function of the inputs and the logits.
+        # and a further loss, a function of the inputs and the logits.
         self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
-        # What `captioner.outputs.confidence.Confidence` takes, where the model was calibrated.
+        # The argument of `captioner.outputs.confidence.Confidence`, where the model was calibrated.
         self.calibration: dict[str, Any] | None = None
-        # And the fitted parameters of rerankers by name, see `captioner.rerank.base.Reranker`.
+        # The fitted parameters of rerankers by name, see `captioner.rerank.base.Reranker`.
         self.reranker_parameters: dict[str, Any] = {}
         self.built = True
 
@@ -115,21 +115,23 @@ class CaptionModel(keras.Model):
         """Teacher forcing: logits of every word of a packed batch, the head run once over all steps."""
         features = inputs.get("features")
         if features is None:
-            # A frozen encoder also keeps its batch statistics: what trains must be what later runs.
+            # A frozen encoder also keeps its batch statistics: training and inference must see the same features.
             train_encoder = self.encoder.trainable and not self.freeze_batch_norm
             features = self.encode(inputs["images"], training=training and train_encoder)
         outputs, attentions = self._teacher_force(features, inputs, training)
         if training and self.attention_penalty:
-            self.add_loss(self.attention_penalty * self._uneven(attentions, inputs["steps"]))
+            self.add_loss(
+                self.attention_penalty * self.doubly_stochastic_penalty(attentions, inputs["steps"])
+            )
         logits = self.decoder.head(ops.concatenate(outputs, axis=0), training=training)
         if training and self.extra_loss is not None:
             self.add_loss(self.extra_loss(inputs, logits))
         return logits
 
     def _teacher_force(self, features: Any, inputs: dict, training: bool) -> tuple[list[Any], list[Any]]:
-        rows, steps = Rows(inputs["slot_of_row"], inputs["row_of_slot"]), inputs["steps"]
+        layout, steps = PackedLayout(inputs["sorted_indices"], inputs["unsorted_indices"]), inputs["steps"]
         memory, state = self.decoder.start(features, training=training, history=0)
-        state = keras.tree.map_structure(lambda leaf: for_rows(leaf, rows), state)
+        state = keras.tree.map_structure(lambda leaf: for_rows(leaf, layout), state)
         counts = [ids.shape[0] for ids in steps]
         read_all = self.decoder.read(ops.concatenate(steps, axis=0), training=training)
         cuts = np.cumsum(counts)[:-1].tolist()
@@ -138,28 +140,28 @@ class CaptionModel(keras.Model):
         for step, count in enumerate(counts):
             if step and count != counts[step - 1]:
                 state = keras.tree.map_structure(lambda leaf: leaf[:count], state)  # noqa: B023
-                rows = rows.first(count)
+                layout = layout.first(count)
             read = keras.tree.pack_sequence_as(read_all, [parts[step] for parts in flat])
-            output, attention, state = self.decoder.advance(read, memory, state, rows)
+            output, attention, state = self.decoder.advance(read, memory, state, layout)
             outputs.append(output)
             attentions.append(attention)
         return outputs, attentions
 
     @staticmethod
-    def _uneven(attentions: Sequence[Any], steps: Sequence[Any]) -> Any:
-        """Mean over captions of sum over places of (1 - sum over time of attention)^2; rows without one count not."""
-        live = [ops.cast(ops.logical_and(ids != PAD, ids != END), "float32") for ids in steps]
+    def doubly_stochastic_penalty(attentions: Sequence[Any], steps: Sequence[Any]) -> Any:
+        """Mean over captions of sum over locations of (1 - sum over time of attention)^2 (Xu et al. 2015, eq. 14)."""
+        alive = [ops.cast(ops.logical_and(ids != PAD, ids != END), "float32") for ids in steps]
         total = ops.zeros_like(attentions[0])
-        for attention, alive in zip(attentions, live, strict=True):
-            looked = attention * ops.expand_dims(alive, 1)
-            total = total + ops.pad(looked, ((0, total.shape[0] - looked.shape[0]), (0, 0)))
+        for attention, rows_alive in zip(attentions, alive, strict=True):
+            counted = attention * ops.expand_dims(rows_alive, 1)
+            total = total + ops.pad(counted, ((0, total.shape[0] - counted.shape[0]), (0, 0)))
         per_row = ops.sum(ops.square(1.0 - total), axis=-1)
-        return ops.sum(per_row * live[0]) / ops.sum(live[0])
+        return ops.sum(per_row * alive[0]) / ops.sum(alive[0])
 
     def word_logp(
         self, features: Any, captions: Sequence[Sequence[int]], images: Sequence[int] | None = None
     ) -> list:
-        """Log-probability of each id of given captions under teacher forcing.
+        """Log-probability of each id of captions under teacher forcing.
 
         Args:
             features: [B, L, C].

@@ -1,4 +1,4 @@
-"""The contract every decoder keeps, and what the families share."""
+"""`Decoder`, the base class and contract of the decoder families, and the layers that they share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import ops
 from captioner import checks
 from captioner.models.attention import ATTENTIONS
 from captioner.models.cells import CELLS, WIDEST, Cell
-from captioner.models.packing import Rows
+from captioner.models.packing import PackedLayout
 from captioner.registry import Spec, parse_spec
 
 
@@ -23,7 +23,7 @@ class Decoder(keras.layers.Layer):
         step(ids [R], memory, state) -> output, attention, state    once a word; R = B * G, state leads with R
         head(output [R, D]) -> logits [R, V]
 
-    `step` is `read`, what the words alone decide, then `advance`, what must wait for the state. `read` and `head`
+    `step` is `read`, which depends on the words alone, then `advance`, which needs the state. `read` and `head`
     stand outside the recurrence, so training runs each once over all steps: two large matrix products instead of
     2 T small ones. The memory of an image serves all its G rows and is never copied; a search copies and reorders
     the state alone.
@@ -35,9 +35,9 @@ class Decoder(keras.layers.Layer):
         units: int, default 512. Width of the cell.
         embedding: int, default 512. Width of word vectors.
         attention: spec of `ATTENTIONS`, default "additive".
-        depth: int, default 512. Features are projected to this width (ReLU); 0 leaves them as they are.
+        value_dim: int, default 512. Features are projected to this width (ReLU); 0 leaves them as they are.
         dropout: float, default 0.5. Of features, word vectors and output.
-        word_dropout: float or None, default None. Share of words that training hides whole (Gal & Ghahramani 2016,
+        word_dropout: float or None, default None. Share of words whose vectors training drops (Gal & Ghahramani 2016,
             section 4.2); then no single entries of word vectors are dropped.
         tied: bool, default False. Whether the word vectors are the weights of the logits as well (Press & Wolf 2017).
     """
@@ -50,7 +50,7 @@ class Decoder(keras.layers.Layer):
         units: int = 512,
         embedding: int = 512,
         attention: str = "additive",
-        depth: int = 512,
+        value_dim: int = 512,
         dropout: float = 0.5,
         word_dropout: float | None = None,
         tied: bool = False,
@@ -59,13 +59,15 @@ class Decoder(keras.layers.Layer):
         super().__init__(name="decoder", **kwargs)
         self.max_length = max_length
         self.units = checks.integer(units, "units", 1, WIDEST)
-        self.depth = checks.integer(depth, "depth", 0, WIDEST)
-        self.embedding_depth = checks.integer(embedding, "embedding", 1, WIDEST)
+        self.value_dim = checks.integer(value_dim, "value_dim", 0, WIDEST)
+        self.embedding_dim = checks.integer(embedding, "embedding", 1, WIDEST)
         for rate in (dropout, word_dropout or 0.0):
             checks.number(rate, "dropout", 0.0, 1.0)
         self._cell_spec = parse_spec(cell)
         self.embedding = keras.layers.Embedding(vocabulary_size, embedding, name="embedding")
-        self.project = keras.layers.Dense(depth, activation="relu", name="project") if depth else None
+        self.value_projection = (
+            keras.layers.Dense(value_dim, activation="relu", name="value_projection") if value_dim else None
+        )
         self.attention = ATTENTIONS.build(attention, name="attention")
         self.drop_features = keras.layers.Dropout(dropout, name="drop_features")
         self.drop_words = (
@@ -80,37 +82,39 @@ class Decoder(keras.layers.Layer):
             else keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
         )
 
-    def build_on(self, places: int, channels: int) -> None:
-        """Makes every weight, for features [B, L, C] with L = `places`, C = `channels`."""
-        depth = self.depth or channels
-        self.attention.build_on(depth, self.query_depth(depth))
-        features = ops.zeros((1, places, channels))
+    def build_on(self, locations: int, channels: int) -> None:
+        """Creates every weight, for features [B, L, C] with L = `locations`, C = `channels`."""
+        value_dim = self.value_dim or channels
+        self.attention.build_on(value_dim, self.query_dim(value_dim))
+        features = ops.zeros((1, locations, channels))
         memory, state = self.start(features)
         output, _, _ = self.step(ops.zeros((1,), "int32"), memory, state)
         self.head(output)
         self.built = True
 
     def from_format_1(self) -> None:
-        """Turns weights that a model folder of format 1 holds into those of today: the same for most decoders."""
+        """Converts weights of a model folder of format 1; most decoders keep theirs."""
 
-    def query_depth(self, depth: int) -> int:
-        """Width of what looks, for values of width `depth`."""
+    def query_dim(self, value_dim: int) -> int:
+        """Width Q of the attention's queries, for values of width D = `value_dim`."""
         raise NotImplementedError
 
     def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:
         """Memory and first state for features [B, L, C].
 
-        `history` is how many places a re-reading cell's buffer has at first: all it may need when None, 0 when
-        the caller lets it grow (training).
+        `history` is the first length of the bidirectional cell's buffer: `max_length` when None, 0 when the caller
+        lets it grow (training).
         """
         raise NotImplementedError
 
     def read(self, ids: Any, training: bool = False) -> Any:
-        """What the words ids [R] bring into a step, [R, E']; any number of words at once."""
+        """What a step needs of the words ids [R], [R, E']; any number of words at once."""
         raise NotImplementedError
 
-    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:
-        """Output [R, D], attention [R, L] and next state from what was `read`; `rows` is given by training."""
+    def advance(
+        self, read: Any, memory: Any, state: Any, layout: PackedLayout | None = None
+    ) -> tuple[Any, Any, Any]:
+        """Output [R, D], attention [R, L] and next state from what `read` returned; training gives a `layout`."""
         raise NotImplementedError
 
     def step(self, ids: Any, memory: Any, state: Any) -> tuple[Any, Any, Any]:
@@ -125,9 +129,9 @@ class Decoder(keras.layers.Layer):
         return self.logits(output)
 
     def values(self, features: Any, training: bool) -> Any:
-        """Features [B, L, C] to values [B, L, depth]: a projection with ReLU, then dropout."""
+        """Features [B, L, C] to values [B, L, D]: a projection with ReLU, then dropout."""
         values = ops.cast(features, self.compute_dtype)
-        values = values if self.project is None else self.project(values)
+        values = values if self.value_projection is None else self.value_projection(values)
         return self.drop_features(values, training=training)
 
     def words(self, ids: Any, training: bool) -> Any:
@@ -165,25 +169,25 @@ class Tied(keras.layers.Layer):
         return ops.matmul(output, ops.transpose(vectors)) + self.bias
 
 
-class Seeds(keras.layers.Layer):
-    """First states of a cell from the mean of the values: tanh(W mean + b) (Xu et al. 2015, section 3.1.2).
+class InitialState(keras.layers.Layer):
+    """Initial states of a cell from the mean of the values: tanh(W mean + b) (Xu et al. 2015, section 3.1.2).
 
     Args:
-        cell: Cell. The cell to start.
+        cell: Cell. The cell whose states these are.
         name: str.
     """
 
     def __init__(self, cell: Cell, name: str):
         super().__init__(name=name)
         self._start_history, self._output_size = cell.history, cell.output_size
-        self.makers = [
+        self.projections = [
             keras.layers.Dense(size, activation="tanh", name=f"state_{i}")
             for i, size in enumerate(cell.state_sizes)
         ]
 
     def call(self, mean: Any, history: int | None = None) -> tuple[list[Any], Any]:
-        """States for the B rows of `mean` [B, D], and the output [B, D'] that a cell in them would have given."""
-        states = [make(mean) for make in self.makers]
+        """States for the B rows of `mean` [B, D], and the output [B, D'] of a cell in these states."""
+        states = [projection(mean) for projection in self.projections]
         missing = self._output_size - states[0].shape[-1]
         output = ops.pad(states[0], ((0, 0), (0, missing))) if missing else states[0]
         return states + self._start_history(mean, history), output

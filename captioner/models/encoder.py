@@ -1,4 +1,4 @@
-"""What every encoder is: pixels 0..255 to features [B, L, C], by a CNN that ends in a grid."""
+"""`Encoder`: pixels 0..255 to features [B, L, C], by a CNN that ends in a grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 from captioner.errors import ModelError
 from captioner.registry import unknown
 
-# How a network wants its pixels, from 0..255: mean and deviation per channel, and whether channels are BGR.
+# How a network expects its pixels, scaled from 0..255: mean and deviation per channel, and whether channels are BGR.
 _SCALINGS: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), False),
@@ -22,7 +22,7 @@ _SCALINGS: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
 
 @keras.saving.register_keras_serializable("captioner")
 class Scaling(keras.layers.Layer):
-    """Pixels 0..255 as a network wants them.
+    """Scales pixels 0..255 to what a network expects.
 
     Args:
         scaling: see `Encoder`.
@@ -44,18 +44,18 @@ class Scaling(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """What rebuilds the layer."""
+        """The arguments of the constructor."""
         return {**super().get_config(), "scaling": self.scaling}
 
 
 class Encoder(keras.layers.Layer):
-    """A CNN made into an encoder: scales pixels, runs the network, flattens its grid to L places.
+    """A CNN made into an encoder: scales pixels, runs the network, flattens its grid to L locations.
 
     Args:
         network: keras.Model from pixels [B, H, W, 3] to a grid [B, h, w, C].
-        scaling: str, default "none". How the network wants its pixels: "none" (0..255 as they come), "tf" (-1..1),
+        scaling: str, default "none". How the network expects its pixels: "none" (0..255 unchanged), "tf" (-1..1),
             "torch" (ImageNet mean and deviation) or "caffe" (BGR, ImageNet mean).
-        parts: sequence of Encoder, default none. Those whose features, one after another along C, this one's are.
+        parts: sequence of Encoder, default none. Encoders whose features this one concatenates along C.
 
     Raises:
         ModelError: if the network does not end in a grid of known size.
@@ -93,7 +93,7 @@ class Encoder(keras.layers.Layer):
 
     @property
     def parts(self) -> tuple[Encoder, ...]:
-        """The encoders that this one joins, none for most."""
+        """The encoders whose features this one concatenates, none for most."""
         return self._parts()
 
 

@@ -3,14 +3,13 @@
 The table covers `keras.applications`, and EfficientNet-Lite. Each row takes `weights`: None (random), "imagenet"
 (downloaded and cached by Keras, which has none of EfficientNet-Lite) or the path of a weights file made for the
 network without its top; and `layer`: the name of the layer whose output is the grid, the last one when None, so that
-an earlier stage gives a finer grid. Several names give features of several depths, joined on the coarsest grid, or with
-`join="fine"` on the finest. `side_by_side` joins the features of several encoders in the same way.
+an earlier stage gives a finer grid. Several names give features of several layers, concatenated on the coarsest grid,
+or with `join="fine"` on the finest. `concat` concatenates the features of several encoders in the same way.
 """
 
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from captioner.errors import ModelError
 from captioner.models import keras_config
 from captioner.models.efficientnet_lite import SIZES, efficientnet_lite
 from captioner.models.encoder import Encoder, Scaling
+from captioner.models.encoder_weights import check_file, load_file, load_network
 from captioner.registry import Spec, Table, parse_spec, unknown
 
 _JOINS = ("coarse", "fine")
@@ -67,7 +67,7 @@ def _application(
             raise ModelError(
                 unknown(f"option of encoder {name!r}:", key, ["weights", "layer", "join", *known_options])
             )
-    return Encoder(_cut(_load(name, make, image_size, weights, options), name, layer, join), scaling)
+    return Encoder(_cut(load_network(name, make, image_size, weights, options), name, layer, join), scaling)
 
 
 def _lite(
@@ -79,10 +79,10 @@ def _lite(
 ) -> Encoder:
     name = f"efficientnet_lite{size}"
     if weights is not None:
-        _check_file(name, weights, "None or the path of a file (Keras has none to download)")
+        check_file(name, weights, "None or the path of a file (Keras has none to download)")
     network = efficientnet_lite(size, (*image_size, 3))
     if weights is not None:
-        _load_file(network, name, weights)
+        load_file(network, name, weights)
     return Encoder(_cut(network, name, layer, join))
 
 
@@ -105,11 +105,11 @@ def _cut(
     if not wanted:
         raise ModelError("layer=() is empty")
     grids = [network.get_layer(layer_name).output for layer_name in wanted]
-    return keras.Model(network.input, _joined(grids, name, join), name=network.name)
+    return keras.Model(network.input, _concatenated(grids, name, join), name=network.name)
 
 
-def _joined(grids: list[Any], name: str, join: str) -> Any:
-    """Grids side by side in channels: the finer ones averaged, or the coarser ones repeated."""
+def _concatenated(grids: list[Any], name: str, join: str) -> Any:
+    """Concatenates grids along C: the finer ones averaged to the coarsest, or the coarser ones repeated."""
     if join not in _JOINS:
         raise ModelError(unknown(f"join of encoder {name!r}:", str(join), _JOINS))
     if len(grids) == 1:
@@ -122,9 +122,9 @@ def _joined(grids: list[Any], name: str, join: str) -> Any:
     size = min(sizes) if join == "coarse" else max(sizes)
     fitted = []
     for grid, grid_size in zip(grids, sizes, strict=True):
-        more, less = (grid_size, size) if join == "coarse" else (size, grid_size)
-        factor = tuple(m // n for m, n in zip(more, less, strict=True))
-        if any(n * f != m for m, n, f in zip(more, less, factor, strict=True)):
+        finer, coarser = (grid_size, size) if join == "coarse" else (size, grid_size)
+        factor = tuple(m // n for m, n in zip(finer, coarser, strict=True))
+        if any(n * f != m for m, n, f in zip(finer, coarser, factor, strict=True)):
             raise ModelError(
                 f"expected grids of encoder {name!r} that are multiples of one another, got {sizes}: "
                 "choose another image size or other layers"
@@ -132,57 +132,6 @@ def _joined(grids: list[Any], name: str, join: str) -> Any:
         fit = keras.layers.AveragePooling2D if join == "coarse" else keras.layers.UpSampling2D
         fitted.append(grid if factor == (1, 1) else fit(factor)(grid))
     return keras.layers.Concatenate()(fitted)
-
-
-def _load(
-    name: str, make: Any, image_size: tuple[int, int], weights: str | None, options: dict
-) -> keras.Model:
-    """The network with its weights; whatever goes wrong is one line."""
-    if weights not in (None, "imagenet"):
-        _check_file(name, weights, "None, 'imagenet' or the path of a file")
-    try:
-        # Path weights are loaded apart from construction, to tell a wrong file from a wrong size.
-        network = make(
-            include_top=False,
-            weights="imagenet" if weights == "imagenet" else None,
-            input_shape=(*image_size, 3),
-            **options,
-        )
-    except (ValueError, TypeError, OverflowError) as error:  # options that no network can be built with
-        raise ModelError(f"encoder {name!r} cannot be built for {image_size}: {_first_line(error)}") from None
-    except Exception as error:
-        if weights != "imagenet":
-            raise
-        raise ModelError(
-            f"the ImageNet weights of encoder {name!r} could not be downloaded ({_first_line(error)}); "
-            f"get the file on another machine and pass its path: \"{name}(weights='FILE')\""
-        ) from None
-    if weights not in (None, "imagenet"):
-        _load_file(network, name, weights)
-    return network
-
-
-def _check_file(name: str, weights: str, expected: str) -> None:
-    if not isinstance(weights, str | os.PathLike):
-        raise ModelError(f"expected weights of encoder {name!r} to be {expected}, got {weights!r:.100}")
-    if not os.path.isfile(weights):
-        raise ModelError(
-            f"expected weights of encoder {name!r} to be {expected}, got {weights!r}, which does not exist"
-        )
-
-
-def _load_file(network: keras.Model, name: str, weights: str) -> None:
-    try:
-        network.load_weights(weights)
-    except Exception as error:
-        raise ModelError(
-            f"expected the weights of {name!r} without its top in {weights}, got another network's or a "
-            f"damaged file ({_first_line(error)})"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def small_cnn(
@@ -208,13 +157,13 @@ def small_cnn(
         x = keras.layers.ReLU()(x)
     network = keras.Model(pixels, x, name="small_cnn")
     if weights is not None:
-        _check_file("small_cnn", weights, "None or the path of a file")
-        _load_file(network, "small_cnn", weights)
+        check_file("small_cnn", weights, "None or the path of a file")
+        load_file(network, "small_cnn", weights)
     return Encoder(network)
 
 
-def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str = "coarse") -> Encoder:
-    """Several encoders that see the same image, their features joined along C.
+def concat(image_size: tuple[int, int], encoders: Sequence[str], join: str = "coarse") -> Encoder:
+    """Several encoders of the same image, their features concatenated along C.
 
     Args:
         image_size: (height, width).
@@ -225,35 +174,35 @@ def side_by_side(image_size: tuple[int, int], encoders: Sequence[str], join: str
         ModelError: if they are fewer than two, of the same name, or their grids do not fit.
 
     Example:
-        >>> both = side_by_side((64, 64), ["small_cnn(width=8, stages=5)", "mobilenet(alpha=0.25)"])
+        >>> both = concat((64, 64), ["small_cnn(width=8, stages=5)", "mobilenet(alpha=0.25)"])
         >>> both.grid, both.channels
         ((2, 2), 384)
     """
     if not isinstance(encoders, str | list | tuple):
-        raise ModelError(f"expected side_by_side(encoders=[...]) to list specs, got {encoders!r:.100}")
+        raise ModelError(f"expected concat(encoders=[...]) to list specs, got {encoders!r:.100}")
     specs = [parse_spec(encoder) for encoder in ([encoders] if isinstance(encoders, str) else encoders)]
     names = [spec.name for spec in specs]
     if len(set(names)) < max(2, len(names)):
         raise ModelError(
-            f"expected side_by_side(encoders=[...]) to name two encoders or more, each once, got {names}"
+            f"expected concat(encoders=[...]) to name two encoders or more, each once, got {names}"
         )
     parts = [ENCODERS.build(spec, image_size=tuple(image_size)) for spec in specs]
     pixels = keras.Input((*image_size, 3))
     grids = [part.network(Scaling(part.scaling)(pixels)) for part in parts]
-    network = keras.Model(pixels, _joined(grids, "side_by_side", join), name="side_by_side")
+    network = keras.Model(pixels, _concatenated(grids, "concat", join), name="concat")
     return Encoder(network, parts=parts)
 
 
 def _row(name: str) -> Any:
-    made = partial(_application, name)
-    made.__doc__ = f"{_APPLICATIONS[name][0]} of keras.applications."
-    return made
+    build = partial(_application, name)
+    build.__doc__ = f"{_APPLICATIONS[name][0]} of keras.applications."
+    return build
 
 
 def _lite_row(size: int) -> Any:
-    made = partial(_lite, size)
-    made.__doc__ = f"EfficientNet-Lite{size}, made to be quantised, for devices."
-    return made
+    build = partial(_lite, size)
+    build.__doc__ = f"EfficientNet-Lite{size}, made to be quantised, for devices."
+    return build
 
 
 ENCODERS = Table(
@@ -262,7 +211,7 @@ ENCODERS = Table(
         **{name: _row(name) for name in _APPLICATIONS},
         **{f"efficientnet_lite{size}": _lite_row(size) for size in SIZES},
         "small_cnn": small_cnn,
-        "side_by_side": side_by_side,
+        "concat": concat,
     },
 )
 
@@ -270,11 +219,11 @@ ENCODERS = Table(
 def build_encoder(
     encoder: str | Spec | keras.Model | Encoder, image_size: tuple[int, int]
 ) -> tuple[Encoder, Any]:
-    """An encoder and what rebuilds it without its weights.
+    """An encoder and the config that rebuilds it without its weights.
 
     Args:
         encoder: a spec of `ENCODERS`, any `keras.Model` from pixels 0..255 to a grid, or an `Encoder`.
-        image_size: (height, width) for a spec; a model says its own.
+        image_size: (height, width) for a spec; a model has its own.
 
     Returns:
         The `Encoder` and its config: a spec string, or a dict that holds a serialised Keras model.
@@ -307,4 +256,4 @@ def without_weights(encoder: str | Spec) -> Spec:
     return Spec(spec.name, args)
 
 
-__all__ = ["ENCODERS", "Encoder", "build_encoder", "side_by_side", "small_cnn", "without_weights"]
+__all__ = ["ENCODERS", "Encoder", "build_encoder", "concat", "small_cnn", "without_weights"]

@@ -1,4 +1,4 @@
-"""Several decoders that speak as one."""
+"""An ensemble of decoders, which is a decoder itself."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from keras import ops
 from captioner.errors import ModelError
 from captioner.models.caption_model import CaptionModel
 from captioner.models.encoders import Encoder
-from captioner.models.packing import Rows
+from captioner.models.packing import PackedLayout
 from captioner.registry import Spec, parse_spec
 
 
 class Ensemble(keras.layers.Layer):
-    """An ensemble: the probability of a word is the mean of those that its members give it, the map that of their maps.
+    """An ensemble: word probabilities are the mean of the members', and so is the attention.
 
     It is a decoder like any other (see `Decoder`), so it is saved, exported and searched like one; members read
     the same features and agree on every word before the next. `joined` makes one of trained models.
@@ -26,7 +26,7 @@ class Ensemble(keras.layers.Layer):
         vocabulary_size: int. V.
         members: sequence of specs of `DECODERS`. Defaults to `("lstm", "gru")`.
         max_length: int, default 20. Most words of a caption.
-        **options: what all members are given that do not say otherwise.
+        **options: arguments of all members whose specs do not set them.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Ensemble(keras.layers.Layer):
         ]
         self._ends: list[int] = []
 
-    def build_on(self, places: int, channels: int) -> None:
+    def build_on(self, locations: int, channels: int) -> None:
         """See `Decoder.build_on`."""
         for member in self.members:
-            member.build_on(places, channels)
+            member.build_on(locations, channels)
         self.built = True
 
     def from_format_1(self) -> None:
@@ -72,11 +72,13 @@ class Ensemble(keras.layers.Layer):
         """See `Decoder.read`."""
         return [member.read(ids, training=training) for member in self.members]
 
-    def advance(self, read: Any, memory: Any, state: Any, rows: Rows | None = None) -> tuple[Any, Any, Any]:
-        """See `Decoder.advance`; the outputs of all members side by side."""
+    def advance(
+        self, read: Any, memory: Any, state: Any, layout: PackedLayout | None = None
+    ) -> tuple[Any, Any, Any]:
+        """See `Decoder.advance`; the outputs of all members, concatenated."""
         steps = [
-            member.advance(*each, rows)
-            for member, each in zip(self.members, zip(read, memory, state, strict=True), strict=True)
+            member.advance(*inputs, layout)
+            for member, *inputs in zip(self.members, read, memory, state, strict=True)
         ]
         outputs, attentions, states = zip(*steps, strict=True)
         self._ends = np.cumsum([output.shape[-1] for output in outputs]).tolist()
@@ -92,12 +94,12 @@ class Ensemble(keras.layers.Layer):
         parts = ops.split(output, self._ends[:-1], axis=-1)
         heads = zip(self.members, parts, strict=True)
         logits = [member.head(part, training=training) for member, part in heads]
-        logp = [each - ops.logsumexp(each, axis=-1, keepdims=True) for each in logits]
+        logp = [scores - ops.logsumexp(scores, axis=-1, keepdims=True) for scores in logits]
         return ops.logsumexp(ops.stack(logp), axis=0) - float(np.log(len(logp)))
 
 
-def _alike(one: Encoder, two: Encoder) -> bool:
-    """Whether two encoders look alike; the names of their layers say nothing."""
+def _same_encoder(one: Encoder, two: Encoder) -> bool:
+    """Whether two encoders compute the same features, whatever the names of their layers."""
     weights = [encoder.network.get_weights() for encoder in (one, two)]
     return (
         (one.scaling, one.grid, one.image_size) == (two.scaling, two.grid, two.image_size)
@@ -107,7 +109,7 @@ def _alike(one: Encoder, two: Encoder) -> bool:
 
 
 def joined(models: Sequence[CaptionModel]) -> CaptionModel:
-    """One captioner of several that look with the same encoder.
+    """One model of several that share an encoder.
 
     Args:
         models: sequence of CaptionModel, two or more, with the same vocabulary, encoder and encoder weights.
@@ -120,7 +122,7 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
 
     Example:
         >>> from captioner.text import Tokenizer
-        >>> two = [CaptionModel("small_cnn(width=4)", f"{cell}(units=8, embedding=8, depth=8)",
+        >>> two = [CaptionModel("small_cnn(width=4)", f"{cell}(units=8, embedding=8, value_dim=8)",
         ...                     Tokenizer(["a", "dog"]), image_size=(32, 32)) for cell in ("lstm", "gru")]
         >>> two[1].encoder.network.set_weights(two[0].encoder.network.get_weights())
         >>> len(joined(two).decoder.members)
@@ -132,9 +134,9 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
     for number, model in enumerate(models[1:], 2):
         if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
             raise ModelError(f"expected models of one vocabulary, model {number} has another than the first")
-        if not _alike(model.encoder, first.encoder):
+        if not _same_encoder(model.encoder, first.encoder):
             raise ModelError(
-                f"expected models that look with the same encoder and its weights, model {number} does not"
+                f"expected models with the same encoder and encoder weights, model {number} has others"
             )
     members = [model.get_config()["decoder"] for model in models]
     config = {
@@ -142,12 +144,12 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
         "decoder": str(Spec("ensemble", {"members": members})),
         "max_length": max(model.max_length for model in models),
     }
-    found = CaptionModel.from_config(config, first.tokenizer)
-    found.encoder.network.set_weights(first.encoder.network.get_weights())
-    # They depend on what all members share, the encoder and the vocabulary; the first member that has some gives them.
+    ensemble = CaptionModel.from_config(config, first.tokenizer)
+    ensemble.encoder.network.set_weights(first.encoder.network.get_weights())
+    # They depend on what all members share, the encoder and the vocabulary: the first member that has some counts.
     for model in reversed(models):
-        found.reranker_parameters |= model.reranker_parameters
-    for member, model in zip(found.decoder.members, models, strict=True):
-        for mine, theirs in zip(member.weights, model.decoder.weights, strict=True):
-            mine.assign(theirs)
-    return found
+        ensemble.reranker_parameters |= model.reranker_parameters
+    for member, model in zip(ensemble.decoder.members, models, strict=True):
+        for weight, trained in zip(member.weights, model.decoder.weights, strict=True):
+            weight.assign(trained)
+    return ensemble

@@ -103,7 +103,9 @@ def test_trust_is_an_option_of_the_command_line(tiny_bundle, folder, tmp_path, c
     untrusted = tmp_path / "untrusted"
     shutil.copytree(tiny_bundle, untrusted)
     manifest = json.loads((untrusted / "captioner.json").read_text())
-    manifest["model"]["decoder"] = "captioner.models.decoders:SoftAttention(units=12, embedding=10, depth=8)"
+    manifest["model"]["decoder"] = (
+        "captioner.models.decoders:SoftAttention(units=12, embedding=10, value_dim=8)"
+    )
     (untrusted / "captioner.json").write_text(json.dumps(manifest))
     for command in (
         ["caption", str(folder / "a.jpg"), "--model", str(untrusted)],

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from captioner.errors import ImageError
-from captioner.image import loading, pillow_preprocess, tf_decode, tf_headers
+from captioner.image import loading, pillow_preprocess, tf_bytes, tf_decode, tf_headers
 from tests.support import odd_images
 
 SIZE = (24, 32)
@@ -122,7 +122,7 @@ def test_the_limit_is_the_pixels_of_the_file(kind):
 def test_only_the_first_gif_frame_is_unpacked(read):
     frames = [odd_images.drawn(50, 40, turn=20 * i) for i in range(9)]
     data = odd_images.encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], optimize=False)
-    frame = tf_headers.gif_frame(tf_headers.padded(tf.constant(data)))
+    frame = tf_headers.gif_frame(tf_bytes.padded(tf.constant(data)))
     assert (int(frame.height), int(frame.width)) == (40, 50) and int(frame.end) < len(data) / 4
     np.testing.assert_array_equal(read(data[: int(frame.end)] + b"and no more frames"), read(data))
     # A file cut into pieces of one byte, with a length that changes so that no run is skipped.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from captioner.errors import ImageError
 from captioner.image import file_headers, loading, pillow_preprocess, tf_decode, tf_headers
-from tests.support import odd_images
+from tests.support import image_files
 
 HEIGHT, WIDTH = 811, 1237
 
@@ -19,15 +19,15 @@ HEIGHT, WIDTH = 811, 1237
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("ratio", [1, 2, 4])
 def test_both_decoders_take_the_same_ratio(mode, progressive, ratio):
-    data = odd_images.encoded(
-        odd_images.drawn(WIDTH, HEIGHT).convert(mode), "JPEG", quality=85, progressive=progressive
+    data = image_files.encoded(
+        image_files.drawn(WIDTH, HEIGHT).convert(mode), "JPEG", quality=85, progressive=progressive
     )
     most = max(-(-HEIGHT // ratio) * -(-WIDTH // ratio), -(-HEIGHT * WIDTH // 8))
-    made = np.asarray(pillow_preprocess.upright_rgb(data, most))
-    assert made.shape == (-(-HEIGHT // ratio), -(-WIDTH // ratio), 3)
-    np.testing.assert_array_equal(tf_decode.decode(tf.constant(data), most).numpy(), made)
-    whole = PIL.Image.open(io.BytesIO(data)).convert("RGB")
-    small = np.asarray(whole.resize((48, 32), PIL.Image.Resampling.BILINEAR)).astype(int)
+    pixels = np.asarray(pillow_preprocess.upright_rgb(data, most))
+    assert pixels.shape == (-(-HEIGHT // ratio), -(-WIDTH // ratio), 3)
+    np.testing.assert_array_equal(tf_decode.decode(tf.constant(data), most).numpy(), pixels)
+    full_size = PIL.Image.open(io.BytesIO(data)).convert("RGB")
+    small = np.asarray(full_size.resize((48, 32), PIL.Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(pillow_preprocess.read(data, (32, 48), most) - small).max() <= 12
     assert np.abs(pillow_preprocess.read(data, (32, 48), most) - small).mean() < 1
 
@@ -45,40 +45,40 @@ def test_both_decoders_take_the_same_ratio(mode, progressive, ratio):
         (1, 65535, 1),
     ],
 )
-def test_the_rule(height, width, ratio):
+def test_jpeg_ratio(height, width, ratio):
     assert file_headers.jpeg_ratio(height, width, 50_000_000) == ratio
-    place = tf_headers.jpeg_ratio(tf.constant(height, tf.int64), tf.constant(width, tf.int64), 50_000_000)
-    assert [*file_headers.JPEG_RATIOS, None][int(place)] == ratio
+    index = tf_headers.jpeg_ratio(tf.constant(height, tf.int64), tf.constant(width, tf.int64), 50_000_000)
+    assert [*file_headers.JPEG_RATIOS, None][int(index)] == ratio
 
 
 def test_large_jpegs_are_turned():
-    data = odd_images.encoded(odd_images.drawn(400, 300), "JPEG", exif=b"Exif\0\0" + odd_images.exif(6))
-    made = np.asarray(pillow_preprocess.upright_rgb(data, 30_000))
-    assert made.shape == (200, 150, 3)
-    np.testing.assert_array_equal(tf_decode.decode(tf.constant(data), 30_000).numpy(), made)
+    data = image_files.encoded(image_files.drawn(400, 300), "JPEG", exif=b"Exif\0\0" + image_files.exif(6))
+    pixels = np.asarray(pillow_preprocess.upright_rgb(data, 30_000))
+    assert pixels.shape == (200, 150, 3)
+    np.testing.assert_array_equal(tf_decode.decode(tf.constant(data), 30_000).numpy(), pixels)
 
 
-def test_a_photo_of_a_phone_of_108_megapixels_is_read():
+def test_108_megapixel_photo_is_read():
     image = PIL.Image.new("RGB", (12000, 9000), (90, 160, 30))
-    data = odd_images.encoded(image, "JPEG", quality=50)
+    data = image_files.encoded(image, "JPEG", quality=50)
     assert loading.to_bytes(data) == data
     rows = tf.function(
         functools.partial(tf_decode.load_rows, size=(8, 8)),
         input_signature=[tf.TensorSpec([None], tf.string)],
         autograph=False,
     )
-    made, errors = rows(tf.constant([data]))
+    pixels, errors = rows(tf.constant([data]))
     assert errors.numpy().tolist() == [b""]
-    assert np.abs(made[0].numpy() - pillow_preprocess.read(data, (8, 8))).max() <= 1
+    assert np.abs(pixels[0].numpy() - pillow_preprocess.read(data, (8, 8))).max() <= 1
 
 
-def test_other_kinds_say_what_to_do():
-    png = odd_images.encoded(odd_images.drawn(40, 30), "PNG")
+def test_too_large_messages():
+    png = image_files.encoded(image_files.drawn(40, 30), "PNG")
     words = "^40 x 30 pixels are more than 0.001 megapixels: make it smaller or save it as JPEG$"
     with pytest.raises(ImageError, match=words):
         pillow_preprocess.read(png, (8, 8), 1000)
     assert tf_headers.refusal(tf.constant(png), 1000).numpy().decode() == words.strip("^$")
-    jpeg = odd_images.encoded(odd_images.drawn(400, 300), "JPEG")
+    jpeg = image_files.encoded(image_files.drawn(400, 300), "JPEG")
     words = "^400 x 300 pixels are more than 0.008 megapixels: make it smaller$"
     with pytest.raises(ImageError, match=words):
         pillow_preprocess.read(jpeg, (8, 8), 1000)

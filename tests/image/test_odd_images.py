@@ -1,4 +1,4 @@
-"""Every decoder makes of an odd file what it shows: the graph, Pillow beside it, and the front door of both."""
+"""Odd files: the graph, Pillow and `loading.to_bytes` all give the pixels that a file shows."""
 
 import functools
 import io
@@ -12,7 +12,7 @@ from captioner.image import loading, pillow_preprocess, tf_decode
 from tests.support import odd_images
 
 SIZE = (12, 20)
-# What Pillow alone reads otherwise, so that an image it has opened is another.
+# Files that Pillow itself reads differently, so that a PIL image of them differs.
 PILLOW_ALONE = {
     *("bmp-alpha-unset", "png-large-text", "png-exif-twice", "jpeg-exif-behind-5000-segments"),
 }
@@ -35,7 +35,7 @@ def rows():
 
 
 @pytest.mark.parametrize("name", odd_images.odd())
-def test_decoders_see_what_a_file_shows(graph, name):
+def test_decoders_agree_on_odd_files(graph, name):
     data, shown = odd_images.odd()[name]
     np.testing.assert_array_equal(graph(data), shown)
     np.testing.assert_array_equal(np.asarray(pillow_preprocess.upright_rgb(data)), shown)
@@ -43,27 +43,27 @@ def test_decoders_see_what_a_file_shows(graph, name):
 
 
 @pytest.mark.parametrize("name", odd_images.only_pillow())
-def test_what_only_pillow_reads_is_handed_on_as_it_looks(graph, name):
+def test_pillow_only_files_are_converted(graph, name):
     data, shown = odd_images.only_pillow()[name]
     np.testing.assert_array_equal(np.asarray(pillow_preprocess.upright_rgb(data)), shown)
-    handed_on = loading.to_bytes(data)
-    np.testing.assert_array_equal(graph(handed_on), shown)
-    np.testing.assert_array_equal(np.asarray(pillow_preprocess.upright_rgb(handed_on)), shown)
+    converted = loading.to_bytes(data)
+    np.testing.assert_array_equal(graph(converted), shown)
+    np.testing.assert_array_equal(np.asarray(pillow_preprocess.upright_rgb(converted)), shown)
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - PILLOW_ALONE))
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_pil_image_shows_what_its_file_shows(name):
+def test_pil_images_match_their_files(name):
     data, shown = ALL[name]
     image = PIL.Image.open(io.BytesIO(data))
     np.testing.assert_array_equal(np.asarray(pillow_preprocess.upright_rgb(loading.to_bytes(image))), shown)
 
 
-def test_models_see_them_alike(rows):
+def test_preprocessing_agrees_on_odd_files(rows):
     files = [loading.to_bytes(data) for data, _ in ALL.values()]
-    made, errors = rows(tf.constant(files))
+    pixels, errors = rows(tf.constant(files))
     assert not any(errors.numpy())
-    for name, data, seen in zip(ALL, files, made.numpy(), strict=True):
-        assert np.abs(seen - pillow_preprocess.read(data, SIZE)).max() <= 1, name
-        by_hand = PIL.Image.fromarray(ALL[name][1]).resize(SIZE[::-1], PIL.Image.Resampling.BILINEAR)
-        assert np.abs(seen - np.asarray(by_hand)).max() <= 1, name
+    for name, data, graph_pixels in zip(ALL, files, pixels.numpy(), strict=True):
+        assert np.abs(graph_pixels - pillow_preprocess.read(data, SIZE)).max() <= 1, name
+        expected = PIL.Image.fromarray(ALL[name][1]).resize(SIZE[::-1], PIL.Image.Resampling.BILINEAR)
+        assert np.abs(graph_pixels - np.asarray(expected)).max() <= 1, name

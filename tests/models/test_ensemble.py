@@ -19,8 +19,8 @@ from training import ensemble
 pytestmark = pytest.mark.usefixtures("quick")
 
 DECODERS = [
-    "lstm(units=12, embedding=10, depth=8)",
-    "top_down(units=6, embedding=8, depth=8, attention='scaled_dot')",
+    "lstm(units=12, embedding=10, value_dim=8)",
+    "top_down(units=6, embedding=8, value_dim=8, attention='scaled_dot')",
 ]
 
 
@@ -44,20 +44,22 @@ def pixels(model, count=3):
 def test_probabilities_are_the_mean_of_the_members(models, both):
     features = both.encode(pixels(both))
     captions = [[5, 6, 2], [4, 4, 7, 2], [9, 2]]
-    found = both.word_logp(features, captions)
-    each = [model.word_logp(features, captions) for model in models]
-    for i, logp in enumerate(found):
-        np.testing.assert_allclose(logp, np.log(np.mean([np.exp(e[i]) for e in each], axis=0)), atol=1e-5)
+    ensemble_logp = both.word_logp(features, captions)
+    member_logp = [model.word_logp(features, captions) for model in models]
+    for i, logp in enumerate(ensemble_logp):
+        np.testing.assert_allclose(
+            logp, np.log(np.mean([np.exp(e[i]) for e in member_logp], axis=0)), atol=1e-5
+        )
 
 
-def test_the_map_is_the_mean_of_theirs(models, both):
+def test_attention_is_the_mean(models, both):
     features = both.encode(pixels(both, 2))
     _, attention, _ = both.step(tf.constant([1, 1]), *both.start(features))
-    each = [model.step(tf.constant([1, 1]), *model.start(features))[1] for model in models]
-    np.testing.assert_allclose(attention, np.mean(each, axis=0), atol=1e-6)
+    member_attention = [model.step(tf.constant([1, 1]), *model.start(features))[1] for model in models]
+    np.testing.assert_allclose(attention, np.mean(member_attention, axis=0), atol=1e-6)
 
 
-def test_twice_the_same_is_itself(models):
+def test_ensemble_of_one_model_twice(models):
     twice, features = joined([models[0]] * 2), models[0].encode(pixels(models[0]))
     one, two = (
         generate(model, features, "beam(width=3)", 7, models[0].tokenizer) for model in (models[0], twice)
@@ -66,7 +68,7 @@ def test_twice_the_same_is_itself(models):
     np.testing.assert_allclose(one.score, two.score, atol=1e-5)
 
 
-def test_the_program_makes_a_folder_like_any_other(models, both, tmp_path, capsys):
+def test_program_writes_a_bundle(models, both, tmp_path, capsys):
     for i, model in enumerate(models):
         captioner.save(model, tmp_path / str(i))
     folders = [str(tmp_path / str(i)) for i in range(2)]
@@ -84,11 +86,11 @@ def test_the_program_makes_a_folder_like_any_other(models, both, tmp_path, capsy
     assert error.startswith("ensemble.py: ") and error.count("\n") == 1
 
 
-def test_parts_of_one_s_own_are_trusted_by_name_alone(models, tmp_path, capsys, monkeypatch):
+def test_own_parts_need_trust(models, tmp_path, capsys, monkeypatch):
     (tmp_path / "own_parts.py").write_text(
         "from pathlib import Path\nfrom captioner.models import DECODERS\n"
         f"Path({str(tmp_path / 'MARKER')!r}).touch()\n"
-        "def build(**given): return DECODERS.build(given.pop('spec'), **given)\n"
+        "def build(**options): return DECODERS.build(options.pop('spec'), **options)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     folders = []
@@ -105,19 +107,19 @@ def test_parts_of_one_s_own_are_trusted_by_name_alone(models, tmp_path, capsys, 
     assert (tmp_path / "MARKER").exists()
 
 
-def test_models_that_do_not_fit_are_one_line(models):
+def test_mismatched_models_are_one_line(models):
     other_words = CaptionModel(
         models[0].encoder.network, DECODERS[0], Tokenizer(["other", "words"]), max_length=7
     )
-    other_eyes = keras.models.clone_model(models[0].encoder.network)
-    elsewhere = CaptionModel(other_eyes, DECODERS[0], models[0].tokenizer, max_length=7)
-    for given, says in (
+    other_encoder = keras.models.clone_model(models[0].encoder.network)
+    elsewhere = CaptionModel(other_encoder, DECODERS[0], models[0].tokenizer, max_length=7)
+    for mismatched, says in (
         (models[:1], "two models or more"),
         ([models[0], other_words], "one vocabulary, model 2"),
-        ([*models, elsewhere], "same encoder and its weights, model 3"),
+        ([*models, elsewhere], "same encoder and encoder weights, model 3"),
     ):
         with pytest.raises(ModelError, match=says) as caught:
-            joined(given)
+            joined(mismatched)
         assert "\n" not in str(caught.value)
     for members in ("lstm", []):
         with pytest.raises(ModelError, match="ensemble expects members"):

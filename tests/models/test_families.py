@@ -11,7 +11,7 @@ import pytest
 from captioner.models import DECODERS
 
 B, L, C, V, STEPS = 3, 4, 6, 11, 4
-SIZES = "units=5, embedding=7, depth=8, attention='additive(units=6)', dropout=0.0"
+SIZES = "units=5, embedding=7, value_dim=8, attention='additive(units=6)', dropout=0.0"
 
 
 def decoder_of(spec, seed=4):
@@ -44,8 +44,10 @@ def affine(layer, x):
 
 def lstm(cell, x, h, c):
     """Xu et al. 2015, eq. 1-3: the gates are one affine map of [x, h]; then memory and output."""
-    T = np.concatenate([matrix(cell.reader), matrix(cell.joint)])
-    i, f, g, o = np.split(np.concatenate([x, h], -1) @ T + np.asarray(cell.reader.bias, np.float64), 4, -1)
+    T = np.concatenate([matrix(cell.input_projection), matrix(cell.recurrent_kernel)])
+    i, f, g, o = np.split(
+        np.concatenate([x, h], -1) @ T + np.asarray(cell.input_projection.bias, np.float64), 4, -1
+    )
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)  # eq. 2
     return sigmoid(o) * np.tanh(c), c  # eq. 3
 
@@ -58,8 +60,8 @@ def energies(attention, a, h):
 
 def soft_attention(decoder, features, ids):
     """Xu et al. 2015, Show, Attend and Tell; the words of `ids` [T, B] one after the other."""
-    a = np.maximum(affine(decoder.project, features), 0)  # annotation vectors a_i
-    f_init_h, f_init_c = decoder.seeds.makers
+    a = np.maximum(affine(decoder.value_projection, features), 0)  # annotation vectors a_i
+    f_init_h, f_init_c = decoder.initial_state.projections
     h = np.tanh(affine(f_init_h, a.mean(1)))  # section 3.1.2: h_0 = f_init,h(mean a), one layer with tanh
     c = np.tanh(affine(f_init_c, a.mean(1)))  # c_0 = f_init,c(mean a)
     yield {"cell": [h, c], "output": h}
@@ -77,9 +79,9 @@ def soft_attention(decoder, features, ids):
 
 def adaptive(decoder, features, ids):
     """Lu et al. 2017, Knowing When to Look; initial states as Xu et al. 2015, of which the paper says nothing."""
-    v = np.maximum(affine(decoder.project, features), 0)  # eq. 15
-    v_g = np.maximum(affine(decoder.image, v.mean(1)), 0)  # eq. 14, 16
-    init_h, init_m = decoder.seeds.makers
+    v = np.maximum(affine(decoder.value_projection, features), 0)  # eq. 15
+    v_g = np.maximum(affine(decoder.image_projection, v.mean(1)), 0)  # eq. 14, 16
+    init_h, init_m = decoder.initial_state.projections
     h, m = np.tanh(affine(init_h, v.mean(1))), np.tanh(affine(init_m, v.mean(1)))
     yield {"cell": [h, m], "output": h}
     W_x, W_h = decoder.gate_words, decoder.gate_state
@@ -102,19 +104,21 @@ def adaptive(decoder, features, ids):
 
 def top_down(decoder, features, ids):
     """Anderson et al. 2018, section 3.2; initial states as Xu et al. 2015, of which the paper says nothing."""
-    v = np.maximum(affine(decoder.project, features), 0)
+    v = np.maximum(affine(decoder.value_projection, features), 0)
     mean = v.mean(1)
-    h1, c1 = (np.tanh(affine(init, mean)) for init in decoder.look_seeds.makers)
-    h2, c2 = (np.tanh(affine(init, mean)) for init in decoder.speak_seeds.makers)
+    h1, c1 = (np.tanh(affine(init, mean)) for init in decoder.attention_initial_state.projections)
+    h2, c2 = (np.tanh(affine(init, mean)) for init in decoder.language_initial_state.projections)
     yield {"look": [h1, c1], "speak": [h2, c2], "output": h2}
     for word in ids:
         W_e = np.asarray(decoder.embedding.embeddings, np.float64)[word]
         # Eq. 2: x1 = [h2_{t-1}, mean v, W_e word], mean and word read with the same matrix.
-        x1 = np.concatenate([W_e + affine(decoder.image, mean), h2], -1)
-        h1, c1 = lstm(decoder.look, x1, h1, c1)  # eq. 1
+        x1 = np.concatenate([W_e + affine(decoder.image_projection, mean), h2], -1)
+        h1, c1 = lstm(decoder.attention_cell, x1, h1, c1)  # eq. 1
         alpha = softmax(energies(decoder.attention, v, h1))  # eq. 3, 4
         v_hat = np.einsum("bl,blc->bc", alpha, v)  # eq. 5
-        h2, c2 = lstm(decoder.speak, np.concatenate([h1, v_hat], -1), h2, c2)  # eq. 6: x2 = [v_hat, h1]
+        h2, c2 = lstm(
+            decoder.language_cell, np.concatenate([h1, v_hat], -1), h2, c2
+        )  # eq. 6: x2 = [v_hat, h1]
         output = h2  # eq. 7, or all that Xu et al. 2015 (eq. 7) show the vocabulary
         if decoder.deep_output is not None:
             output = affine(decoder.deep_output, np.concatenate([h2, v_hat, W_e], -1))
@@ -123,9 +127,11 @@ def top_down(decoder, features, ids):
 
 def show_and_tell(decoder, features, ids):
     """Vinyals et al. 2015, section 3.1; an LSTM with tanh(c), where eq. 8 leaves the tanh out."""
-    mean = np.maximum(affine(decoder.project, features), 0).mean(1)
+    mean = np.maximum(affine(decoder.value_projection, features), 0).mean(1)
     zeros = np.zeros((B, decoder.units))
-    m, c = lstm(decoder.cell, affine(decoder.image, mean), zeros, zeros)  # eq. 10: x_-1 = CNN(I), seen once
+    m, c = lstm(
+        decoder.cell, affine(decoder.image_projection, mean), zeros, zeros
+    )  # eq. 10: x_-1 = CNN(I), seen once
     yield [m, c]
     for word in ids:
         x = np.asarray(decoder.embedding.embeddings, np.float64)[word]  # eq. 11: x_t = W_e S_t

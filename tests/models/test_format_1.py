@@ -10,7 +10,7 @@ from captioner import bundle
 from captioner.engines.keras import network
 from tests.support.tiny_model import build_tiny_model
 
-SIZES = "units=6, embedding=5, depth=8, attention='additive(units=4)'"
+SIZES = "units=6, embedding=5, value_dim=8, attention='additive(units=4)'"
 DECODERS = [
     f"adaptive({SIZES}, cell='gru')",
     f"top_down({SIZES}, cell='bidirectional')",

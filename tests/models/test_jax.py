@@ -16,7 +16,6 @@ from tests.support.small_models import SIZES, build, features_of
 from training.loop.losses import CaptionLoss
 
 ROOT = Path(__file__).parents[2]
-HERE = ROOT / "tests"
 SPECS = [
     f"lstm({SIZES}, attention='multi_head(units=8, heads=2)')",
     f"adaptive({SIZES}, cell='bidirectional', attention='scaled_dot(units=8)')",
@@ -42,18 +41,19 @@ def train(spec, folder, backend):
 
 
 def under_jax(folder):
-    """What the child process does: every model, and which modules it took."""
+    """Trains every model in the child process, and prints the losses and what was imported."""
     import captioner.models
     import training.loop.losses
 
-    ours = sorted(name for name in ("tensorflow",) if name in sys.modules)
-    said = {"backend": keras.backend.backend(), "tensorflow": ours, "losses": []}
+    folder = Path(folder)
+    imported = "tensorflow" in sys.modules
+    result = {"backend": keras.backend.backend(), "tensorflow": imported, "losses": []}
     assert captioner.models and training.loop.losses
     for number, spec in enumerate(SPECS):
         _, _, losses, logits = train(spec, folder / str(number), "jax")
         np.save(folder / str(number) / "jax.npy", logits)
-        said["losses"].append(losses)
-    print(json.dumps(said))
+        result["losses"].append(losses)
+    print(json.dumps(result))
 
 
 @pytest.fixture(scope="module")
@@ -64,30 +64,28 @@ def jax_run(tmp_path_factory):
     for number, spec in enumerate(SPECS):
         (folder / str(number)).mkdir()
         build(spec, seed=7).save_weights(folder / str(number) / "first.weights.h5")
-    paths = os.pathsep.join([str(ROOT), str(HERE)])
     child = subprocess.run(
-        [sys.executable, "-c", f"from pathlib import Path; import test_jax; test_jax.under_jax(Path({str(folder)!r}))"],
+        [sys.executable, "-c", f"from tests.models.test_jax import under_jax; under_jax({str(folder)!r})"],
         cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert child.returncode == 0, child.stderr[-3000:]
     return folder, json.loads(child.stdout.splitlines()[-1])
 
 
-def test_it_ran_under_jax_and_took_no_tensorflow(jax_run):
-    _, said = jax_run
-    assert said["backend"] == "jax"
-    assert said["tensorflow"] == []
+def test_jax_needs_no_tensorflow(jax_run):
+    _, result = jax_run
+    assert (result["backend"], result["tensorflow"]) == ("jax", False)
 
 
 @pytest.mark.parametrize("number", range(len(SPECS)))
-def test_both_backends_train_the_same_model(jax_run, number):
-    folder, said = jax_run
+def test_backends_train_the_same_model(jax_run, number):
+    folder, result = jax_run
     model, inputs, losses, logits = train(SPECS[number], folder / str(number), "tensorflow")
     assert losses[-1] < losses[0]
-    np.testing.assert_allclose(said["losses"][number], losses, atol=1e-4)
-    theirs = np.load(folder / str(number) / "jax.npy")
-    assert np.abs(logits - theirs).max() < 1e-2
-    # What JAX trained speaks the same under TensorFlow.
+    np.testing.assert_allclose(result["losses"][number], losses, atol=1e-4)
+    jax_logits = np.load(folder / str(number) / "jax.npy")
+    assert np.abs(logits - jax_logits).max() < 1e-2
+    # Weights trained under JAX give the same logits under TensorFlow.
     model.load_weights(folder / str(number) / "jax.weights.h5")
-    np.testing.assert_allclose(model(inputs), theirs, atol=1e-5)
+    np.testing.assert_allclose(model(inputs), jax_logits, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The decoder contract, held for every row of the tables: stepping, teacher forcing and packing say the same."""
+"""The decoder contract for every row of the tables: stepping, teacher forcing and packing give the same logits."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from tests.support.small_models import (
     CHANNELS,
     IMAGES,
     LENGTH,
-    PLACES,
+    LOCATIONS,
     ROWS,
     SIZES,
     SPECS,
@@ -40,7 +40,7 @@ def tree(function, *trees):
 
 
 def stepped(model, features, captions):
-    """Logits [T, V] and maps [T, L] of each caption, one word after the other, its image its own."""
+    """Logits [T, V] and attention [T, L] of each caption, word by word; features has a row for each caption."""
     memory, state = model.start(features)
     words = np.full((len(captions), LENGTH + 1), PAD, np.int32)
     words[:, 0] = START
@@ -61,7 +61,7 @@ def packed_logits(model, features, captions, images, group, profile=None):
 
 
 @each_spec
-def test_shapes_and_what_leads_with_what(spec):
+def test_shapes_and_leading_axes(spec):
     model, batch, group = model_of(spec), 3, 2
     memory, state = model.start(features_of(batch))
     assert {leaf.shape[0] for leaf in keras.tree.flatten(memory)} == {batch}
@@ -69,7 +69,7 @@ def test_shapes_and_what_leads_with_what(spec):
     rows = tree(lambda leaf: tf.repeat(leaf, group, axis=0), state)
     ids = np.array([1, 4, 5, 6, 7, 19], np.int32)
     output, attention, after = model.step(ids, memory, rows)
-    assert attention.shape == (batch * group, PLACES) and attention.dtype == tf.float32
+    assert attention.shape == (batch * group, LOCATIONS) and attention.dtype == tf.float32
     assert model.head(output).shape == (batch * group, SIZE)
     # A loop carries the state: its structure, shapes and types must stay.
     keras.tree.assert_same_structure(rows, after)
@@ -92,14 +92,14 @@ def test_teacher_forcing_equals_stepping(spec):
         np.testing.assert_allclose(other, wanted, atol=2e-5)
 
 
-def test_captions_one_by_one_and_their_log_probabilities():
+def test_word_logp_of_captions():
     model, features = model_of(SPECS[0]), features_of(3)
     logp = model.word_logp(features, CAPTIONS, IMAGES)
-    for caption, image, found in zip(CAPTIONS, IMAGES, logp, strict=True):
+    for caption, image, caption_logp in zip(CAPTIONS, IMAGES, logp, strict=True):
         ((logits,), _) = stepped(model, features[[image]], [caption])
-        each = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        np.testing.assert_allclose(found, each[np.arange(len(caption)), caption], atol=2e-5)
-        np.testing.assert_allclose(model.word_logp(features[[image]], [caption])[0], found, atol=2e-5)
+        expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        np.testing.assert_allclose(caption_logp, expected[np.arange(len(caption)), caption], atol=2e-5)
+        np.testing.assert_allclose(model.word_logp(features[[image]], [caption])[0], caption_logp, atol=2e-5)
 
 
 @each_spec
@@ -113,9 +113,9 @@ def test_rows_of_an_image_share_its_memory(spec):
     for _ in range(4):
         ids = rng.integers(1, SIZE, 2 * group).astype(np.int32)
         output, attention, state = model.step(ids, memory, state)
-        expected, looked, alone = model.step(ids, apart, alone)
+        expected, expected_attention, alone = model.step(ids, apart, alone)
         np.testing.assert_allclose(output, expected, atol=1e-5)
-        np.testing.assert_allclose(attention, looked, atol=1e-5)
+        np.testing.assert_allclose(attention, expected_attention, atol=1e-5)
         order = np.concatenate([rng.integers(0, group, group), group + rng.integers(0, group, group)])
         state, alone = tree(lambda leaf: tf.gather(leaf, order), (state, alone))  # noqa: B023
 
@@ -137,7 +137,7 @@ def test_attention_sums_to_one(spec):
 
 
 @each_spec
-def test_every_weight_gets_a_gradient_and_the_first_loss_is_that_of_guessing(spec):
+def test_every_weight_gets_a_gradient(spec):
     model, features = model_of(spec), features_of(3)
     packed = pack(CAPTIONS, IMAGES, batch=3, group=2)
     weights = model.decoder.trainable_variables
@@ -155,9 +155,9 @@ def test_packing_changes_no_gradient(spec):
     model, features = model_of(spec), features_of(3)
     weights = [weight.value for weight in model.decoder.trainable_variables]
 
-    def gradients(packed, seen):
+    def gradients(packed, features):
         with tf.GradientTape() as tape:
-            logits = model({"features": seen, **packed.as_inputs()})
+            logits = model({"features": features, **packed.as_inputs()})
             loss = tf.reduce_sum(CaptionLoss(0.1).call(packed.targets, logits) * packed.weights)
         return [tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(loss, weights)]
 
@@ -172,7 +172,7 @@ def test_packing_changes_no_gradient(spec):
 
 
 @each_spec
-def test_config_and_weights_make_the_same_model_again(spec, tmp_path):
+def test_config_and_weights_rebuild_the_model(spec, tmp_path):
     model, features = model_of(spec), features_of(3)
     config = json.loads(json.dumps(model.get_config()))
     again = CaptionModel.from_config(config, tokenizer=TOKENIZER)
@@ -188,7 +188,7 @@ def test_config_and_weights_make_the_same_model_again(spec, tmp_path):
 
 
 @each_spec
-def test_a_graph_for_any_number_of_images_says_the_same(spec):
+def test_graph_with_any_batch_size(spec):
     model, images = model_of(spec), np.random.default_rng(3).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
 
     def search(images):
@@ -203,7 +203,7 @@ def test_a_graph_for_any_number_of_images_says_the_same(spec):
 
 
 @pytest.mark.parametrize("spec", ROWS, ids=short)
-def test_decoding_speaks_for_the_model(spec):
+def test_score_is_log_probability(spec):
     """Beams of width 1 are greedy, and a caption's score is the model's log-probability of it."""
     model, features = model_of(spec), features_of(2)
     greedy = generate(model, features, "greedy", max_length=5)
@@ -213,12 +213,12 @@ def test_decoding_speaks_for_the_model(spec):
     ids, lengths = best.ids.numpy(), best.lengths.numpy()
     captions = [ids[b, k, : lengths[b, k]].tolist() for b in range(2) for k in range(2)]
     logp = model.word_logp(features, captions, [0, 0, 1, 1])
-    np.testing.assert_allclose(best.logp.numpy().ravel(), [each.sum() for each in logp], atol=1e-4)
+    np.testing.assert_allclose(best.logp.numpy().ravel(), [words.sum() for words in logp], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["lstm", "top_down"])
-def test_overfits_a_toy_through_fit_and_then_says_it(name):
-    model = build(f"{name}(units=16, embedding=16, depth=16, dropout=0.0, attention='additive(units=8)')")
+def test_overfits_a_toy(name):
+    model = build(f"{name}(units=16, embedding=16, value_dim=16, dropout=0.0, attention='additive(units=8)')")
     features, captions, images = features_of(3), [CAPTIONS[i] for i in (0, 1, 3)], [0, 1, 2]
     packed = pack(captions, images, batch=3, group=1)
     model.compile(keras.optimizers.Adam(0.03, global_clipnorm=5.0), CaptionLoss())
@@ -226,15 +226,15 @@ def test_overfits_a_toy_through_fit_and_then_says_it(name):
     batch = ({"features": features, **packed.as_inputs()}, packed.targets, packed.weights)
     losses = [float(model.train_on_batch(*batch)) for _ in range(40)]
     assert losses[-1] < 0.1 < losses[0]
-    said = generate(model, features, "greedy", max_length=LENGTH)
+    hypotheses = generate(model, features, "greedy", max_length=LENGTH)
     for ids, length, caption in zip(
-        said.ids.numpy()[:, 0], said.lengths.numpy()[:, 0], captions, strict=True
+        hypotheses.ids.numpy()[:, 0], hypotheses.lengths.numpy()[:, 0], captions, strict=True
     ):
         assert ids[:length].tolist() == caption
 
 
 @pytest.mark.parametrize("spec", ROWS, ids=short)
-def test_half_precision_arithmetic_keeps_float32_weights_and_logits(spec):
+def test_mixed_precision_keeps_float32_weights(spec):
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
         model = build(spec)
@@ -267,7 +267,7 @@ def test_packing_and_back():
         ("lstm(unitz=5)", ModelError, "unitz"),
         ("lstm(units=-1)", SpecError, "units expects a whole number from 1 to 16384, got -1"),
         ("lstm(units=10000000000)", SpecError, "units expects a whole number from 1"),
-        ("lstm(depth='8')", SpecError, "depth expects a whole number from 0"),
+        ("lstm(value_dim='8')", SpecError, "value_dim expects a whole number from 0"),
         ("lstm(dropout=2)", SpecError, "dropout expects a number from 0 to 1"),
         ("lstm(attention='multi_head(units=8, heads=0)')", SpecError, "heads expects"),
         ("lstm(cell='gru')", ModelError, r"write soft_attention\(cell='gru'\)"),
@@ -291,7 +291,7 @@ def test_cells_of_other_widths_fit_every_family():
         assert model.word_logp(features_of(1), [[5, 2]])[0].shape == (2,)
 
 
-def test_a_caption_must_have_room_and_a_config_its_tokenizer():
+def test_max_length_and_tokenizer_are_required():
     encoder = model_of(SPECS[0]).encoder
     with pytest.raises(ModelError, match="max_length"):
         CaptionModel(encoder, SPECS[0], TOKENIZER, max_length=1)

@@ -23,7 +23,9 @@ GROUND |= {
     "captioner.outputs",  # the same
 }
 IMAGE = {
+    "captioner.image.bit_depths",
     "captioner.image.file_headers",
+    "captioner.image.not_images",
     "captioner.image.icc_profiles",
     "captioner.image.pillow_decode",
     "captioner.image.loading",
@@ -38,7 +40,8 @@ LITE = ENGINE | {
     "captioner.rerank",
     "captioner.engines.tflite",
 }
-HEAVY = {"captioner.image.tf_headers", "captioner.image.tf_decode", "captioner.models", "captioner.tfrecord"}
+TF_IMAGE = {f"captioner.image.{name}" for name in ("tf_bytes", "tf_headers", "tf_formats", "tf_decode")}
+HEAVY = TF_IMAGE | {"captioner.models", "captioner.tfrecord"}
 TEXTS = {"captioner.outputs.alt_text"}
 RUNNERS = (
     LITE | HEAVY | TEXTS | {"captioner.exporting", "captioner.engines.keras", "captioner.engines.saved_model"}
@@ -61,6 +64,8 @@ ALLOWED = {
     "captioner.text": WORDS,
     "captioner.image.file_headers": GROUND,
     "captioner.image.icc_profiles": GROUND,
+    "captioner.image.bit_depths": GROUND,
+    "captioner.image.not_images": GROUND,
     "captioner.image.pillow_decode": GROUND | IMAGE,
     "captioner.image.loading": GROUND | IMAGE,
     "captioner.bundle": DATA,
@@ -73,9 +78,11 @@ ALLOWED = {
     "captioner.engines": ENGINE,  # base, start, lite, remote, fake and the table
     "captioner.engines.tflite": LITE,
     "captioner.image.pillow_preprocess": WORDS,
-    "captioner.image.tf_headers": WORDS,
+    "captioner.image.tf_bytes": WORDS,
+    "captioner.image.tf_headers": WORDS | TF_IMAGE,
+    "captioner.image.tf_formats": WORDS | TF_IMAGE,
     "captioner.tfrecord": GROUND,
-    "captioner.image.tf_decode": WORDS | {"captioner.image.tf_headers"},
+    "captioner.image.tf_decode": WORDS | TF_IMAGE,
     "captioner.models": WORDS | {"captioner.models"},
     "captioner.decoding": GROUND | {"captioner.decoding", "captioner.rerank"},
     "captioner.rerank": GROUND | {"captioner.decoding", "captioner.rerank"},

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from tests.serving.test_examples import ALONE, EXAMPLES
-from tests.support import odd_images
+from tests.support import image_files, odd_images
 
 pytest.importorskip("ai_edge_litert")
 
@@ -64,7 +64,7 @@ def test_script_decodes_like_captioner(tmp_path):
     files = {
         name: data for name, (data, _) in {**odd_images.odd(), **odd_images.only_pillow()}.items()
     } | odd_images.good()
-    files["profile"] = odd_images.encoded(odd_images.drawn(), "PNG", icc_profile=odd_images.profile())
+    files["profile"] = odd_images.encoded(odd_images.drawn(), "PNG", icc_profile=image_files.profile())
     files["broken-profile"] = odd_images.encoded(odd_images.drawn(), "JPEG", icc_profile=b"no profile")
     rejected, different = set(), set()
     path = tmp_path / "file"

@@ -20,11 +20,11 @@ SPECS = [
     "evil_parts:run(units=4)",
     "lstm(attention='evil_parts:run')",
     "ensemble(members=['gru(units=4)', 'evil_parts:run'])",
-    "side_by_side(encoders=['small_cnn', 'evil_parts:run'])",
+    "concat(encoders=['small_cnn', 'evil_parts:run'])",
     f"lstm(attention='{INNER}')",
     f"top_down(cell='{INNER}')",
     f"ensemble(members=['lstm', '{INNER}'])",
-    f"side_by_side(encoders=['small_cnn', '{INNER}'])",
+    f"concat(encoders=['small_cnn', '{INNER}'])",
 ]
 
 

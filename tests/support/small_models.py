@@ -11,19 +11,19 @@ import numpy as np
 from captioner.models import ATTENTIONS, CELLS, DECODERS, CaptionModel
 from captioner.text import Tokenizer
 
-PLACES, CHANNELS, LENGTH = 4, 6, 7
+LOCATIONS, CHANNELS, LENGTH = 4, 6, 7
 TOKENIZER = Tokenizer([f"word{i}" for i in range(16)])
-SIZES = "units=8, embedding=10, depth=12, dropout=0.0"
+SIZES = "units=8, embedding=10, value_dim=12, dropout=0.0"
 ATTENTION = {name: f"{name}(units=8)" for name in ATTENTIONS} | {"multi_head": "multi_head(units=8, heads=2)"}
 FAMILIES = [name for name in DECODERS if inspect.isclass(DECODERS[name])]
-LOOKING = [name for name in FAMILIES if name not in ("show_and_tell", "ensemble")]
+ATTENDING = [name for name in FAMILIES if name not in ("show_and_tell", "ensemble")]
 
 # Every row of DECODERS, every family with every cell ("lstm", "gru" ... are soft attention with theirs), and every
-# attention with and without one more place to look.
+# attention with and without a sentinel.
 ROWS = [f"{name}({SIZES}, attention='additive(units=8)')" for name in DECODERS]
-SPECS = ROWS + [f"{n}({SIZES}, cell={c!r})" for n in LOOKING[1:] for c in CELLS if c != "lstm"]
+SPECS = ROWS + [f"{n}({SIZES}, cell={c!r})" for n in ATTENDING[1:] for c in CELLS if c != "lstm"]
 SPECS += [f"show_and_tell({SIZES}, cell={c!r})" for c in CELLS if c != "lstm"]
-SPECS += [f"{n}({SIZES}, attention={a!r})" for n in LOOKING[:2] for a in list(ATTENTION.values())[1:]]
+SPECS += [f"{n}({SIZES}, attention={a!r})" for n in ATTENDING[:2] for a in list(ATTENTION.values())[1:]]
 SPECS.append(f"top_down({SIZES}, deep_output=True)")
 SPECS += [f"{name}({SIZES}, word_dropout=0.2, tied=True)" for name in ("lstm", "show_and_tell")]
 
@@ -42,13 +42,13 @@ def build(spec: str, seed: int = 1) -> CaptionModel:
 
 @cache
 def model_of(spec: str) -> CaptionModel:
-    """The same, kept; whoever changes its weights builds another."""
+    """The same, cached; a test that changes the weights builds its own."""
     return build(spec)
 
 
 def features_of(count: int, seed: int = 2) -> np.ndarray:
     """Features [B, L, C] that differ from image to image."""
-    return np.random.default_rng(seed).normal(size=(count, PLACES, CHANNELS)).astype(np.float32)
+    return np.random.default_rng(seed).normal(size=(count, LOCATIONS, CHANNELS)).astype(np.float32)
 
 
 def short(spec: str) -> str:

@@ -3,7 +3,7 @@
 TINY_WORDS = ["a", "red", "blue", "dog", "cat", "runs", "sits", "on", "the", "grass"]
 
 
-def build_tiny_model(decoder="lstm(units=12, embedding=10, depth=8)", seed=3):
+def build_tiny_model(decoder="lstm(units=12, embedding=10, value_dim=8)", seed=3):
     """A real `CaptionModel` on 32x32 images, with random weights: two convolutions and a decoder."""
     import keras
 

@@ -27,7 +27,7 @@ CHANGES = [
     f"data.source={SOURCE}",
     "data.max_vocabulary=20",
     "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.1)",
+    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.1)",
     "model.image_size=32",
     "model.max_length=4",
     "model.train_encoder=false",

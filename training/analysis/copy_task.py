@@ -34,7 +34,7 @@ def build_decoder(text: str, units: int, length: int) -> Any:
     except ValueError:
         raise SpecError(f"expected a cell such as 'simple_rnn' or 'simple_rnn*1.5', got {text!r}") from None
     keras.utils.set_random_seed(0)
-    sizes = {"units": units, "embedding": 16, "depth": 0, "dropout": 0.0}
+    sizes = {"units": units, "embedding": 16, "value_dim": 0, "dropout": 0.0}
     try:
         decoder = DECODERS.build(
             Spec("show_and_tell", {"cell": spec, **sizes}), vocabulary_size=4 + SYMBOLS, max_length=length
@@ -47,7 +47,7 @@ def build_decoder(text: str, units: int, length: int) -> Any:
         raise SpecError(f"cell {spec!r} cannot be built: {str(error).splitlines()[0]}") from None
     # Embeddings uniform in -1..1: those of Keras are so small that every cell would be nearly linear.
     decoder.embedding.embeddings.assign(decoder.embedding.embeddings * 20.0)
-    kernel = getattr(decoder.cell, "recur", decoder.cell.joint).kernel
+    kernel = getattr(decoder.cell, "recurrent_projection", decoder.cell.recurrent_kernel).kernel
     kernel.assign(kernel * scale)
     return decoder
 

@@ -76,13 +76,13 @@ def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any 
         total += int(np.prod(decoder.embedding.embeddings.shape)) * words
     total += _size(*rereading) * sum(t * (t + 1 if alone else t - 1) // 2 for t in lengths)
     if not alone:
-        depth = decoder.depth or model.encoder.channels
+        depth = decoder.value_dim or model.encoder.channels
         keys = look.units if isinstance(look, attention.ScaledDot | attention.MultiHead) else 0
         values = look.units if isinstance(look, attention.MultiHead) else depth
         total += words * locations * (keys + values)
         total += words * _size(*energy) * (locations + adaptive)
         total += words * _size(*per_location[1:]) * adaptive
-    return total, _size(decoder.project) * locations * images
+    return total, _size(decoder.value_projection) * locations * images
 
 
 def _size(*layers: Any) -> int:
@@ -97,20 +97,29 @@ def _layers(decoder: Any, energy: list[Any]) -> tuple[list[Any], list[Any], list
     from captioner.models import cells, decoders
 
     look, every_layer = decoder.attention, decoder._flatten_layers()
-    dense = {id(layer): layer for layer in every_layer if isinstance(layer, keras.layers.Dense)}
-    per_location = [decoder.project, getattr(look, "key", None), getattr(look, "value", None)]
-    per_image = [maker for layer in every_layer if hasattr(layer, "makers") for maker in layer.makers]
-    per_image.append(getattr(decoder, "image", None))
-    rereading = [cell.back_recur for cell in _cells(decoder) if isinstance(cell, cells.Bidirectional)]
+    every_dense = {id(layer): layer for layer in every_layer if isinstance(layer, keras.layers.Dense)}
+    per_location = [decoder.value_projection, getattr(look, "key", None), getattr(look, "value", None)]
+    per_image = [
+        projection
+        for layer in every_layer
+        if hasattr(layer, "projections")
+        for projection in layer.projections
+    ]
+    per_image.append(getattr(decoder, "image_projection", None))
+    rereading = [
+        cell.backward_recurrent_projection
+        for cell in _cells(decoder)
+        if isinstance(cell, cells.Bidirectional)
+    ]
     counted = {id(layer) for layer in (*per_location, *per_image, *rereading, *energy)}
-    per_word = [layer for key, layer in dense.items() if key not in counted]
+    per_word = [layer for key, layer in every_dense.items() if key not in counted]
     # What reads the mean feature, besides `image`.
-    first: Any = getattr(decoder, "look", getattr(decoder, "cell", None))
-    reads = [first.reader, getattr(first, "back_reader", None)]
+    first: Any = getattr(decoder, "attention_cell", getattr(decoder, "cell", None))
+    reads = list(first.input_projections()) if first is not None else []
     if isinstance(decoder, decoders.Adaptive):
         reads.append(decoder.gate_words)
     elif isinstance(decoder, decoders.ShowAndTell):
-        reads += [first.joint, getattr(first, "recur", None)]
+        reads += [first.recurrent_kernel, getattr(first, "recurrent_projection", None)]
     elif not isinstance(decoder, decoders.TopDown):
         reads = []
     return per_location, [*per_image, *reads], per_word, rereading

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+
+from captioner import format1
+from captioner.errors import SpecError
 
 RECIPES = {
     "flickr8k_small": "flickr8k_lite0_gru",
@@ -42,6 +46,9 @@ def current_config(config: dict[str, Any]) -> dict[str, Any]:
     }
     if isinstance(config.get("name"), str):
         config["name"] = RECIPES.get(config["name"], config["name"])
+    if isinstance(config.get("model"), dict):
+        with suppress(SpecError):  # a spec that cannot be read is refused where it is used
+            config["model"] = format1.model_config(config["model"])
     return config
 
 

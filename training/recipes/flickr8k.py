@@ -65,7 +65,7 @@ def topdown() -> Run:
 
 
 def _device_decoder(cell: str) -> str:
-    sizes = "units=256, depth=256, embedding=192"
+    sizes = "units=256, value_dim=256, embedding=192"
     return f"{cell}({sizes}, attention='multi_head', dropout=0.3, word_dropout=0.15, tied=True)"
 
 
@@ -103,7 +103,7 @@ def two_encoders() -> Run:
     run = _run(
         "flickr8k_two_encoders",
         f"lstm(attention='multi_head', {SHARED})",
-        f"side_by_side(encoders={[ENCODER, LITE0]!r})",
+        f"concat(encoders={[ENCODER, LITE0]!r})",
     )
     return replace(
         run,

@@ -12,7 +12,7 @@ def tiny() -> Run:
         data=Data(source="synthetic_scenes()", min_count=1, captions_per_image=6),
         model=Model(
             encoder="small_cnn(width=32)",
-            decoder="lstm(units=128, embedding=64, depth=128, attention='scaled_dot(units=64)', dropout=0.1)",
+            decoder="lstm(units=128, embedding=64, value_dim=128, attention='scaled_dot(units=64)', dropout=0.1)",
             image_size=64,
             max_length=20,
             train_encoder=True,

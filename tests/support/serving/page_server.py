@@ -91,7 +91,7 @@ def save_models(folder):
         "saved_model"
     ]
     calibrate(version)
-    without_attention = build_tiny_model("show_and_tell(units=12, embedding=10, depth=8)")
+    without_attention = build_tiny_model("show_and_tell(units=12, embedding=10, value_dim=8)")
     captioner.save(without_attention, folder / "show_and_tell")
 
 

@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 from captioner.models.packing import pack
-from tests.support.small_models import CHANNELS, PLACES, SPECS, features_of, model_of, short
+from tests.support.small_models import CHANNELS, LOCATIONS, SPECS, features_of, model_of, short
 from training import analyze
 from training.analysis import throughput
 
 CAPTIONS = [[5, 6, 7, 8, 2], [8, 9, 4, 4, 2], [19, 18, 17, 16, 2], [3, 3, 11, 5, 2]]
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum")
-BESIDE = "side_by_side(encoders=['small_cnn(stages=5)', \"mobilenet(alpha=0.25, weights='absent.h5')\"])"
+BESIDE = "concat(encoders=['small_cnn(stages=5)', \"mobilenet(alpha=0.25, weights='absent.h5')\"])"
 
 
 def products_in_graph(model):
@@ -41,7 +41,7 @@ def test_the_count_is_that_of_the_graph(spec):
         # The query is projected once for the places and once more for the sentinel; once is useful.
         twice = int(np.prod(attention.query.kernel.shape)) * sum(map(len, CAPTIONS))
     assert products_in_graph(model) == total + twice
-    assert without_gradient == 2 * PLACES * CHANNELS * 12 * len(getattr(model.decoder, "members", "1"))
+    assert without_gradient == 2 * LOCATIONS * CHANNELS * 12 * len(getattr(model.decoder, "members", "1"))
     assert throughput.training_operations(model, 2, [5] * 4) == 2 * (3 * total - without_gradient)
 
 
@@ -58,7 +58,7 @@ def test_a_tiny_benchmark_reads_no_weights(encoder, capsys, monkeypatch):
     monkeypatch.setattr(throughput, "PRODUCT", 64)
     small = [f"model.encoder={encoder}", "model.image_size=32", "xe.batch_images=4"]
     small = [part for change in small for part in ("--set", change)]
-    name = "show_and_tell(units=8, embedding=8, depth=8)"
+    name = "show_and_tell(units=8, embedding=8, value_dim=8)"
     assert analyze.main(["throughput", name, *small, "--iterations", "2", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["name"] == row["decoder"] == name and row["steps"] == 2 and row["batch"] == 20

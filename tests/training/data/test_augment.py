@@ -19,7 +19,7 @@ PIXELS = np.stack([np.asarray(odd_images.drawn(48, 40, turn=60 * i).convert("RGB
 SMALL = [
     "data.source=synthetic_scenes(train=6, validation=3, test=3, test_unseen=2, size=32)",
     "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)')",
+    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)')",
     "model.image_size=32",
 ]
 

@@ -70,8 +70,8 @@ def test_every_batch_has_the_shapes_of_the_profile(batches):
             assert [len(step) for step in batch.inputs["steps"]] == batches.profile
             assert batch.inputs["features"].shape == (batches.batch, 1, 1)
             assert len(batch.targets) == len(batch.weights) == sum(batches.profile)
-            assert batch.inputs["slot_of_row"].shape == (batches.profile[0],)
-            assert batch.inputs["row_of_slot"].shape == (batches.batch * batches.group,)
+            assert batch.inputs["sorted_indices"].shape == (batches.profile[0],)
+            assert batch.inputs["unsorted_indices"].shape == (batches.batch * batches.group,)
     assert batches.profile == sorted(batches.profile, reverse=True)
 
 
@@ -86,14 +86,14 @@ def test_inputs_and_targets_match_their_images(batches):
         assert count == len(wanted) and packed.weights.sum() == sum(len(caption) for _, caption in wanted)
         fed = np.concatenate(packed.inputs)
         rows = packed.order
-        image_of_row = images[packed.rows.slot_of_row[rows] // batches.group]
+        image_of_row = images[packed.layout.sorted_indices[rows] // batches.group]
         for target, inputs, owner, (image, caption) in zip(
             unpack(packed.targets, packed), unpack(fed, packed), image_of_row, wanted, strict=True
         ):
             assert target.tolist() == caption and inputs.tolist() == [START, *caption[:-1]] and owner == image
         # Every row has a slot of its own, and that slot knows its row.
-        slots = packed.rows.slot_of_row[rows]
-        assert len(set(slots.tolist())) == count and (packed.rows.row_of_slot[slots] == rows).all()
+        slots = packed.layout.sorted_indices[rows]
+        assert len(set(slots.tolist())) == count and (packed.layout.unsorted_indices[slots] == rows).all()
 
 
 def test_order_depends_on_seed_and_epoch_alone():

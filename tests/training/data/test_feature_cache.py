@@ -125,7 +125,7 @@ def test_the_second_time_nothing_is_computed(encoder, dataset, tmp_path):
 def test_concatenated_encoders_share_caches(encoder, dataset, tmp_path):
     names = ["small_cnn(width=4)", "mobilenet(alpha=0.25, layer='conv_pw_5_relu')"]
     dataset = Images([*dataset.files[:3], None, *dataset.files[4:]])
-    both = ENCODERS.build(f"side_by_side(encoders={names!r})", image_size=SIZE)
+    both = ENCODERS.build(f"concat(encoders={names!r})", image_size=SIZE)
     assert cached_split(both, dataset, "train", tmp_path) is None
     encode_split(both.parts[1], dataset, "train", tmp_path, max_bad=0.5)
     assert cached_split(both, dataset, "train", tmp_path) is None
@@ -140,7 +140,7 @@ def test_concatenated_encoders_share_caches(encoder, dataset, tmp_path):
 
 def test_encoders_of_other_grids_have_own_caches(dataset, tmp_path):
     names = ["small_cnn(width=4)", "mobilenet(alpha=0.25)"]
-    both = ENCODERS.build(f"side_by_side(encoders={names!r}, join='fine')", image_size=SIZE)
+    both = ENCODERS.build(f"concat(encoders={names!r}, join='fine')", image_size=SIZE)
     features = encode_split(both, dataset, "train", tmp_path)
     assert features.shape == (7, 16, 16 + 256) and len(folders(tmp_path)) == 1
     np.testing.assert_allclose(features[np.arange(7)], direct(both, dataset.files), rtol=2e-3, atol=2e-3)

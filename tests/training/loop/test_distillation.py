@@ -15,7 +15,7 @@ from training.loop.losses import CaptionLoss
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
-DECODER = "lstm(units=8, embedding=8, depth=8, dropout=0.0)"
+DECODER = "lstm(units=8, embedding=8, value_dim=8, dropout=0.0)"
 CAPTIONS, OWNERS = [[4, 5, 6, 2], [7, 2], [8, 9, 2]], [0, 0, 1]
 
 
@@ -82,7 +82,7 @@ CHANGES = [
     "data.source=synthetic_scenes(train=6, validation=3, test=5, test_unseen=2, size=32)",
     "data.max_vocabulary=20",
     "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)')",
+    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)')",
     "model.image_size=32",
     "model.max_length=4",
     "model.train_encoder=false",
@@ -106,7 +106,7 @@ def teacher(quick, no_reports, tmp_path_factory):
 
 def test_a_run_with_a_teacher(teacher, tmp_path):
     """Also with another decoder than the student's, and in cross-entropy alone."""
-    other = "model.decoder=gru(units=6, embedding=8, depth=8, attention='additive(units=8)')"
+    other = "model.decoder=gru(units=6, embedding=8, value_dim=8, attention='additive(units=8)')"
     # A frozen random encoder is the teacher's where seeds agree.
     run = run_of(other, f"xe.distillation_teacher={teacher}", "scst.epochs=1", "scst.batch_images=4")
     made = train.build(run, tmp_path / "run", False)

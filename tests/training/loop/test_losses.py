@@ -50,7 +50,7 @@ def test_loss_gradient_is_softmax_minus_target(smoothing):
 
 
 def test_training_loss_is_the_mean_over_words():
-    model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
+    model = build_tiny_model("lstm(units=8, embedding=8, value_dim=8, dropout=0.0)")
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss=CaptionLoss(), run_eagerly=True)
     caption_groups = [
         CaptionGroup(0, [[4, 5, 2], [6, 2]]),
@@ -73,7 +73,7 @@ def test_training_loss_is_the_mean_over_words():
 
 
 def test_attention_penalty_is_doubly_stochastic_attention():
-    model = build_tiny_model("lstm(units=8, embedding=8, depth=8, dropout=0.0)")
+    model = build_tiny_model("lstm(units=8, embedding=8, value_dim=8, dropout=0.0)")
     captions, owners = [[4, 5, 6, 2], [7, 2], [8, 9, 2]], [0, 0, 1]
     features = np.random.default_rng(3).normal(size=(2, 16, 12)).astype(np.float32)
     expected = []

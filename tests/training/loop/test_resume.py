@@ -31,7 +31,7 @@ CHANGES = [
     "data.max_vocabulary=20",
     "data.captions_per_image=3",
     "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.4)",
+    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.4)",
     "model.image_size=32",
     "model.max_length=4",
     "model.train_encoder=false",

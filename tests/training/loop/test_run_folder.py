@@ -68,7 +68,7 @@ def readers(run):
 
 EVIL = "os:system(command='touch {}')"
 NESTED = [
-    "lstm(attention='{}')", "side_by_side(encoders=['{}'])", "fine_tuned(encoder='{}')", "top_down(cell='{}')",
+    "lstm(attention='{}')", "concat(encoders=['{}'])", "fine_tuned(encoder='{}')", "top_down(cell='{}')",
     "beam(width=3, rerank='{}')", "synthetic_scenes(train='{}')", "folder(path='{}')",
 ]  # fmt: skip
 

@@ -23,7 +23,7 @@ from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 
-DECODER = "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.0)"
+DECODER = "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.0)"
 CHANGES = [
     "data.source=synthetic_scenes(train=8, validation=3, test=3, test_unseen=2, size=32)",
     "data.max_vocabulary=20",
