@@ -4,18 +4,18 @@ import captioner
 model = captioner.load("saved_models/default")
 print(model.caption("dog.jpg"))
 
-Names are looked up when first used, so that `import captioner` costs nothing and needs no TensorFlow.
+Names are imported when first used, so that `import captioner` is fast and needs no TensorFlow.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# The public names and where they live.
+# The public names and their modules.
 _NAMES = {
     "Caption": "captioner.types",
     "CaptionModel": "captioner.models",
-    "Captioner": "captioner.api",
+    "Captioner": "captioner.captioner",
     "CaptionerError": "captioner.errors",
     "Tokenizer": "captioner.text",
     "alt_text": "captioner.outputs.alt_text",

@@ -1,7 +1,7 @@
 """Atomic file writes: a temporary file, fsync, then a rename over the old one.
 
-A reader sees the old file or the new one, whatever stops the writer: a crash, a full disk, a lost machine.
-Everything that this project writes for somebody to keep goes through here.
+A reader sees either the old file or the new one, whatever stops the writer: a crash, a full disk, a power failure.
+All files that this project writes for its users are written by these functions.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from captioner.errors import CaptionerError, DataError
 def replacing(
     path: str | os.PathLike[str], error: type[CaptionerError] = DataError, suffix: str = ""
 ) -> Iterator[Path]:
-    """Gives the path of a new file to write; when the block ends well it takes the place of `path`.
+    """Yields the path of a temporary file to write, which replaces `path` when the block ends without an error.
 
     Args:
-        path: str or PathLike. The file to write or replace; its folder is made if need be.
-        error: subclass of `CaptionerError`, default `DataError`. What an `OSError` becomes.
-        suffix: str, default "". How the temporary file must end, for writers that go by the name.
+        path: str or PathLike. The file to write or replace; its folder is created if missing.
+        error: subclass of `CaptionerError`, default `DataError`. The class to raise instead of an `OSError`.
+        suffix: str, default "". Ending of the temporary file, for writers that choose a format by it.
 
     Yields:
-        Path in the same folder, a hidden name that no other writer has; nothing is there yet.
+        Path in the same folder, a unique hidden name; the file does not exist yet.
 
     Raises:
-        CaptionerError: of the class `error`, in one line, if the disk refuses. The old file stays as it was.
+        CaptionerError: of the class `error`, in one line, if the disk refuses. The old file stays unchanged.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(Path(folder, "a.txt")) as aside:
-        ...         _ = aside.write_text("whole")
+        ...     with replacing(Path(folder, "a.txt")) as temporary:
+        ...         _ = temporary.write_text("complete")
         ...     Path(folder, "a.txt").read_text(), len(os.listdir(folder))
-        ('whole', 1)
+        ('complete', 1)
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{suffix}")
+    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        flush(aside)
-        os.replace(aside, path)
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, path)
         flush(path.parent)
     except OSError as reason:
         raise error(f"cannot write {path}: {reason.strerror or reason}") from None
     finally:
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, error: type[CaptionerError] = DataError) -> None:
     """Writes bytes atomically; see `replacing` for the arguments and errors."""
-    with replacing(path, error) as aside:
-        aside.write_bytes(data)
+    with replacing(path, error) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str, error: type[CaptionerError] = DataError) -> None:
@@ -80,14 +80,14 @@ def write_json(
 
 
 def put_folder(source: Path, target: Path) -> None:
-    """Gives a folder its final name: what is in it is forced to disk before, and the name afterwards.
+    """Renames a folder to its final name, after an fsync of its content.
 
     Args:
         source: Path of a folder.
-        target: Path beside it, free or an empty folder.
+        target: Path in the same parent folder; nothing, or an empty folder.
 
     Raises:
-        OSError: if the disk refuses, or something else has that name.
+        OSError: if the disk refuses, or `target` exists.
     """
     flush_tree(source)
     os.rename(source, target)
@@ -95,14 +95,14 @@ def put_folder(source: Path, target: Path) -> None:
 
 
 def flush(path: str | os.PathLike[str]) -> None:
-    """Forces a file, or the names in a folder, to disk, before a rename makes others rely on it.
+    """Forces a file, or the entries of a folder, to disk (fsync).
 
     Raises:
         OSError: if the disk refuses.
     """
     try:
         handle = os.open(path, os.O_RDONLY)
-    except OSError:  # folders cannot be opened everywhere
+    except OSError:  # some systems cannot open folders
         if os.path.isdir(path):
             return
         raise
@@ -114,7 +114,7 @@ def flush(path: str | os.PathLike[str]) -> None:
 
 def flush_tree(folder: str | os.PathLike[str]) -> None:
     """Forces every file below a folder, and the folders themselves, to disk; see `flush`."""
-    for place, _, names in os.walk(folder):
+    for subfolder, _, names in os.walk(folder):
         for name in names:
-            flush(os.path.join(place, name))
-        flush(place)
+            flush(os.path.join(subfolder, name))
+        flush(subfolder)

@@ -1,7 +1,7 @@
 """Benchmark of a model: time to the first sentence, latency, memory and size.
 
-Each model is measured in processes of its own, so that none finds another's libraries loaded or memory warm.
-No TensorFlow here.
+Each model is measured in separate processes, so that no measurement profits from libraries or memory that another one
+has loaded. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Cost:
     """Measurements of one model.
 
     Attributes:
-        source: str. What was loaded.
-        engine: str. Who ran it.
+        source: str. The model.
+        engine: str. Name of its engine.
         megabytes: float or None. Size on disk, in 10^6 bytes; None for a served model.
-        first: float. Seconds from the start of a process to its first sentence, median over the processes.
-        first_memory: float or None. Most memory a process has held by then, in 10^6 bytes; None where the system
-            does not tell.
-        latencies: tuple of float. Seconds from encoded image to sentence, one image at a time, once warm.
-        memory: float or None. Most memory a process has held in the end, in 10^6 bytes.
-        caption: str. What was said of the first image.
+        first: float. Seconds from the start of a process to its first caption, median over the processes.
+        first_memory: float or None. Peak memory until then, in 10^6 bytes, maximum over the processes; None where the
+            system does not report it.
+        latencies: tuple of float. Seconds from encoded image to caption, one image at a time, after the warm-up.
+        memory: float or None. Peak memory at the end, in 10^6 bytes, maximum over the processes.
+        caption: str. The caption of the first image.
     """
 
     source: str
@@ -50,20 +50,20 @@ class Cost:
     memory: float | None
     caption: str
 
-    def latency(self, share: float = 0.5) -> float:
-        """The latency in seconds that a share of all images stays within: 0.5 is the median."""
+    def latency(self, quantile: float = 0.5) -> float:
+        """A quantile of the latencies in seconds: 0.5 is the median."""
         ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
 
 
 def variants(source: str | os.PathLike[str]) -> list[str]:
-    """Everything that runs in a model folder: the bundle, its newest SavedModel, its `.tflite` files.
+    """The models in a model folder: the bundle, its newest SavedModel, its `.tflite` files.
 
     Args:
-        source: str or PathLike. A model folder; anything else stands for itself.
+        source: str or PathLike. A model folder, or another source.
 
     Returns:
-        list of str, each for `captioner.load`.
+        list of str, sources for `captioner.load`; `source` alone if it is no model folder.
     """
     folder = Path(source)
     if not (folder / bundle.MANIFEST).is_file():
@@ -86,16 +86,16 @@ def cost(
         source: str. What `captioner.load` takes.
         images: sequence of str, one or more paths, taken in turn.
         strategy: str, default None, which is the engine's own.
-        iterations: int, default 30. Images captioned in each process once it is warm.
-        processes: int, default 3. Processes.
+        iterations: int, default 30. Images captioned in each process after the warm-up.
+        processes: int, default 3. Number of processes.
         threads: int, default None, which is one a core. Threads for arithmetic.
-        trust: sequence of str, default none; see `captioner.load`. For engines that take it.
+        trust: sequence of str, default none; see `captioner.load`. For engines with that option.
 
     Returns:
         `Cost`.
 
     Raises:
-        CaptionerError: what the model raised, or an `EngineError` if its process died.
+        CaptionerError: the error of the model, or an `EngineError` if its process died.
         SpecError: for a number below 1.
 
     Example:
@@ -108,9 +108,9 @@ def cost(
         ("threads", 1 if threads is None else threads),
     ):
         checks.integer(value, name, 1)
-    asked = {"source": source, "images": list(images), "strategy": strategy, "iterations": iterations}
-    asked |= {"threads": threads, "trust": list(trust)}
-    runs = [_process(asked, threads) for _ in range(processes)]
+    job = {"source": source, "images": list(images), "strategy": strategy, "iterations": iterations}
+    job |= {"threads": threads, "trust": list(trust)}
+    runs = [_process(job, threads) for _ in range(processes)]
     return Cost(
         source=source,
         engine=runs[0]["engine"],
@@ -123,41 +123,41 @@ def cost(
     )
 
 
-def _process(asked: dict[str, Any], threads: int | None) -> dict[str, Any]:
-    """One process from its start to its end."""
-    settings = dict(os.environ)
-    # It must find the captioner that is running here, installed or not.
-    settings["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parents[1]), *filter(None, [settings.get("PYTHONPATH")])]
+def _process(job: dict[str, Any], threads: int | None) -> dict[str, Any]:
+    """Runs a measuring process; returns its measurements."""
+    environment = dict(os.environ)
+    # It must import the same captioner as this process, installed or not.
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parents[1]), *filter(None, [environment.get("PYTHONPATH")])]
     )
     if threads:
         for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            settings[name] = str(threads)
-    begun = time.monotonic()
+            environment[name] = str(threads)
+    start = time.monotonic()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "captioner.benchmark", json.dumps(asked)],
-            env=settings,
+            [sys.executable, "-m", "captioner.benchmark", json.dumps(job)],
+            env=environment,
             capture_output=True,
             text=True,
             timeout=_PATIENCE,
         )
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{asked['source']}: not done after {_PATIENCE / 60:g} minutes") from None
+        raise EngineError(f"{job['source']}: not done after {_PATIENCE / 60:g} minutes") from None
     try:
         measured = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise EngineError(
-            f"{asked['source']}: its process ended with status {done.returncode}: {last}"
+            f"{job['source']}: its process ended with status {done.returncode}: {last}"
         ) from None
     if "error" in measured:
         raise EngineError(measured["error"])
-    return {**measured, "first": measured["first_at"] - begun}
+    return {**measured, "first": measured["first_at"] - start}
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, of an exported version, or of a model folder without what was exported into it."""
+    """Bytes of a file, of an exported version, or of a model folder without its exports."""
     if path.is_file():
         return path.stat().st_size
     if (path / bundle.MANIFEST).is_file():
@@ -167,9 +167,9 @@ def _size(path: Path) -> int:
 
 
 def peak_memory() -> float | None:
-    """The most memory that this process has held, in 10^6 bytes; None where the system does not tell."""
+    """Peak memory of this process, in 10^6 bytes; None where the system does not report it."""
     try:
-        # Linux. `getrusage` would count what the parent held before this program took its process over.
+        # Linux. `getrusage` would include the memory of the parent process before `exec`.
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
@@ -178,27 +178,27 @@ def peak_memory() -> float | None:
         import resource
     except ImportError:
         return None
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held / 1e6 if sys.platform == "darwin" else held * 1024 / 1e6
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_rss / 1e6 if sys.platform == "darwin" else peak_rss * 1024 / 1e6
 
 
-def _run(asked: dict[str, Any]) -> dict[str, Any]:
-    """The work of a measured process: load, caption, and caption again."""
+def _run(job: dict[str, Any]) -> dict[str, Any]:
+    """The work of a measuring process: load the model, caption one image, warm up, then measure latencies."""
     from captioner.api import load
 
-    images = [Path(path).read_bytes() for path in asked["images"]]
-    takes = ENGINES[engine_for(asked["source"])].options()
-    options = {name: asked[name] for name in ("threads", "trust") if asked[name] and name in takes}
-    with load(asked["source"], **options) as model:
-        caption = model.caption(images[0], asked["strategy"])
+    images = [Path(path).read_bytes() for path in job["images"]]
+    accepted = ENGINES[engine_for(job["source"])].options()
+    options = {name: job[name] for name in ("threads", "trust") if job[name] and name in accepted}
+    with load(job["source"], **options) as model:
+        caption = model.caption(images[0], job["strategy"])
         measured = {"first_at": time.monotonic(), "first_memory": peak_memory(), "caption": caption.text}
         for image in images[:WARM_UP]:
-            model.caption(image, asked["strategy"])
+            model.caption(image, job["strategy"])
         latencies = []
-        for turn in range(asked["iterations"]):
-            begun = time.perf_counter()
-            model.caption(images[turn % len(images)], asked["strategy"])
-            latencies.append(time.perf_counter() - begun)
+        for turn in range(job["iterations"]):
+            start = time.perf_counter()
+            model.caption(images[turn % len(images)], job["strategy"])
+            latencies.append(time.perf_counter() - start)
         return {
             **measured,
             "engine": model.engine.describe()["engine"],
@@ -209,7 +209,7 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     try:
-        answer = _run(json.loads(sys.argv[1]))
+        result = _run(json.loads(sys.argv[1]))
     except (CaptionerError, OSError) as error:
-        answer = {"error": " ".join(str(error).split())}
-    print(json.dumps(answer))
+        result = {"error": " ".join(str(error).split())}
+    print(json.dumps(result))

@@ -22,11 +22,11 @@ def integer(
 
     Args:
         value: anything.
-        option: str. What the caller calls it, such as "width" or "--batch-size".
-        least: int. The smallest that will do.
-        most: int, default None: no limit.
-        unit: str, default "". What is counted, for the message, such as "characters".
-        error: subclass of `CaptionerError`, default `SpecError`.
+        option: str. Name of the option for the message, such as "width" or "--batch-size".
+        least: int. The smallest allowed value.
+        most: int, default None: no limit. The largest allowed value.
+        unit: str, default "". Unit for the message, such as "characters".
+        error: subclass of `CaptionerError`, default `SpecError`. The class to raise.
 
     Returns:
         int.
@@ -41,8 +41,8 @@ def integer(
         Traceback (most recent call last):
         captioner.errors.SpecError: width expects a whole number of at least 1, got True
     """
-    good = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not good or value < least or (most is not None and value > most):
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < least or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise error(f"{option} expects a whole number {bounds}{unit and ' ' + unit}, got {_shown(value)}")
     return int(value)
@@ -60,11 +60,11 @@ def number(
 
     Args:
         value: anything.
-        option: str. What the caller calls it.
-        least: float, default 0. The smallest that will do.
-        most: float, default infinity. The largest that will do.
-        above: bool, default False. Whether it must be above `least`, not equal to it.
-        error: subclass of `CaptionerError`, default `SpecError`.
+        option: str. Name of the option for the message.
+        least: float, default 0. The smallest allowed value.
+        most: float, default infinity. The largest allowed value.
+        above: bool, default False. Whether the value must be above `least`, not equal to it.
+        error: subclass of `CaptionerError`, default `SpecError`. The class to raise.
 
     Returns:
         float.
@@ -79,9 +79,8 @@ def number(
         Traceback (most recent call last):
         captioner.errors.SpecError: top_p expects a number above 0 and at most 1, got 0
     """
-    good = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    good = good and _finite(value) and least <= value <= most and not (above and value == least)
-    if not good:
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not (is_number and _finite(value) and least <= value <= most and not (above and value == least)):
         if above:
             bounds = f"above {least:g}" + ("" if math.isinf(most) else f" and at most {most:g}")
         else:
@@ -91,10 +90,10 @@ def number(
 
 
 def _shown(value: Any) -> str:
-    """A value as messages have it: one line of bearable length, also for a number of 5,000 digits."""
+    """A value for messages: its repr in one line, cut to 100 characters."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # Python writes no whole number of more than 4,300 digits
+    except ValueError:  # Python refuses the repr of an int of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 100 else f"{text[:100]}..."
 

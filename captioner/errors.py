@@ -1,24 +1,24 @@
 """The exception tree.
 
     CaptionerError
-    ├── ImageError            an image that cannot be read: missing, truncated, of a kind we do not decode
-    ├── DataError             captions or datasets: wrong columns, absent images, empty captions
-    ├── SpecError             a spec string, name or option that no table knows (also a ValueError)
+    ├── ImageError            an image that cannot be read: missing, truncated, of an unsupported format
+    ├── DataError             captions or datasets: wrong columns, missing images, empty captions
+    ├── SpecError             an unknown spec string, name or option, or a value out of range (also a ValueError)
     ├── ModelError            a model that cannot be built, or weights and vocabulary that do not fit it
-    ├── BundleError           a model folder that is missing, foreign, damaged, or would be overwritten
-    ├── EngineError           the thing that runs the model cannot: away, too old, asked for what it lacks
+    ├── BundleError           a model folder that is missing, not captioner's, damaged, or would be overwritten
+    ├── EngineError           an engine that cannot run the model: unreachable, too old, without a feature
     └── MissingDependency     an optional package is not installed (also an ImportError)
 
-Every message is one line: what was expected, what came, what to do. Programs print it and exit with
-`CaptionerError.exit_code`; they never show a traceback for one of these. What to do is told in words of Python, as
-"pass NAME=VALUE"; programs print it `in_command_line_words`.
+Every message is one line, "expected X, got Y; do Z". Programs print it and exit with `CaptionerError.exit_code`; they
+never show a traceback for one of these. Messages name arguments of Python, as "pass NAME=VALUE"; programs print them
+`in_command_line_words`.
 """
 
 from __future__ import annotations
 
 import re
 
-# What messages tell users of Python to do, and what that is on the command line.
+# Remedies in messages, as arguments in Python and as options of the command line.
 _REMEDIES = (
     (r"\bpass overwrite=True(?: \(--overwrite\))?", "add --overwrite"),
     (r"\bsay \w+\(overwrite=True\)", "add --overwrite"),
@@ -27,7 +27,7 @@ _REMEDIES = (
 
 
 class CaptionerError(Exception):
-    """Base of every error that captioner raises on purpose."""
+    """Base class of all errors of captioner."""
 
     exit_code = 2
 
@@ -49,7 +49,7 @@ class ModelError(CaptionerError):
 
 
 class BundleError(CaptionerError):
-    """A model folder that is missing, foreign, damaged, or in the way."""
+    """A model folder that is missing, not captioner's, damaged, or would be overwritten."""
 
 
 class EngineError(CaptionerError):
@@ -61,8 +61,8 @@ class MissingDependency(CaptionerError, ImportError):
 
     Args:
         package: str. The import name that failed.
-        extra: str. The extra of captioner that brings it.
-        purpose: str. What it was needed for.
+        extra: str. The extra of captioner that installs it.
+        purpose: str. The task that needs it.
     """
 
     def __init__(self, package: str, extra: str, purpose: str):

@@ -1,4 +1,4 @@
-"""Names that files of format 1 hold, and what they are called now: the one place that knows both."""
+"""Old names in files of format 1, converted to the current ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DECODERS = {"lstm", "gru", "simple_rnn", "bidirectional", "soft_attention"}
 _DECODERS |= {"adaptive", "top_down", "show_and_tell", "ensemble"}
 _DECODER_OPTIONS = {"depth": "value_dim"}
 
-# Layers of decoders, by which a weights file of Keras names its groups.
+# Layers of decoders, which name the groups in a weights file of Keras.
 _LAYERS = {
     "project": "value_projection",
     "picture": "image_projection",
@@ -33,7 +33,7 @@ _LAYERS = {
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a `CaptionModel` with the specs of this version; see `encoder` and `decoder`."""
+    """The config of a `CaptionModel` with current names; see `encoder` and `decoder`."""
     specs = {"encoder": encoder, "decoder": decoder}
     return {
         name: specs[name](value) if name in specs and isinstance(value, str) else value
@@ -42,13 +42,13 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encoder(spec: str) -> str:
-    """An encoder's spec as it is written today.
+    """An encoder's spec in the current names.
 
     Args:
         spec: str.
 
     Returns:
-        str; `spec` itself if nothing in it is old.
+        str; `spec` itself unless it has old names.
 
     Example:
         >>> encoder("side_by_side(encoders=['densenet169', 'mobilenet'])")
@@ -62,13 +62,13 @@ def encoder(spec: str) -> str:
 
 
 def decoder(spec: str) -> str:
-    """A decoder's spec as it is written today.
+    """A decoder's spec in the current names.
 
     Args:
         spec: str.
 
     Returns:
-        str; `spec` itself if nothing in it is old, or if it names a decoder that is not captioner's own.
+        str; `spec` itself unless it has old names, or if it names a decoder that is not captioner's own.
 
     Example:
         >>> decoder("ensemble(members=['lstm(depth=8)', 'gru'], depth=16)")
@@ -88,14 +88,14 @@ def _written(spec: str, before: Spec, after: Spec) -> str:
 
 
 def layer(name: str, siblings: Collection[str]) -> str:
-    """The name of a layer inside a decoder as it is today.
+    """The current name of a layer inside a decoder.
 
     Args:
         name: str.
-        siblings: names of the layers beside it. A GRU's "joint" is no recurrent matrix: that is its "recur".
+        siblings: names of the other layers of its parent. A GRU's "joint" is no recurrent matrix: that is its "recur".
 
     Returns:
-        str; `name` itself if it is not old.
+        str; `name` itself unless it is an old name.
 
     Example:
         >>> layer("joint", ["reader", "joint"]), layer("joint", ["reader", "joint", "recur"])
@@ -107,7 +107,7 @@ def layer(name: str, siblings: Collection[str]) -> str:
 
 
 def strategy(spec: str) -> str:
-    """A strategy's spec as it is written today.
+    """Converts the spec of a strategy from format 1.
 
     The strategy `consensus(width, sharpness, evidence, fluency, ...)` is now a beam search with a reranker: with
     `evidence="beam"` `mbr`, whose temperature is the reciprocal of the sharpness, and with `evidence="picture"`
@@ -117,7 +117,7 @@ def strategy(spec: str) -> str:
         spec: str.
 
     Returns:
-        str; `spec` itself if nothing in it is old.
+        str; `spec` itself unless it has old names.
 
     Raises:
         SpecError: for an option out of range.
@@ -143,6 +143,6 @@ def strategy(spec: str) -> str:
 
 
 def _temperature(sharpness: object) -> float:
-    """1 / sharpness, which at 0 is so high that all captions count alike."""
+    """1 / sharpness; for sharpness 0 a temperature so high that all captions have the same weight."""
     sharpness = checks.number(sharpness, "sharpness", 0.0, 1e3)
     return min(1.0 / sharpness, 1e9) if sharpness else 1e9

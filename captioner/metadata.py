@@ -1,7 +1,7 @@
-"""Metadata of model files, validated strictly: a file may come from anybody. No TensorFlow here.
+"""Metadata of model files, validated strictly, as a file may come from an untrusted source. No TensorFlow here.
 
-A model folder's `captioner.json`, that of an exported version, and the one inside a `.tflite` file pass through here:
-bounded sizes, known types, ranges that a machine can bear. Specs in them are texts until somebody builds them inside
+Checks the `captioner.json` of a model folder, of an exported version and inside a `.tflite` file: bounded sizes, known
+types, ranges that fit into memory. Specs in them stay strings until they are built inside
 `captioner.registry.table_specs_only`.
 """
 
@@ -18,26 +18,30 @@ from captioner.errors import BundleError, CaptionerError, SpecError
 from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, unknown
 
-MOST_BYTES = 1 << 24  # of a file of JSON; the largest networks of Keras need a tenth of it
-LARGEST_SIDE = 4096  # pixels of an image that a network looks at
+MOST_BYTES = 1 << 24  # of a JSON file; the largest networks of Keras need a tenth of it
+LARGEST_SIDE = 4096  # pixels, of a network's input image
 LONGEST = 1000  # ids of a caption
-MOST_WORDS_BYTES = 1 << 26  # of a vocabulary
+MOST_WORDS_BYTES = 1 << 26  # of a vocabulary file
 _CONFIG = ("encoder", "decoder", "max_length", "image_size")
 
 
 def parse(data: bytes, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Parses a JSON object.
+
+    Caption files are read by `captioner.caption_files.parse_json`, which also refuses duplicate keys and very long
+    numbers; in metadata those are accepted, as format 1 does.
 
     Args:
         data: bytes. UTF-8.
-        where: str. What to call it in messages.
-        error: subclass of `CaptionerError`, default `BundleError`.
+        where: str. Name of the file for messages.
+        error: subclass of `CaptionerError`, default `BundleError`. The class to raise.
 
     Returns:
         dict.
 
     Raises:
-        CaptionerError: of the class `error`, if it is too long, no JSON, no object, nested too deeply or holds NaN.
+        CaptionerError: of the class `error`, if the data is too long, not JSON, not an object, nested too deeply or
+            contains NaN.
 
     Example:
         >>> parse(b'{"a": NaN}', "notes.json")
@@ -72,12 +76,12 @@ def load(path: Path, error: type[CaptionerError] = BundleError) -> dict[str, Any
 
 
 class Fields:
-    """The entries of an object, each read by what it must be.
+    """Typed access to the entries of an object; a missing or wrong entry raises an error of one line.
 
     Args:
         entries: mapping.
-        where: str. What to call it in messages.
-        error: subclass of `CaptionerError`. What a wrong entry becomes.
+        where: str. Name of the file or entry for messages.
+        error: subclass of `CaptionerError`. The class to raise.
     """
 
     def __init__(self, entries: Any, where: str, error: type[CaptionerError] = BundleError):
@@ -117,7 +121,7 @@ class Fields:
         return height, width
 
     def text(self, name: str, longest: int = 1000, pattern: str = "") -> str:
-        """A text, of a pattern if one is given."""
+        """A string, matching a regular expression if one is given."""
         value = self._required(name)
         if not isinstance(value, str) or len(value) > longest:
             raise self._wrong(f"a text of at most {longest} characters", value, name)
@@ -126,7 +130,7 @@ class Fields:
         return value
 
     def spec(self, name: str) -> str:
-        """A spec, which is read but not built."""
+        """A spec, parsed but not built."""
         value = self.text(name, longest=100_000)
         try:
             parse_spec(value)
@@ -135,30 +139,30 @@ class Fields:
         return value
 
     def names(self, name: str) -> list[str]:
-        """A list of texts."""
+        """A list of strings."""
         value = self._required(name)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self._wrong("a list of texts", value, name)
         return value
 
     def fields(self, name: str) -> Fields:
-        """An object in the object."""
+        """A nested object."""
         return Fields(self._required(name), f"{self._where}, {name}", self._error)
 
     def optional(self, name: str) -> Fields | None:
-        """The same where it may be missing or null."""
+        """A nested object, or None where it is missing or null."""
         return None if self._entries.get(name) is None else self.fields(name)
 
 
 def model_config(config: Any, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:
-    """Checks what rebuilds a network, as `CaptionModel.get_config` gives it.
+    """Checks the config of a network, as `CaptionModel.get_config` returns it.
 
     Args:
         config: anything.
         where, error: see `parse`.
 
     Returns:
-        dict with "encoder" and "decoder" and, where given, "max_length" and "image_size".
+        dict with "encoder" and "decoder" and, if present, "max_length" and "image_size".
 
     Raises:
         CaptionerError: of the class `error`.
@@ -180,27 +184,27 @@ def model_config(config: Any, where: str, error: type[CaptionerError] = BundleEr
     return dict(config)
 
 
-def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError]) -> dict[str, Any]:
-    """Checks what every export notes about itself, as `captioner.exporting.options.export_metadata` gives it.
+def export_metadata(metadata: dict[str, Any], where: str, error: type[CaptionerError]) -> dict[str, Any]:
+    """Checks the metadata of an exported model, as the exporter writes it.
 
     Args:
-        facts: dict.
+        metadata: dict.
         where, error: see `parse`.
 
     Returns:
-        dict: the same, its strategy and its model as this version writes them.
+        dict: the same, with its strategy and its model converted from format 1.
 
     Raises:
         CaptionerError: of the class `error`.
     """
-    entries = Fields(facts, where, error)
+    entries = Fields(metadata, where, error)
     try:
         strategy = format1.strategy(entries.spec("strategy"))
     except SpecError as reason:
         raise error(f"damaged {where}: strategy: {reason}") from None
     model = {}
-    if isinstance(facts.get("model"), Mapping):
-        config = model_config(facts["model"], f"{where}, model", error)
+    if isinstance(metadata.get("model"), Mapping):
+        config = model_config(metadata["model"], f"{where}, model", error)
         model = {"model": format1.model_config(config)}
     entries.integer("max_length", 2, LONGEST)
     height, width = entries.pair("image_size", 1, LARGEST_SIDE)
@@ -209,44 +213,44 @@ def export_facts(facts: dict[str, Any], where: str, error: type[CaptionerError])
         raise error(
             f"damaged {where}: expected a grid no finer than {height} x {width} pixels, got {rows} x {columns}"
         )
-    if "max_pixels" in facts:
+    if "max_pixels" in metadata:
         entries.integer("max_pixels", 1, 10**10)
     if vocabulary := entries.optional("vocabulary"):
         vocabulary.integer("size", 1, 10**8)
-    if facts.get("confidence") is not None:
-        confidence(facts["confidence"], where, error)
-    return {**facts, **model, "strategy": strategy}
+    if metadata.get("confidence") is not None:
+        confidence(metadata["confidence"], where, error)
+    return {**metadata, **model, "strategy": strategy}
 
 
-def confidence(noted: Any, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:
+def confidence(metadata: Any, where: str, error: type[CaptionerError] = BundleError) -> dict[str, Any]:
     """Checks a calibration; see `captioner.outputs.confidence.Confidence`."""
     try:
-        Confidence(noted)
+        Confidence(metadata)
     except BundleError as reason:
         raise error(f"{where}: {reason}") from None
-    return noted
+    return metadata
 
 
 def check_format(
-    facts: Mapping[str, Any], source: Path, newest: int | None, error: type[CaptionerError] = BundleError
+    metadata: Mapping[str, Any], source: Path, newest: int | None, error: type[CaptionerError] = BundleError
 ) -> None:
-    """Refuses what captioner has not written, or a newer captioner has.
+    """Refuses files that captioner has not written, or that have a newer format.
 
     Args:
-        facts: mapping, with "format" and "captioner".
-        source: Path. What to call it in messages.
-        newest: int. The newest format that is known here; None to take any.
+        metadata: mapping, with "format" and "captioner".
+        source: Path. Name of the file for messages.
+        newest: int. The newest supported format; None to accept any.
         error: see `parse`.
 
     Raises:
         CaptionerError: of the class `error`.
     """
-    form = facts.get("format")
-    if not isinstance(form, int) or isinstance(form, bool) or form < 1:
+    version = metadata.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise error(f"{source} was not written by captioner, or is damaged: it has no format version")
-    if newest is not None and form > newest:
-        # The file may say anything there.
-        name = " ".join(f"{str(facts.get('captioner'))[:40]}, format {str(form)[:20]}".split())
+    if newest is not None and version > newest:
+        # These entries come from the file: shortened, and in one line.
+        name = " ".join(f"{str(metadata.get('captioner'))[:40]}, format {str(version)[:20]}".split())
         raise error(
             f"{source} was written by a newer captioner ({name}); this one reads up to format {newest}: "
             f"upgrade captioner"

@@ -1,4 +1,4 @@
-"""The wrapper of every program: start, one-line errors, signals and exit codes.
+"""The wrapper of all programs: start, one-line errors, signals and exit codes.
 
 A file directly in `training/` or `serving/` is a program. It has `parser()` and `run(options)`, and ends with
 
@@ -8,7 +8,7 @@ A file directly in `training/` or `serving/` is a program. It has `parser()` and
         sys.exit(main())
 
 Importing this module prepares a program that is run as a file (`python training/train.py`): the folder of the
-repository takes the place of the program's own folder on the import path. No TensorFlow here.
+repository replaces the program's folder on the import path. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def program(
     run: Callable[[argparse.Namespace], int | None],
     stopped: str = "stopped",
 ) -> Callable[..., int]:
-    """The `main` of a program: reads the options and runs it inside `run_program`.
+    """Makes the `main` of a program, which parses the options and calls `run` inside `run_program`.
 
     Args:
-        parser: function without arguments that returns the parser of the options. Its `prog` begins every error line.
+        parser: function without arguments that returns the parser of the options. Error lines begin with its `prog`.
         run: function of the options that returns the exit code, or None for 0.
         stopped: str, default "stopped". See `run_program`.
 
@@ -62,14 +62,14 @@ def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopp
     """Runs a program; an error or a signal ends it with one line on standard error, never with a traceback.
 
     Args:
-        name: str. What the line begins with, such as "train.py".
+        name: str. The beginning of the line, such as "train.py".
         work: function without arguments that returns the exit code, or None for 0.
-        stopped: str, default "stopped". What the line says when the program is asked to stop, such as how to go on.
+        stopped: str, default "stopped". The message after Ctrl-C or SIGTERM, which may say how to resume.
 
     Returns:
-        int, the exit code: what `work` returned; `CaptionerError.exit_code` after an error, 2 if a file could not be
-        read or written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 0 when the reader of the output
-        (`head`, `less`) has had enough.
+        int, the exit code: that of `work`; `CaptionerError.exit_code` after an error, 2 if a file could not be read
+        or written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 0 when the reader of the output (`head`,
+        `less`) has closed the pipe.
 
     Example:
         >>> run_program("example", lambda: None)
@@ -78,17 +78,17 @@ def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopp
     try:
         with stoppable():
             code = work()
-            print(end="", flush=True)  # where there is a standard output
+            print(end="", flush=True)  # does nothing without a standard output
             return code or 0
     except CaptionerError as error:
         _print_error(f"{name}: {' '.join(in_command_line_words(str(error)).split())}")
         return error.exit_code
     except KeyboardInterrupt as stop:
-        # The terminal shows ^C, or half a progress bar, on the line so far.
+        # The terminal may show ^C or half a progress bar on the current line.
         _print_error(f"{chr(10) if sys.stderr.isatty() else ''}{name}: {stopped}")
         return getattr(stop, "exit_code", 130)
     except BrokenPipeError:
-        # Python's own flush at the exit must not complain.
+        # Else Python's flush at exit would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -98,16 +98,16 @@ def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopp
 
 
 def _print_error(line: str) -> None:
-    """Prints a line on standard error, unless that is closed (a terminal that is gone)."""
+    """Prints a line on standard error, unless that is closed."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 
 def _prepare_script() -> None:
-    """Prepares the program that is run as a file, if it is one of this repository's.
+    """Prepares a program of this repository that is run as a file.
 
     Raises:
-        SystemExit: if the program lies in another copy of the repository, whose `captioner` is not the one imported.
+        SystemExit: if the program is in another copy of the repository than the imported `captioner`.
     """
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     folder = Path(file).resolve().parent if file else None
@@ -127,14 +127,16 @@ def _prepare_script() -> None:
     if sys.path and Path(sys.path[0]).resolve() == folder:
         sys.path[0] = str(repository)
 
-    def until_it_runs(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        """Ctrl-C while modules are still being imported ends in a line as well."""
+    def report_interrupt(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """Prints one line for Ctrl-C during the imports, before `run_program` is called."""
         if issubclass(kind, KeyboardInterrupt):
             _print_error(f"{name}: stopped")
         else:
             sys.__excepthook__(kind, error, trace)
 
-    sys.excepthook = until_it_runs
+    sys.excepthook = report_interrupt
 
 
 _prepare_script()

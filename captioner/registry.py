@@ -1,9 +1,9 @@
-"""One spec grammar and one kind of table for every family of parts.
+"""The grammar of specs, and the tables of parts that they name.
 
 A spec is a name, or a name with keyword arguments: `"lstm"`, `"beam(width=5)"`, `"pkg.mod:Name(k='v')"`.
-Arguments are Python literals and nothing else. `"pkg.mod:Name"` imports code of the caller's own, which is for those
-who write Python, the command line and recipes: a spec from a file, a server or a visitor is built inside
-`table_specs_only()`, where it may name rows of the tables and nothing else.
+Arguments are Python literals only. `"pkg.mod:Name"` imports code of the user, which is allowed in Python, on the
+command line and in recipes. A spec from a file, a server or a client is built inside `table_specs_only()`, where it
+may name rows of the tables only.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Spec:
 
 
 def parse_spec(text: str | Spec) -> Spec:
-    """Reads one spec.
+    """Parses a spec.
 
     Args:
-        text: str such as `"beam(width=5)"`, or a `Spec`, returned as it is.
+        text: str such as `"beam(width=5)"`, or a `Spec`, which is returned unchanged.
 
     Returns:
         The `Spec`.
 
     Raises:
-        SpecError: if the text is no name with literal keyword arguments.
+        SpecError: if the text is not a name with literal keyword arguments.
 
     Example:
         >>> parse_spec("lstm(units=512)").args
@@ -72,7 +72,7 @@ def parse_spec(text: str | Spec) -> Spec:
         return Spec(name)
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        # One call and no more: "beam(width=5)(n_best=2)" is a call of what a call returned.
+        # A single call: "beam(width=5)(n_best=2)" would be a call of the result of a call.
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise wrong
         names = [k.arg for k in call.keywords]
@@ -83,34 +83,33 @@ def parse_spec(text: str | Spec) -> Spec:
         raise wrong from None
 
 
-# None where the specs come from the program's own user; else the packages that may be imported all the same.
+# None where specs come from the user of the program; else the packages that specs may import.
 _trusted: ContextVar[tuple[str, ...] | None] = ContextVar("trusted", default=None)
 
 
 @contextmanager
 def table_specs_only(trust: Sequence[str] = ()) -> Iterator[None]:
-    """Within the block specs come from a file, a server or a visitor: `"pkg.mod:Name"` imports nothing.
+    """Within the block specs are untrusted, from a file, a server or a client: `"pkg.mod:Name"` imports nothing.
 
-    Holds for this thread (or task), and for specs inside specs. Blocks nest; an inner one never allows more than the
-    outer one does.
+    Applies to this thread (or task), and to specs inside specs. Blocks nest; an inner block never allows more than the
+    outer one.
 
     Args:
-        trust: sequence of str, default none. Packages whose parts may be imported all the same, because the user said
-            so: "my_pkg" stands for my_pkg and all its modules.
+        trust: sequence of str, default none. Packages that specs may import nevertheless: "my_pkg" allows my_pkg and
+            all its modules.
 
     Raises:
-        SpecError: for `trust` that is no list of package names; inside the block, for a spec of code that is not
-            trusted.
+        SpecError: if `trust` is not a list of package names; inside the block, for a spec of code that is not trusted.
 
     Example:
         >>> with table_specs_only():
         ...     Table("number", {}).build("fractions:Fraction")
         Traceback (most recent call last):
         captioner.errors.SpecError: number 'fractions:Fraction' names Python code, and comes from a file or a \
-stranger: nothing was imported; if you trust it, pass trust=("fractions",)
+client: nothing was imported; if you trust it, pass trust=("fractions",)
     """
-    listed = isinstance(trust, Iterable) and not isinstance(trust, str)
-    if not listed or not all(isinstance(name, str) and name for name in trust):
+    is_list = isinstance(trust, Iterable) and not isinstance(trust, str)
+    if not is_list or not all(isinstance(name, str) and name for name in trust):
         raise SpecError(f"trust expects a list of package names such as ('my_pkg',), got {trust!r}")
     outer = _trusted.get()
     allowed = tuple(trust) if outer is None else tuple(n for n in trust if _is_trusted(n, outer))
@@ -126,10 +125,10 @@ def _is_trusted(module: str, trusted: Sequence[str]) -> bool:
 
 
 class Table(Mapping[str, Any]):
-    """The one table of a family: names to classes, imported only when asked for.
+    """The table of a family of parts: names to classes, which are imported lazily.
 
     Args:
-        kind: str. What a row is, in the singular, for messages ("strategy").
+        kind: str. Name of the family in the singular, for messages ("strategy").
         rows: dict of name to `"package.module:Class"`, or to the class or function itself.
 
     Example:
@@ -170,30 +169,30 @@ class Table(Mapping[str, Any]):
         if path == name and trusted is not None and not _is_trusted(module, trusted):
             package = module.partition(".")[0]
             raise SpecError(
-                f"{self.kind} {name!r} names Python code, and comes from a file or a stranger: nothing was imported; "
+                f"{self.kind} {name!r} names Python code, and comes from a file or a client: nothing was imported; "
                 f'if you trust it, pass trust=("{package}",)'
             )
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # somebody else's module may fail in any way
+        except Exception as error:  # a user's module may raise anything
             if path == name:
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                 raise SpecError(f"cannot import {self.kind} {name!r}: {reason}") from None
             raise
 
     def build(self, spec: str | Spec, **extra: Any) -> Any:
-        """Builds the row that a spec names.
+        """Builds the part that a spec names.
 
         Args:
             spec: str or Spec.
-            **given: arguments from the program rather than the spec's writer.
+            **extra: arguments of the program, which the spec may not set.
 
         Returns:
-            What the row's class or function returns.
+            The object that the row's class or function returns.
 
         Raises:
-            SpecError: if the name or an argument is unknown; the message names the nearest known one. Also if an
-                argument is missing, or the name is that of code which cannot be called with them.
+            SpecError: if the name or an argument is unknown; the message suggests the nearest known one. Also if an
+                argument is missing, or the name is that of an object which cannot be called with the arguments.
         """
         parsed = parse_spec(spec)
         row = self[parsed.name]
@@ -216,12 +215,12 @@ class Table(Mapping[str, Any]):
         return row(**extra, **parsed.args)
 
     def describe(self) -> dict[str, str]:
-        """The first docstring line of every row, for help texts (imports the rows)."""
+        """The first docstring line of each row, for help texts; imports all rows."""
         return {name: (inspect.getdoc(self[name]) or "").split("\n")[0] for name in self}
 
 
 def unknown(kind: str, name: str, known: Any) -> str:
-    """One line for a name that is not known: what came, the nearest, and all there are."""
+    """The error message for an unknown name: the name, the nearest known one, and all known ones."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,7 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP as one exception, raised where it can be handled.
+"""Ctrl-C, SIGTERM and SIGHUP as one exception, raised in the main thread.
 
-SIGTERM is how `docker stop`, systemd, SLURM and a spot machine that is taken back ask; SIGHUP says that the terminal
-is gone. No TensorFlow here.
+`docker stop`, systemd, SLURM and the preemption of a spot instance send SIGTERM; a closed terminal sends SIGHUP. No
+TensorFlow here.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# SIGHUP is POSIX alone; SIGBREAK (Ctrl-Break, a console window that is closed) is Windows alone.
+# SIGHUP exists on POSIX only; SIGBREAK (Ctrl-Break, a closed console window) on Windows only.
 _NUMBERS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 ]
-# One request may come as several signals: systemd sends SIGHUP behind SIGTERM, a closed terminal sends SIGHUP twice.
+# One request may be several signals: systemd sends SIGHUP after SIGTERM, a closed terminal sends SIGHUP twice.
 _ECHO_SECONDS = 1.0
 
 
 class Stopped(KeyboardInterrupt):
-    """The program was asked to stop by a signal.
+    """Raised when a signal stops the program.
 
-    A `KeyboardInterrupt`, so that what is prepared for Ctrl-C is prepared for SIGTERM too.
+    A `KeyboardInterrupt`, so that code which handles Ctrl-C handles SIGTERM as well.
 
     Args:
-        number: int. The signal's.
+        number: int. Number of the signal.
         at_once: bool, default False. See the attribute.
 
     Attributes:
-        exit_code: int. What shells expect after this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
-        at_once: bool. Asked a second time, in the middle of a block that `defer_signals` protects: what the block
-            changes in memory may be half done and must not be written.
+        exit_code: int. The conventional exit code: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+        at_once: bool. A second signal interrupted a block that `defer_signals` protects: objects that the block
+            changes may be inconsistent and must not be saved.
 
     Example:
         >>> Stopped(signal.SIGTERM).exit_code
@@ -49,24 +49,24 @@ class Stopped(KeyboardInterrupt):
 def stoppable() -> Iterator[None]:
     """Within the block Ctrl-C, SIGTERM and SIGHUP raise `Stopped` in the main thread, so that `finally` blocks run.
 
-    Signals that are ignored (`nohup`) stay ignored, and those that somebody else handles stay theirs; so blocks may
-    nest. Signals that follow within a second are part of the same request. In other threads the block changes nothing,
-    as only the main thread hears of signals.
+    Ignored signals (`nohup`) stay ignored, and other handlers stay installed; so blocks may nest. Signals that follow
+    within a second are part of the same request. In other threads the block has no effect, as only the main thread
+    receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = -_ECHO_SECONDS
+    last_request = -_ECHO_SECONDS
 
     def stop(number: int, frame: Any) -> None:
-        nonlocal asked
+        nonlocal last_request
         now = time.monotonic()
-        if now - asked >= _ECHO_SECONDS:
-            asked = now
+        if now - last_request >= _ECHO_SECONDS:
+            last_request = now
             raise Stopped(number)
 
-    untouched = (signal.SIG_DFL, signal.default_int_handler)
-    before = {n: signal.getsignal(n) for n in _NUMBERS if signal.getsignal(n) in untouched}
+    defaults = (signal.SIG_DFL, signal.default_int_handler)
+    before = {n: signal.getsignal(n) for n in _NUMBERS if signal.getsignal(n) in defaults}
     try:
         for number in before:
             signal.signal(number, stop)
@@ -78,10 +78,11 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Makes signals that would raise wait until the block is done, so that it is done wholly or not at all.
+    """Defers signals until the end of the block, so that they do not interrupt it.
 
-    Asked a second time, more than a second after the first, it stops at once, with `Stopped.at_once` set. Blocks may
-    nest: a signal waits for the outermost. In other threads the block changes nothing, as nothing interrupts those.
+    A second signal, more than a second after the first, interrupts the block, with `Stopped.at_once` set. Blocks may
+    nest: signals are deferred to the end of the outermost. In other threads, which signals never interrupt, the block
+    has no effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -91,27 +92,27 @@ def defer_signals() -> Iterator[None]:
         handler = signal.getsignal(number)
         if callable(handler):
             before[number] = handler
-    came: list[tuple[int, float]] = []
-    waiting = True
+    pending: list[tuple[int, float]] = []
+    deferring = True
 
-    def wait(number: int, frame: Any) -> None:
-        if not waiting:  # one came while handlers were being put back
+    def defer(number: int, frame: Any) -> None:
+        if not deferring:  # a signal during the restoring of the handlers
             before[number](number, frame)
-        elif came and time.monotonic() - came[0][1] >= _ECHO_SECONDS:
+        elif pending and time.monotonic() - pending[0][1] >= _ECHO_SECONDS:
             raise Stopped(number, at_once=True)
         else:
-            came.append((number, time.monotonic()))
+            pending.append((number, time.monotonic()))
 
     try:
         for number in before:
-            signal.signal(number, wait)
+            signal.signal(number, defer)
         yield
-    except KeyboardInterrupt:  # at once: the first request is answered too
-        came.clear()
+    except KeyboardInterrupt:  # a second signal; the first one must not be raised again
+        pending.clear()
         raise
     finally:
-        waiting = False
+        deferring = False
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
-            before[came[0][0]](came[0][0], None)
+        if pending:
+            before[pending[0][0]](pending[0][0], None)

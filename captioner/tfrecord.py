@@ -1,4 +1,4 @@
-"""TFRecord files, read by TensorFlow's own reader, which checks every checksum."""
+"""Reading of TFRecord files with TensorFlow's own reader, which verifies all checksums."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
             start += _HEADER + len(content) + _FOOTER
     except tf.errors.DataLossError:
         damaged = True
-    # TensorFlow takes a file that ends within a header for one that ends before it.
+    # TensorFlow accepts a file that ends within a header as complete.
     if damaged or start != size:
         raise DataError(
             f"{os.fspath(path)}: expected whole TFRecords, got one that is damaged or cut off at byte {start} of "

@@ -7,26 +7,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# The four special ids, the same in every vocabulary. `<pad>` fills, `<start>` opens, `<end>` closes a
-# caption, `<unk>` stands for a word outside the vocabulary.
+# The four special ids, the same in every vocabulary: padding, start and end of a caption, and a word outside the
+# vocabulary.
 PAD, START, END, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Caption:
-    """One caption of one image, or the reason why there is none.
+    """A caption of an image, or the error that prevented one.
 
     Attributes:
         text: str. The sentence; empty when `error` is set.
-        score: float. What ranking used: `logp` over the length penalty of the strategy.
+        score: float. The ranking score: `logp` divided by the length penalty of the strategy.
         words: tuple of str. The words, without special tokens.
-        logp: float. Log-probability of the whole caption, its end token included, in nats.
+        logp: float. Log-probability of the caption, its end token included, in nats.
         word_logp: tuple of float. Log-probability of each word; their sum plus that of the end token is `logp`.
-        attention: float32 array [T, H, W], one map a word that sums to 1 or less (a model with a sentinel keeps
-            the rest), or None when the model does not attend.
-        alternatives: tuple of Caption. The n best after this one, best first.
-        error: str or None. Why the image has no caption.
+        attention: float32 array [T, H, W], one map a word that sums to 1 or less (the rest is that of the sentinel,
+            in models that have one), or None for a model without attention.
+        alternatives: tuple of Caption. The other captions of the n-best list, best first.
+        error: str or None. The reason why the image has no caption.
 
     Example:
         >>> Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7))
@@ -48,19 +48,19 @@ class Caption:
         return self.error is None
 
     def __eq__(self, other: object) -> bool:
-        """Whether all of two captions is equal, the maps number by number."""
+        """Whether all fields are equal, attention element by element."""
         if not isinstance(other, Caption):
             return NotImplemented
         mine, theirs = self.attention, other.attention
         if mine is None or theirs is None:
-            return mine is theirs and self._rest() == other._rest()
-        return self._rest() == other._rest() and np.array_equal(mine, theirs)
+            return mine is theirs and self._hashable() == other._hashable()
+        return self._hashable() == other._hashable() and np.array_equal(mine, theirs)
 
     def __hash__(self) -> int:
-        return hash(self._rest())
+        return hash(self._hashable())
 
-    def _rest(self) -> tuple[Any, ...]:
-        """All but the maps, which have no hash."""
+    def _hashable(self) -> tuple[Any, ...]:
+        """All fields but the attention, which has no hash."""
         return self.text, self.score, self.words, self.logp, self.word_logp, self.alternatives, self.error
 
     def __repr__(self) -> str:
@@ -84,14 +84,14 @@ class Caption:
 class Hypotheses(NamedTuple):
     """Hypotheses of a search: K finished or truncated captions an image, best first. Tensors or arrays.
 
-    A `NamedTuple`, so that it passes through `tf.function` and signatures as it is.
+    A `NamedTuple`, which `tf.function` and `tf.nest` accept as a structure.
 
     Attributes:
-        ids: int32 [B, K, T]. Word ids without `<start>`; `<end>` where one was chosen, then `<pad>`.
-        lengths: int32 [B, K]. Chosen ids, the end token included.
+        ids: int32 [B, K, T]. Word ids without `<start>`; in finished captions `<end>`, then `<pad>`.
+        lengths: int32 [B, K]. Number of ids, the end token included.
         logp: float32 [B, K]. Sum of `word_logp`.
-        score: float32 [B, K]. What ranking used.
-        word_logp: float32 [B, K, T]. The model's own log-probability of each id; 0 after the end.
+        score: float32 [B, K]. The ranking score.
+        word_logp: float32 [B, K, T]. The model's log-probability of each id; 0 after the end.
         attention: float32 [B, K, T, L]. 0 after the end.
     """
 

@@ -1,28 +1,47 @@
-"""What several test files need: a tiny network, and the folder it is saved in."""
+"""Fixtures of several test files: small networks, their folders and exports, images, a browser."""
 
 import gc
 import os
 import shutil
 import signal
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import pytest
 
+from tests.support.hostile_files import CALIBRATION, MARKER
 from tests.support.shared_exports import exported_once
 from tests.support.tiny_model import build_tiny_model
 
-# Shells start background jobs with Ctrl-C ignored; tests of Ctrl-C need it heard.
+# Shells start background jobs with SIGINT ignored; tests of Ctrl-C need the default handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files whose tests take longest. They are begun first, so that two processes end at about the same time.
-LONGEST = ["models", "docs", "resume", "self_critical", "tflite", "saved_model"]
-LONGEST += ["browser_single", "browser_batch", "browser_problems", "page"]
-LONGEST += ["publish", "training", "hostile_files", "encoders", "api", "engine_contract", "distillation"]
-LONGEST += ["default_model", "wheel", "jax", "devserver", "remote_engines", "cider_regression", "ensemble"]
-LONGEST += ["training_report", "metrics"]
+LONGEST = [
+    "models",
+    "docs",
+    "resume",
+    "self_critical",
+    "tflite",
+    "saved_model",
+    "browser_single",
+    "browser_batch",
+]
+LONGEST += ["browser_problems", "page", "publish", "training", "hostile_fields", "untrusted_code", "encoders"]
+LONGEST += [
+    "captioner",
+    "engines",
+    "engine_contract",
+    "distillation",
+    "default_model",
+    "wheel",
+    "jax",
+    "server",
+]
+LONGEST += ["remote_engines", "cider_regression", "ensemble", "training_report", "official"]
 
 
 def pytest_collection_modifyitems(items):
@@ -39,13 +58,13 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """A folder of its own for a file of tests, and one reader of images traced for all of them."""
+    """Runs the tests of a module in a temporary folder, with one traced image reader for all of them."""
     from captioner.image import tf_decode
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("work"))
-        reader, known = tf_decode.reader, {}
-        patch.setattr(tf_decode, "reader", lambda size: known.setdefault(tuple(size), reader(size)))
+        reader, traced = tf_decode.reader, {}
+        patch.setattr(tf_decode, "reader", lambda size: traced.setdefault(tuple(size), reader(size)))
         yield
 
 
@@ -76,11 +95,53 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_model, tmp_path_factory):
-    """The folder of `tiny_model`, saved. Tests that change it copy it first."""
+    """The folder of the saved `tiny_model`. Tests that change it copy it first."""
     import captioner
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     return captioner.save(tiny_model, folder, card="# Tiny\nRandom weights.", metrics={"CIDEr-D": 1.5})
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory):
+    """The folder of a minimal model built from specs, with all optional files but those of rerankers."""
+    import keras
+
+    import captioner
+    from captioner.models import CaptionModel
+    from captioner.text import Tokenizer
+
+    keras.utils.set_random_seed(1)
+    model = CaptionModel(
+        "small_cnn(width=2, stages=2)",
+        "gru(units=4, embedding=4, value_dim=4, attention='additive(units=4)')",
+        Tokenizer(["a", "dog"]),
+        max_length=4,
+        image_size=(8, 8),
+    )
+    model.calibration = CALIBRATION
+    folder = tmp_path_factory.mktemp("small") / "m"
+    return captioner.save(model, folder, card="# Card", metrics={"CIDEr-D": 1.0})
+
+
+@pytest.fixture(scope="session")
+def small_exports(tiny_export):
+    """Exports that hostile tests change copies of: a `.tflite` file and a SavedModel."""
+    pytest.importorskip("ai_edge_litert")
+    version = tiny_export("saved_model(batch_sizes=(1,))", "beam(width=3, min_length=3)")
+    return {"tflite": tiny_export("tflite"), "saved_model": version}
+
+
+@pytest.fixture
+def no_commands(tmp_path, monkeypatch):
+    """Fails a test in which a command of a model file ran, or its module `evil_parts` was imported."""
+    write_marker = f"open({str(tmp_path / MARKER)!r}, 'w').close()\n"
+    (tmp_path / "evil_parts.py").write_text(f"{write_marker}def run(*args, **options):\n    {write_marker}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("evil_parts", None)
+    assert not list(tmp_path.rglob(MARKER)), "a command of a model file ran"
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +152,7 @@ def tiny_export(tiny_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def images():
-    """Six arrays [H, W, 3] of different sizes that are not alike."""
+    """Six different arrays [H, W, 3] of different sizes."""
     import skimage.data
 
     photos = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
@@ -101,7 +162,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A real browser without a window, with a camera that shows a test image. Its loop ends with the module."""
+    """A headless browser with a fake camera, closed at the end of the module."""
     playwright = pytest.importorskip("playwright.sync_api")
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:

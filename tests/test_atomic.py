@@ -1,4 +1,4 @@
-"""Whatever stops a writer, the old file or the new one is there, and nothing else."""
+"""Atomic writes: after any interruption there is the old file or the new one, and no leftover."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from captioner import atomic
 from captioner.errors import BundleError, DataError
 
 
-def test_a_file_is_replaced_whole(tmp_path):
+def test_a_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "sub" / "a.json"
     atomic.write_json(path, {"a": 1})
     atomic.write_json(path, {"a": "é"})
@@ -42,7 +42,7 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_every_file_is_forced_to_disk_before_it_is_renamed(tmp_path, monkeypatch):
+def test_fsync_comes_before_the_rename(tmp_path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
@@ -64,7 +64,7 @@ def test_a_folder_in_the_way_is_one_line(tmp_path):
 
 
 def test_long_names_in_any_script_can_be_written(tmp_path):
-    """Names are measured in bytes: 80 characters of three bytes are a name that file systems take."""
+    """File systems limit names in bytes: 80 characters of three bytes are allowed."""
     path = tmp_path / ("犬" * 80)
     atomic.write_text(path, "x")
     assert path.read_text() == "x" and len(os.listdir(tmp_path)) == 1

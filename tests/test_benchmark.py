@@ -1,4 +1,4 @@
-"""`captioner bench`: what is measured, of what, and what is said where it cannot be."""
+"""`captioner bench`: its measurements, and models that cannot be measured."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def image(tmp_path_factory):
     return str(path)
 
 
-def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
+def test_variants_of_a_model_folder(tmp_path):
     (tmp_path / "captioner.json").write_text("{}")
     assert benchmark.variants(tmp_path) == [str(tmp_path)]
     for name, size in {
@@ -40,12 +40,12 @@ def test_a_model_folder_stands_for_all_that_runs_in_it(tmp_path):
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
-    found = [source.removeprefix(str(tmp_path)) for source in benchmark.variants(tmp_path)]
-    assert found == ["", "/2", "/model.tflite", "/model_int8.tflite"]
+    sources = [source.removeprefix(str(tmp_path)) for source in benchmark.variants(tmp_path)]
+    assert sources == ["", "/2", "/model.tflite", "/model_int8.tflite"]
     assert benchmark.variants("http://host:8501/dogs") == ["http://host:8501/dogs"]
 
 
-def test_costs_are_those_of_a_process_of_its_own(lite, image):
+def test_costs_are_those_of_a_separate_process(lite, image):
     cost = benchmark.cost(str(lite), [image], iterations=5, processes=2, threads=1)
     with captioner.load(lite, threads=1) as model:
         assert cost.caption == model.caption(image).text
@@ -56,17 +56,17 @@ def test_costs_are_those_of_a_process_of_its_own(lite, image):
     assert 10 < cost.first_memory <= cost.memory < 300 < benchmark.peak_memory()
 
 
-def test_sizes_leave_out_what_was_exported_into_a_folder(tiny_bundle, tmp_path):
-    whole = sum(path.stat().st_size for path in tiny_bundle.iterdir() if path.is_file())
-    assert benchmark._size(tiny_bundle) == whole
+def test_sizes_exclude_exports(tiny_bundle, tmp_path):
+    size = sum(path.stat().st_size for path in tiny_bundle.iterdir() if path.is_file())
+    assert benchmark._size(tiny_bundle) == size
     model = tmp_path / "model"
     shutil.copytree(tiny_bundle, model)
     for name in bundle.FILES:  # everything that an engine reads counts, whether this model has it or not
         with open(model / name, "ab") as handle:
             handle.write(bytes(1000))
-    assert benchmark._size(model) == whole + 1000 * len(bundle.FILES)
+    assert benchmark._size(model) == size + 1000 * len(bundle.FILES)
     (model / "model.tflite").write_bytes(bytes(7))
-    assert benchmark._size(model) == whole + 1000 * len(bundle.FILES)
+    assert benchmark._size(model) == size + 1000 * len(bundle.FILES)
     (tmp_path / "1" / "variables").mkdir(parents=True)
     (tmp_path / "1" / "variables" / "data").write_bytes(bytes(70))
     (tmp_path / "1" / "saved_model.pb").write_bytes(bytes(7))
@@ -96,7 +96,7 @@ def test_nothing_is_measured_less_than_once(lite, image, option):
 
 def test_a_process_that_dies_is_one_line(lite, image, monkeypatch):
     monkeypatch.setattr(benchmark.sys, "executable", "false")
-    with pytest.raises(EngineError, match="its process ended with status 1: it said nothing"):
+    with pytest.raises(EngineError, match="its process ended with status 1: no message"):
         benchmark.cost(str(lite), [image])
 
 
@@ -105,12 +105,12 @@ def test_the_command_prints_a_row_for_each_model(lite, tmp_path, capsys):
     broken.write_bytes(b"text")
     options = ["--iterations", "3", "--processes", "1", "--strategy", "greedy"]
     assert cli.main(["bench", str(lite), str(broken), *options]) == 1
-    said = capsys.readouterr()
-    head, row = said.out.splitlines()
-    assert head.split() == ["size", "start", "held", "min", "median", "p95", "peak", "speed", "model"]
+    printed = capsys.readouterr()
+    head, row = printed.out.splitlines()
+    assert head.split() == ["size", "start", "rss", "min", "median", "p95", "peak", "speed", "model"]
     assert row.endswith(f"1.0x  {lite}") and len(row.split()) == 9
-    assert said.err.count("\n") == 2 and "no TensorFlow Lite file" in said.err
-    assert said.err.endswith("captioner: 1 of 2 models measured, 1 failed\n")
+    assert printed.err.count("\n") == 2 and "no TensorFlow Lite file" in printed.err
+    assert printed.err.endswith("captioner: 1 of 2 models measured, 1 failed\n")
 
 
 def test_as_json_and_with_nothing_to_measure(lite, image, capsys):
@@ -123,7 +123,7 @@ def test_as_json_and_with_nothing_to_measure(lite, image, capsys):
     assert "no model nowhere.tflite" in lines[0] and "none of these models" in lines[1] and len(lines) == 2
 
 
-def test_memory_is_told_where_there_is_no_proc(monkeypatch):
+def test_peak_memory_without_proc(monkeypatch):
     pytest.importorskip("resource")
 
     def missing(self):
@@ -135,20 +135,20 @@ def test_memory_is_told_where_there_is_no_proc(monkeypatch):
     assert benchmark.peak_memory() is None
 
 
-def test_images_that_cannot_be_read_are_left_out_and_counted(lite, image, tmp_path, capsys):
+def test_unreadable_images_are_counted(lite, image, tmp_path, capsys):
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "sub").mkdir()
     options = ["--iterations", "1", "--processes", "1", "--json", "--images", str(tmp_path / "bad.png")]
     assert cli.main(["bench", str(lite), *options, image, str(tmp_path / "*.nix")]) == 1
-    said = capsys.readouterr()
-    assert json.loads(said.out)["caption"] is not None
-    assert "bad.png" in said.err and "no file matches" in said.err and said.err.count("\n") == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["caption"] is not None
+    assert "bad.png" in printed.err and "no file matches" in printed.err and printed.err.count("\n") == 2
     assert cli.main(["bench", str(lite), *options]) == 2
     assert "none of these images can be read" in capsys.readouterr().err
 
 
 def test_trust_reaches_the_process(lite, image, monkeypatch):
-    asked = []
+    jobs = []
     ran = {
         "engine": "tflite",
         "first": 1.0,
@@ -157,6 +157,6 @@ def test_trust_reaches_the_process(lite, image, monkeypatch):
         "memory": None,
         "caption": "",
     }
-    monkeypatch.setattr(benchmark, "_process", lambda given, threads: asked.append(given) or ran)
+    monkeypatch.setattr(benchmark, "_process", lambda job, threads: jobs.append(job) or ran)
     benchmark.cost(str(lite), [image], processes=1, trust=("my_pkg",))
-    assert asked[0]["trust"] == ["my_pkg"]
+    assert jobs[0]["trust"] == ["my_pkg"]

@@ -1,4 +1,4 @@
-"""Files of format 1 hold old names of strategies, encoders, decoders and layers: they load, and caption as before."""
+"""Files of format 1 hold old names of strategies, encoders, decoders and layers: they load, with the same captions."""
 
 import hashlib
 import json
@@ -66,23 +66,25 @@ def test_a_folder_that_was_exported_with_it_loads(tiny_bundle, tmp_path):
     captioner.load(folder).close()
 
 
-def test_a_tflite_file_that_names_it_says_the_new_name(tmp_path):
+def test_a_tflite_file_gets_the_new_name(tmp_path):
     sizes = {"max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
-    noted = {"format": 1, "strategy": OLD, **sizes, "signatures": [], "memory": [], "state": []}
+    metadata = {"format": 1, "strategy": OLD, **sizes, "signatures": [], "memory": [], "state": []}
     path = tmp_path / "model.tflite"
-    path.write_bytes(pack(b"1234TFL3", noted, Tokenizer(["a"])))
+    path.write_bytes(pack(b"1234TFL3", metadata, Tokenizer(["a"])))
     assert read(path).metadata["strategy"] == NEW
-    path.write_bytes(pack(b"1234TFL3", {**noted, "strategy": "consensus(sharpness='x')"}, Tokenizer(["a"])))
+    path.write_bytes(
+        pack(b"1234TFL3", {**metadata, "strategy": "consensus(sharpness='x')"}, Tokenizer(["a"]))
+    )
     with pytest.raises(EngineError, match="damaged .*strategy: sharpness expects a number") as error:
         read(path)
     assert "\n" not in str(error.value)
 
 
-def test_an_exported_version_that_names_it_says_the_new_name(tmp_path):
-    noted = {"format": 1, "strategy": OLD, "max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
+def test_an_exported_version_gets_the_new_name(tmp_path):
+    metadata = {"format": 1, "strategy": OLD, "max_length": 7, "image_size": [32, 32], "grid": [4, 4]}
     (tmp_path / versions.METADATA_FILE).parent.mkdir()
-    (tmp_path / versions.METADATA_FILE).write_text(json.dumps(noted))
-    assert versions.read_metadata(tmp_path) == {**noted, "strategy": NEW}
+    (tmp_path / versions.METADATA_FILE).write_text(json.dumps(metadata))
+    assert versions.read_metadata(tmp_path) == {**metadata, "strategy": NEW}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_old_encoder_specs():
     assert format1.encoder("my_parts:side_by_side(depth=3)") == "my_parts:side_by_side(depth=3)"
 
 
-# Today's names of groups in the weights file, and those of format 1.
+# Current names of groups in the weights file, and those of format 1.
 OLD_LAYERS = {
     "value_projection": "project",
     "image_projection": "picture",
@@ -131,7 +133,7 @@ OLD_LAYERS = {
 
 
 def make_old(folder):
-    """Writes a saved bundle as format 1 had it: the names of layers, the decoder's spec and the checksum."""
+    """Turns a saved bundle into one of format 1: names of layers, the decoder's spec and the checksum."""
     path = folder / bundle.WEIGHTS
     with h5py.File(path, "r+") as file:
         names = []

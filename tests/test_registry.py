@@ -1,4 +1,4 @@
-"""Specs: one grammar, and code named by a stranger is never imported."""
+"""Specs: their grammar, and no import of code that an untrusted spec names."""
 
 import threading
 
@@ -30,14 +30,14 @@ NUMBERS = Table("number", {"half": "fractions:Fraction"})
         None,
     ],
 )
-def test_what_is_no_spec_is_refused_in_one_short_line(text):
+def test_invalid_specs_are_one_short_line(text):
     with pytest.raises(SpecError, match="^expected a spec such as") as refusal:
         parse_spec(text)
     assert len(str(refusal.value)) < 350
     assert "\n" not in str(refusal.value)
 
 
-def test_code_is_imported_for_those_who_call_from_python():
+def test_python_callers_may_import_code():
     assert NUMBERS.build("fractions:Fraction(numerator=3)") == 3
 
 
@@ -70,7 +70,7 @@ def test_code_named_by_a_file_is_not_imported():
     assert NUMBERS.build("fractions:Fraction(numerator=3)") == 3
 
 
-def test_a_trusted_package_stands_for_its_modules_and_no_other_package():
+def test_trust_covers_the_modules_of_a_package():
     with table_specs_only(trust=("fractions", "xml")):
         assert NUMBERS.build("fractions:Fraction(numerator=3)") == 3
         assert NUMBERS["xml.dom:Node"]
@@ -90,7 +90,7 @@ def test_an_inner_block_never_allows_more():
         assert NUMBERS["fractions:Fraction"]
 
 
-def test_the_block_is_the_threads_own():
+def test_the_block_applies_to_one_thread():
     results = []
     with table_specs_only():
         thread = threading.Thread(target=lambda: results.append(NUMBERS["fractions:Fraction"]))

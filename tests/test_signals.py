@@ -1,4 +1,4 @@
-"""Programs that are asked to stop do so politely: one line, the right exit code, and nothing half done."""
+"""Signals end programs with one line and the right exit code, outside of protected blocks."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 def start(body, *before):
-    """A program that prints "ready" and is then sent signals."""
+    """Starts a program, waits until it prints "ready", and sends it signals."""
     code = "import os, signal, sys, time\nfrom captioner import signals\n"
     code += "from captioner.programs import run_program\nfrom captioner.signals import *\n"
     code += textwrap.dedent(body)
@@ -49,7 +49,7 @@ sys.exit(run_program("p.py", work, "stopped; go on with the same command"))
 
 @POSIX
 @pytest.mark.parametrize("name", CODES)
-def test_a_program_that_is_asked_to_stop_ends_in_one_line(name):
+def test_a_signal_ends_a_program_in_one_line(name):
     process = start(WAITS)
     process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=20)
@@ -61,7 +61,7 @@ def test_a_program_that_is_asked_to_stop_ends_in_one_line(name):
 
 
 @POSIX
-def test_what_is_ignored_stays_ignored():
+def test_ignored_signals_stay_ignored():
     process = start("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + WAITS)
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -123,7 +123,7 @@ def test_handlers_are_put_back():
 
 
 @POSIX
-def test_a_signal_is_not_lost_when_the_block_fails():
+def test_signals_survive_an_error_of_the_block():
     with pytest.raises(KeyboardInterrupt), defer_signals():
         os.kill(os.getpid(), signal.SIGINT)
         raise ValueError("something else")
@@ -166,7 +166,7 @@ def raising(error):
         ),
     ],
 )
-def test_what_ends_a_program_is_one_line(error, code, line, capsys):
+def test_errors_end_a_program_in_one_line(error, code, line, capsys):
     assert run_program("p.py", raising(error)) == code
     assert capsys.readouterr().err == line
 
@@ -177,7 +177,7 @@ def test_bugs_are_not_hidden():
 
 
 @POSIX
-def test_a_reader_that_has_had_enough_is_no_error():
+def test_a_closed_pipe_is_no_error():
     code = (
         "import sys\nfrom captioner.programs import run_program\n"
         "def work():\n    for _ in range(100000): print('line')\n"

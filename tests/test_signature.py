@@ -17,7 +17,7 @@ def maps(*weights):
 
 @pytest.fixture
 def outputs():
-    """Two images and one that is bad; two captions each at most, T = 3 words."""
+    """Outputs for two images and an unreadable one: at most two captions for each, T = 3 words."""
     none = maps(0, 0, 0)
     return {
         "caption": np.array([b"a dog", "ein kätzchen".encode(), b""], object),
@@ -39,7 +39,7 @@ def outputs():
     }
 
 
-def test_captions_are_what_the_outputs_say(outputs):
+def test_captions_equal_the_outputs(outputs):
     dog, cat, bad = captions_from(outputs)
     assert (dog.text, dog.words, dog.score, dog.logp) == ("a dog", ("a", "dog"), -0.5, -1.5)
     # The end token's share is in logp and in no word; its map is of no word either.
@@ -73,8 +73,8 @@ def test_strings_come_in_any_form(outputs, kind):
         text = np.vectorize(lambda b: b.decode(), otypes=[object])(array)
         return {"U": text.astype("U"), "str": text, "S": np.char.encode(text.astype("U"), "utf-8")}[kind]
 
-    found = captions_from({name: convert(array) for name, array in outputs.items()})
-    for one, other in zip(found, captions_from(outputs), strict=True):
+    captions = captions_from({name: convert(array) for name, array in outputs.items()})
+    for one, other in zip(captions, captions_from(outputs), strict=True):
         assert (one.text, one.words, one.error) == (other.text, other.words, other.error)
         assert type(one.text) is str and {type(word) for word in one.words} <= {str}
 

@@ -1,4 +1,4 @@
-"""The plain values: captions that are compared, kept in sets, sent to other processes and shown."""
+"""Plain data types: equality, hashes, pickles and reprs of captions."""
 
 import pickle
 from dataclasses import replace

@@ -31,7 +31,7 @@ from captioner.api import Captioner, load
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
 from captioner.engines.base import DEFAULT_STRATEGY
-from captioner.errors import BundleError, DataError
+from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.outputs.confidence import FEATURES, Confidence, features
 from captioner.programs import program
@@ -250,17 +250,20 @@ def calibrate_folder(options: argparse.Namespace) -> str:
     folder = bundle.read(options.model).folder
     target, image = folder / bundle.CONFIDENCE, folder / "reliability.png"
     for path in (target, image):
-        if path.exists() and not options.overwrite:
-            raise BundleError(f"{path} is there already: pass --overwrite to replace it")
+        bundle.check_free(path, options.overwrite)
     dataset = DATASETS.build(options.dataset)
     with load(folder, trust=options.trust) as model:
         calibration = calibrate(
             model, dataset, options.ratings, options.split, options.eval_split, options.strategy
         )
     with defer_signals():
-        bundle.settle(folder)
         draw(calibration, image)
-        atomic.write_json(target, calibration)
+        bundle.add_file(
+            folder,
+            bundle.CONFIDENCE,
+            lambda path: atomic.write_json(path, calibration),
+            options.overwrite,
+        )
     measured = calibration["reliability"]
     return (
         f"experts would accept {100 * calibration['accepted'][options.eval_split]:.0f} % of the {options.eval_split} "

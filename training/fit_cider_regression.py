@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from captioner import atomic, bundle, checks
+from captioner import bundle, checks
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
 from captioner.decoding.backend import numpy_backend
-from captioner.errors import BundleError, DataError
+from captioner.errors import DataError
 from captioner.metrics.ngrams import index_orders
 from captioner.programs import program
 from captioner.rerank.cider_regression import CiderRegression, unit
@@ -195,9 +195,8 @@ def run(options: argparse.Namespace) -> None:
     checks.integer(options.min_count, "--min-count", 1)
     checks.number(options.ridge, "--ridge", 1e-12)
     model = bundle.read(options.model)
-    target = model.folder / bundle.RERANKER_FILES["cider_regression"]
-    if target.exists() and not options.overwrite:
-        raise BundleError(f"{target} is there already: pass --overwrite to replace it")
+    name = bundle.RERANKER_FILES["cider_regression"]
+    bundle.check_free(model.folder / name, options.overwrite)
     from captioner.engines.tensorflow_import import import_tensorflow
 
     import_tensorflow("encoding images")
@@ -213,9 +212,7 @@ def run(options: argparse.Namespace) -> None:
         min_count=options.min_count,
         ridge=options.ridge,
     )
-    bundle.settle(model.folder)
-    with atomic.replacing(target, BundleError) as aside:
-        regression.save(aside)
+    target = bundle.add_file(model.folder, name, regression.save, options.overwrite)
     print(
         f"{target}: {len(regression.keys):,} n-grams of {int(regression.images):,} images, rank "
         f"{regression.projection.shape[1]}, {target.stat().st_size / 1e6:.1f} MB; rerank with "

@@ -2,7 +2,8 @@
 
 from captioner.caption_files.captions import References, aligned, read_predictions, read_references
 from captioner.caption_files.reading import parse_json, read_text
-from captioner.caption_files.rows import Row, Rows, read_rows
+from captioner.caption_files.row import Row, Rows
+from captioner.caption_files.rows import read_rows
 
 __all__ = [
     "References",

@@ -12,13 +12,14 @@ import numpy as np
 from captioner.caption_files.columns import split_name
 from captioner.caption_files.image_ids import Match, alike, composed, match, shown
 from captioner.caption_files.reading import short
-from captioner.caption_files.rows import Row, Rows, read_rows
+from captioner.caption_files.row import Row, Rows
+from captioner.caption_files.rows import read_rows
 from captioner.errors import DataError
 from captioner.types import Caption
 
 
 class References(dict[str, list[str]]):
-    """Reference captions of each image, with splits and notes of their file.
+    """Reference captions of each image, with their splits.
 
     Attributes:
         path: str. The file.
@@ -31,11 +32,11 @@ class References(dict[str, list[str]]):
         super().__init__()
         self.path, self.columns, self.numbers = os.fspath(path), rows.columns, rows.numbers
         self.splits: dict[str, str] = {}
-        spelt: dict[str, str] = {}  # as training, which takes "./a.jpg" and "a.jpg" for one image
+        spelling: dict[str, str] = {}  # "./a.jpg" and "a.jpg" are one image, as in training
         for row in rows.rows:
             if row.fault:
                 raise DataError(f"{row.where}: {row.fault}")
-            image = spelt.setdefault(composed(row.image) or row.image, row.image)
+            image = spelling.setdefault(composed(row.image) or row.image, row.image)
             self.setdefault(image, []).extend(row.captions)
             split = _split(row.split or "")
             if split and self.splits.setdefault(image, split) != split:
@@ -52,12 +53,12 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, Caption]:
         path: str or PathLike. A file that `read_rows` takes.
 
     Returns:
-        dict of image to `Caption`; one that failed has its `error`, and one whose row has `attention` has that,
-        `words` and `word_logp`.
+        dict of image to `Caption`; that of a failed image has `error`, and that of a row with `attention` has
+        `attention`, `words` and `word_logp`.
 
     Raises:
-        DataError: as for `read_rows`; also if a row cannot be used, an image comes twice, or an attention is not one
-            map a word.
+        DataError: as for `read_rows`; also if a row cannot be used, an image comes twice, or an attention does not
+            have one map for each word.
     """
     predictions: dict[str, Caption] = {}
     for row in read_rows(os.fspath(path)).rows:
@@ -77,24 +78,24 @@ def read_references(path: str | os.PathLike[str]) -> References:
     """Reads the reference captions of each image.
 
     Args:
-        path: str or PathLike. A file that `read_rows` takes, such as the `captions.csv` that one trains with.
+        path: str or PathLike. A file that `read_rows` takes, such as the `captions.csv` of a training set.
 
     Returns:
         `References`, a dict of image to list of captions.
 
     Raises:
-        DataError: as for `read_rows`; also if a row cannot be used, or puts an image into a second split.
+        DataError: as for `read_rows`; also if a row cannot be used, or an image has two splits.
     """
     return References(path, read_rows(os.fspath(path)))
 
 
 class Aligned(NamedTuple):
-    """References under the names that predictions have.
+    """References by the ids of the predictions.
 
     Attributes:
         references: dict of prediction's id to list of captions.
-        names: dict of prediction's id to the references' own id.
-        notes: list of str. What a reader of the scores should know, a line each.
+        names: dict of prediction's id to the id in the references.
+        notes: list of str. Remarks for the reader of the scores, a line each.
     """
 
     references: dict[str, list[str]]
@@ -103,15 +104,15 @@ class Aligned(NamedTuple):
 
 
 def aligned(predictions: Iterable[str], references: References, split: str | None = None) -> Aligned:
-    """Finds the references of each prediction, however the two files spell their images.
+    """Finds the references of each prediction, also where the two files spell image ids differently.
 
     A path in the references is relative to their file, one in the predictions to the working directory.
 
     Args:
         predictions: iterable of ids.
         references: `References`.
-        split: str, default None. Use the references of this split alone. Without it those of all splits are used,
-            unless all predictions are of one.
+        split: str, default None. The only split to use references of. By default those of all splits are used, unless
+            all predictions belong to one split.
 
     Returns:
         `Aligned`.
@@ -153,7 +154,7 @@ def _of_split(references: References, split: str | None) -> tuple[list[str], lis
 
 
 def _split(name: str) -> str:
-    """The one name of a split that may be called val, Dev or " validation"."""
+    """The standard name of a split, which files may call val, Dev or " validation"."""
     plain = name.strip().lower()
     return plain if plain == "restval" else split_name(plain) or name.strip()
 
@@ -171,23 +172,23 @@ def _example(match: Match, way: str, count: int) -> str:
 
 
 def _refuse_unmatched(predictions: list[str], wanted: list[str], match: Match) -> None:
-    taken = set(match.pairs.values())
-    alone = [name for name in predictions if name not in match.pairs]
-    unused = [name for name in wanted if name not in taken]
+    matched = set(match.pairs.values())
+    unmatched = [name for name in predictions if name not in match.pairs]
+    unused = [name for name in wanted if name not in matched]
     if not match.pairs:
         raise DataError(
             f"cannot evaluate: no prediction and no reference are of the same image; predictions have "
             f"{shown(predictions[0])}, references {shown(wanted[0])}{_hint(predictions[:1], wanted)}"
         )
-    if alone or unused:
+    if unmatched or unused:
         parts = []
-        if alone:
-            parts.append(f"{len(alone):,} predictions without references: {_listed(alone)}")
+        if unmatched:
+            parts.append(f"{len(unmatched):,} predictions without references: {_listed(unmatched)}")
         if unused:
             parts.append(f"{len(unused):,} images with references but no prediction: {_listed(unused)}")
         ways = ", ".join(f"{count:,} by {way}" for way, count in match.ways.items())
         raise DataError(
-            f"cannot evaluate: {'; '.join(parts)}{_hint(alone, unused)}; the others matched ({ways})"
+            f"cannot evaluate: {'; '.join(parts)}{_hint(unmatched, unused)}; the others matched ({ways})"
         )
 
 
@@ -196,7 +197,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _hint(names: list[str], others: list[str]) -> str:
-    """What an unmatched id may have meant."""
+    """The image that an unmatched id may name, for a message."""
     near = alike(names[0], others) if names else None
     return f" (is {shown(names[0])} the same image as {shown(near)}? rename one)" if near is not None else ""
 
@@ -204,30 +205,26 @@ def _hint(names: list[str], others: list[str]) -> str:
 def _caption(row: Row) -> Caption:
     """A caption with its attention, if the row has one."""
     text, fields = row.captions[0], row.fields
-    attention, spoken, logp = fields.get("attention"), fields.get("words"), fields.get("word_logp")
-    if attention is None or attention == spoken == []:
+    attention, words, logp = fields.get("attention"), fields.get("words"), fields.get("word_logp")
+    if attention is None or attention == words == []:
         return Caption(text)
-    if not (isinstance(spoken, list) and all(isinstance(word, str) for word in spoken)):
-        raise DataError(
-            f"{row.where}: expected words, a list of strings, beside attention, got {short(spoken)}"
-        )
-    if not (isinstance(logp, list) and len(logp) == len(spoken) and all(map(_is_logp, logp))):
-        raise DataError(
-            f"{row.where}: expected word_logp, {len(spoken)} log-probabilities, got {short(logp)}"
-        )
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise DataError(f"{row.where}: expected words, a list of strings, with attention, got {short(words)}")
+    if not (isinstance(logp, list) and len(logp) == len(words) and all(map(_is_logp, logp))):
+        raise DataError(f"{row.where}: expected word_logp, {len(words)} log-probabilities, got {short(logp)}")
     try:
         maps = np.array(attention, np.float32)
     except (TypeError, ValueError, OverflowError):  # ragged, no numbers, or too large
         maps = np.empty(0, np.float32)
-    fits = maps.ndim == 3 and len(maps) == len(spoken) and maps.size and bool(np.all(maps >= 0))
+    fits = maps.ndim == 3 and len(maps) == len(words) and maps.size and bool(np.all(maps >= 0))
     if not fits or not np.isfinite(maps).all():
         raise DataError(
-            f"{row.where}: expected attention, {len(spoken)} maps (one a word) of rows of numbers from 0 to 1, "
+            f"{row.where}: expected attention, {len(words)} maps (one a word) of rows of numbers from 0 to 1, "
             f"got {short(attention)}"
         )
-    return Caption(text, words=tuple(spoken), word_logp=tuple(logp), attention=maps)
+    return Caption(text, words=tuple(words), word_logp=tuple(logp), attention=maps)
 
 
 def _is_logp(value: Any) -> bool:
-    # Rounding may lift a sure word's a little above 0.
+    # Rounding may lift that of a certain word a little above 0.
     return isinstance(value, int | float) and not isinstance(value, bool) and value < 1

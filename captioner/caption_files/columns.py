@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from captioner.caption_files.reading import short
 from captioner.errors import DataError
 
-# What the columns may be called, the surest name first.
+# Accepted names of the columns, in order of preference.
 IMAGE = ("image", "image_id", "file_name", "filename", "id")
 CAPTION = ("caption", "text")
 COLUMNS = "the columns image, caption and optionally split"
 _ALSO = f"image may be called {', '.join(IMAGE[1:])}, and caption {', '.join(CAPTION[1:])}"
-# What people call the splits. Karpathy's "restval" is what is left of COCO's validation images; everybody trains on it.
+# Accepted names of splits. Karpathy's "restval" is the rest of COCO's validation images, which belongs to training.
 SPLIT_NAMES = {
     "train": "train",
     "restval": "train",
@@ -32,7 +32,7 @@ def find_columns(where: str, names: Sequence[str], hint: str, objects: bool = Fa
     Args:
         where: str. File and line, for the message.
         names: sequence of str. All columns, or the keys of the first object.
-        hint: str. What the names show of how the file was written.
+        hint: str. The likely cause of missing columns, for the message.
         objects: bool, default False. Whether these are the keys of an object, which may also hold a list "captions", or
             an "error" in place of a caption.
 
@@ -40,7 +40,7 @@ def find_columns(where: str, names: Sequence[str], hint: str, objects: bool = Fa
         Two of `names`.
 
     Raises:
-        DataError: if one is not there, with what there is and what to do.
+        DataError: if one is missing; the message lists the columns and the accepted names.
     """
     image = _first(IMAGE, names)
     caption = _first((*CAPTION, *(("captions", "error") if objects else ())), names)
@@ -51,7 +51,7 @@ def find_columns(where: str, names: Sequence[str], hint: str, objects: bool = Fa
 
 
 def split_name(name: str) -> str:
-    """Our name for a split, or an empty string.
+    """The standard name of a split, or an empty string for an unknown one.
 
     Example:
         >>> split_name("val"), split_name("restval"), split_name("holiday")
@@ -61,12 +61,12 @@ def split_name(name: str) -> str:
 
 
 def _first(wanted: Sequence[str], names: Sequence[str]) -> str | None:
-    spelt = {name.strip().lower(): name for name in reversed(names)}
-    return next((spelt[name] for name in wanted if name in spelt), None)
+    original = {name.strip().lower(): name for name in reversed(names)}
+    return next((original[name] for name in wanted if name in original), None)
 
 
 def separated(names: Sequence[str], delimiter: str) -> str:
-    """What a header line that lacks the columns shows of how the file was written.
+    """The likely cause of a header line without the columns, for a message: separators, another format.
 
     Example:
         >>> separated(["image;caption"], ",")
@@ -76,7 +76,7 @@ def separated(names: Sequence[str], delimiter: str) -> str:
         if mark != delimiter and any(mark in name for name in names):
             return f": its columns are separated by {remedy}"
     if names and (names[0].startswith("sep=") or names[0].startswith("#")):
-        return ": the first line must name the columns, with nothing before it"
+        return ": the first line must name the columns, with nothing before them"
     if names and names[0].startswith(("{", "[")):
         return ": this is JSON: name the file .json, or .jsonl if each line is an object"
     if any(name.startswith('"') for name in names[1:]):

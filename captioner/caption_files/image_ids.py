@@ -1,6 +1,6 @@
 """Matching of image ids: predictions to references, caption files to files on disk.
 
-Ids are strings here and nothing more: no file is looked at, whatever a path in an id says.
+Ids are compared as strings; no file is opened.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _NUMBER = re.compile(r"(?:COCO_[a-z]+[0-9]{4}_)?0*([0-9]+)(?:\.0+)?(?:\.(?:jpe?g
 
 
 class Match(NamedTuple):
-    """Which ids name the same image.
+    """Pairs of ids that name the same image.
 
     Attributes:
         pairs: dict of left id to right id.
-        ways: dict of the way ("name", "base name" ...) to how many pairs it gave.
+        ways: dict of the rule ("name", "base name" ...) to the number of pairs that it matched.
     """
 
     pairs: dict[Any, Any]
@@ -33,11 +33,11 @@ def match(
     left_folder: str | None = None,
     right_folder: str | None = None,
 ) -> Match:
-    """Pairs ids that name the same image, the surest way first.
+    """Pairs ids that name the same image, by a list of rules from strict to loose.
 
-    The ways are: the same text; the same path, with other slashes or with "./"; that in composed form (NFC); the same
-    file, where folders are given; the same base name; the same number (1, "1", 1.0, "000000000001.jpg",
-    "COCO_val2014_000000000001.jpg"). A way pairs two ids only if nothing else on either side has the same key, so that
+    The rules are: the same text; the same path, with other slashes or with "./"; the same path in composed form (NFC);
+    the same file, where folders are given; the same base name; the same number (1, "1", 1.0, "000000000001.jpg",
+    "COCO_val2014_000000000001.jpg"). A rule pairs two ids only if no other id on either side has the same key, so that
     `a/1.jpg` and `b/1.jpg` are never mixed up.
 
     Args:
@@ -66,7 +66,7 @@ def match(
         ways.insert(3, ("path", _within(left_folder), _within(right_folder)))
     pairs: dict[Any, Any] = {}
     counts: dict[str, int] = {}
-    taken: set[Any] = set()
+    matched: set[Any] = set()
     for way, left_key, right_key in ways:
         if len(pairs) == len(left):
             break
@@ -79,15 +79,15 @@ def match(
             others = rights.get(key, set())
             if len(names) == len(others) == 1:
                 (name,), (other,) = names, others
-                if name not in pairs and other not in taken:
+                if name not in pairs and other not in matched:
                     pairs[name] = other
-                    taken.add(other)
+                    matched.add(other)
                     counts[way] = counts.get(way, 0) + 1
     return Match(pairs, counts)
 
 
 def composed(name: Any) -> str:
-    """The one spelling of a path: accents composed (NFC), forward slashes, no "." and, where it can go, no "..".
+    """The normal form of a path: accents composed (NFC), forward slashes, no "." and, where possible, no "..".
 
     Example:
         >>> composed("./cafe\\u0301\\\\a.jpg")
@@ -97,7 +97,7 @@ def composed(name: Any) -> str:
 
 
 def _plain(name: Any) -> str:
-    """A path with forward slashes, no "." and, where it can go, no ".."."""
+    """A path with forward slashes, no "." and, where possible, no ".."."""
     text = _text(name).replace("\\", "/")
     parts: list[str] = []
     for part in text.split("/"):
@@ -109,7 +109,7 @@ def _plain(name: Any) -> str:
 
 
 def alike(name: Any, others: Iterable[Any]) -> Any:
-    """The first of some ids that an id only seems to name: other capitals, another ending or folder; None without one.
+    """The first id that differs from `name` only in capitals, ending or folder, to suggest in a message; or None.
 
     Example:
         >>> alike("photos/Beach.JPG", ["dog.jpg", "beach.jpg"])
@@ -125,7 +125,7 @@ def alike(name: Any, others: Iterable[Any]) -> Any:
 
 
 def shown(name: Any) -> str:
-    """An id for a message: in one line, not too long, and so that two that only look the same look different.
+    """An id for a message: in one line, cut to 120 characters, with combining marks escaped.
 
     Example:
         >>> shown("cafe\\u0301.png"), shown("caf\\u00e9.png")

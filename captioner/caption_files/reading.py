@@ -12,7 +12,7 @@ from typing import Any
 
 from captioner.errors import DataError
 
-# (first bytes, what the file is, what to do)
+# (first bytes, kind of file, what to do)
 _FOREIGN = (
     (b"\xff\xfe\0\0", "UTF-32 text", "save it as UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32 text", "save it as UTF-8"),
@@ -27,16 +27,16 @@ _MOST_DIGITS = 300
 
 
 def read_text(path: Path, what: str = "captions", strict: bool = True) -> str:
-    """The text of a file, plain or gzipped, in UTF-8, with or without a byte order mark.
+    """Reads a file of UTF-8 text, plain or gzipped, with or without a byte order mark.
 
     Args:
         path: Path.
         what: str, default "captions". The kind of file, for messages.
-        strict: bool, default True. Refuse the whole file for a byte that is not UTF-8; else such bytes are kept as
-            lone surrogates, for `encoding_fault` to find row by row.
+        strict: bool, default True. Raise for a byte that is not UTF-8; else such bytes are kept as lone surrogates,
+            which `encoding_fault` reports row by row.
 
     Returns:
-        str, line ends as they are.
+        str, line ends unchanged.
 
     Raises:
         DataError: naming the file, if it cannot be read, is of another kind, or is not UTF-8.
@@ -60,11 +60,17 @@ def read_text(path: Path, what: str = "captions", strict: bool = True) -> str:
         raise DataError(f"{path}:{line}: expected UTF-8 text, {_byte(data[error.start])}") from None
 
 
+def ending(path: Path) -> str:
+    """The ending of a file's name without ".gz", in lower case: ".csv" of `captions.CSV.gz`."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
 def encoding_fault(text: str) -> str:
-    """What is wrong with the encoding of a row, or an empty string.
+    """The fault in the encoding of a row, or an empty string.
 
     Args:
-        text: str. As the file has it, read with `strict=False`.
+        text: str. The row, read with `strict=False`.
 
     Example:
         >>> encoding_fault(b"caf\\xe9".decode("utf-8", "surrogateescape"))
@@ -72,21 +78,24 @@ def encoding_fault(text: str) -> str:
     """
     match = _NOT_UTF8.search(text)
     if match:
-        return f"not UTF-8: {_byte(ord(match[0]) - 0xDC00).removeprefix('found ')}"
+        return f"not UTF-8: {_byte(ord(match[0]) - 0xDC00).removeprefix('got ')}"
     return "a NUL byte: the file is damaged, or not plain text" if "\0" in text else ""
 
 
 def parse_json(text: str) -> Any:
-    """Strict JSON: no duplicate keys, no NaN or infinity, no numbers of absurd length.
+    """Parses JSON strictly: no duplicate keys, no NaN or infinity, no numbers of more than 300 digits.
+
+    Files of models are read by `captioner.metadata.parse`, which accepts duplicate keys and long numbers, as the
+    format 1 of model folders does.
 
     Args:
         text: str.
 
     Returns:
-        What it holds.
+        The value.
 
     Raises:
-        ValueError: in one line, if it is anything else or nested too deeply. A `json.JSONDecodeError` knows the line.
+        ValueError: in one line, if it is anything else or nested too deeply. A `json.JSONDecodeError` has the line.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -100,7 +109,7 @@ def parse_json(text: str) -> Any:
 
 
 def short(value: Any) -> str:
-    """A value for a message: its repr, cut.
+    """A value for a message: its repr, cut to 60 characters.
 
     Example:
         >>> short("a" * 99)[-9:], short([1])
@@ -114,7 +123,7 @@ def short(value: Any) -> str:
 
 
 def _byte(value: int) -> str:
-    return f"found the byte 0x{value:02x} (Windows-1252 or Latin-1?); save the file as UTF-8"
+    return f"got the byte 0x{value:02x} (Windows-1252 or Latin-1?); save the file as UTF-8"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from captioner.programs import program
 
 # Each command is a module with `arguments(parser)`, `run(options) -> exit code`, and its help as docstring.
 COMMANDS = {
-    "bench": "measure size, start, latency and memory of models side by side",
+    "bench": "measure size, start, latency and memory of models",
     "caption": "describe images in sentences",
     "evaluate": "score captions against references",
-    "export": "turn a model into what TensorFlow Serving runs",
+    "export": "export a model for TensorFlow Serving and TFLite",
     "models": "list the models here and the parts to build one from",
-    "show": "what a model is: its config, vocabulary, scores and card",
+    "show": "show a model: its config, vocabulary, scores and card",
 }
 
 

@@ -1,15 +1,15 @@
-"""Measures what models cost on this machine, each in processes of its own.
+"""Measures size, start, latency and memory of models on this machine, each in separate processes.
 
-For a model folder that is the bundle itself, its newest SavedModel and its .tflite files, side by side; other
-models, as `captioner caption` takes them, may be named too.
+A model folder stands for its bundle, its newest SavedModel and its .tflite files. Other models can be named as for
+`captioner caption`.
 
   size     on disk, in MB (10^6 bytes)
-  start    seconds from the start of a process to its first sentence
-  held     most memory that a process has held by then, in MB
+  start    seconds from the start of a process to its first caption
+  rss      peak memory until the first caption, in MB
   min, median, p95
-           milliseconds from an encoded image to its sentence, one at a time, once warm
-  peak     most memory in the end, in MB
-  speed    how many times as fast as the first row, by the median
+           milliseconds from an encoded image to its caption, one at a time, after the warm-up
+  peak     peak memory at the end, in MB
+  speed    relative to the first row, by the median
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from captioner import benchmark, checks
 from captioner.api import DEFAULT_MODEL, located
 from captioner.cli.image_files import image_files
-from captioner.cli.messages import note, tell
+from captioner.cli.messages import print_error, print_note
 from captioner.cli.parser import add_trust
 from captioner.errors import CaptionerError, EngineError, ImageError
 from captioner.image import loading
@@ -44,16 +44,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="IMG",
         default=[],
-        help="captioned in turn: images, folders, patterns (default: one of 640 x 480 that is drawn)",
+        help="images to caption in turn: files, folders, patterns (default: one drawn image of 640 x 480)",
     )
-    parser.add_argument("--recursive", action="store_true", help="search the sub-folders of folders, too")
-    parser.add_argument("--strategy", help="how words are chosen (default: each model's own)")
+    parser.add_argument("--recursive", action="store_true", help="search sub-folders as well")
+    parser.add_argument("--strategy", help="search strategy (default: that of the model)")
     parser.add_argument(
         "--iterations",
         type=int,
         default=30,
         metavar="N",
-        help="images captioned by each process once warm (default: %(default)s)",
+        help="images captioned by each process after the warm-up (default: %(default)s)",
     )
     parser.add_argument(
         "--processes",
@@ -62,7 +62,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes for each model (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="for arithmetic (default: one a core)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads for arithmetic (default: one a core)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object for each model")
     add_trust(parser)
 
@@ -75,11 +77,11 @@ def run(options: argparse.Namespace) -> int:
         checks.integer(options.threads, "--threads", 1, os.cpu_count() or 1)
     sources = [source for model in options.models for source in benchmark.variants(located(model))]
     failed: list[CaptionerError] = []
-    with tempfile.TemporaryDirectory() as place:
-        images = _images(options, Path(place), failed)
+    with tempfile.TemporaryDirectory() as scratch:
+        images = _images(options, Path(scratch), failed)
         if not options.json:
             print(
-                f"{'size':>8}{'start':>8}{'held':>7}{'min':>9}{'median':>9}{'p95':>9}{'peak':>7}{'speed':>8}  model"
+                f"{'size':>8}{'start':>8}{'rss':>7}{'min':>9}{'median':>9}{'p95':>9}{'peak':>7}{'speed':>8}  model"
             )
         first: float | None = None
         missing: list[str] = []
@@ -95,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
                     options.trust,
                 )
             except CaptionerError as error:
-                tell(str(error))
+                print_error(str(error))
                 missing.append(source)
                 continue
             first = first or cost.latency()
@@ -103,21 +105,21 @@ def run(options: argparse.Namespace) -> int:
     if len(missing) == len(sources):
         raise EngineError("none of these models could be measured; see above")
     if missing:
-        tell(f"{len(sources) - len(missing)} of {len(sources)} models measured, {len(missing)} failed")
+        print_error(f"{len(sources) - len(missing)} of {len(sources)} models measured, {len(missing)} failed")
     return 1 if missing or failed else 0
 
 
-def _images(options: argparse.Namespace, place: Path, failed: list[CaptionerError]) -> list[str]:
+def _images(options: argparse.Namespace, scratch: Path, failed: list[CaptionerError]) -> list[str]:
     """Paths of the images to caption, as many as are needed; unreadable ones are reported and counted."""
     if not options.images:
         from captioner.image.pillow_preprocess import drawn
 
-        example = place / "drawn.jpg"
+        example = scratch / "drawn.jpg"
         example.write_bytes(drawn((480, 640)))
         return [str(example)]
     files = image_files(options.images, options.recursive)
     for line in files.notes():
-        note(options, line)
+        print_note(options, line)
     failed += [ImageError(error) for error in files.errors]
     paths: list[str] = []
     for path in files.paths:
@@ -129,20 +131,20 @@ def _images(options: argparse.Namespace, place: Path, failed: list[CaptionerErro
         if len(paths) == max(options.iterations, benchmark.WARM_UP):
             break
     for failure in failed:
-        tell(str(failure))
+        print_error(str(failure))
     if not paths:
         raise ImageError("none of these images can be read; see above")
     return paths
 
 
 def _row(cost: benchmark.Cost, first: float) -> str:
-    def held(megabytes: float | None, digits: int = 0) -> str:
+    def shown(megabytes: float | None, digits: int = 0) -> str:
         return "?" if megabytes is None else f"{megabytes:.{digits}f}"
 
-    low, median, high = (1e3 * cost.latency(share) for share in (0.0, 0.5, 0.95))
+    low, median, high = (1e3 * cost.latency(quantile) for quantile in (0.0, 0.5, 0.95))
     return (
-        f"{held(cost.megabytes, 1):>8}{cost.first:>8.2f}{held(cost.first_memory):>7}"
-        f"{low:>9.1f}{median:>9.1f}{high:>9.1f}{held(cost.memory):>7}{first / cost.latency():>7.1f}x  {cost.source}"
+        f"{shown(cost.megabytes, 1):>8}{cost.first:>8.2f}{shown(cost.first_memory):>7}"
+        f"{low:>9.1f}{median:>9.1f}{high:>9.1f}{shown(cost.memory):>7}{first / cost.latency():>7.1f}x  {cost.source}"
     )
 
 

@@ -1,17 +1,17 @@
 """Describes images in sentences.
 
-One image gives a sentence; several give a line each, "path: sentence". A folder stands for the images in it, by
-name, with --recursive for those in its sub-folders too. What fails costs that image alone: the rest go on, and a last
-line on standard error counts.
+One image gives a sentence; several give one line each, "path: sentence". A folder stands for the images in it, sorted
+by name, with --recursive also for those in its sub-folders. An image that fails does not stop the batch; a last line
+on standard error counts the failures.
 
-With --json each image gives a JSON object on a line of its own, in UTF-8: image, caption, score, logp, words,
-word_logp, alternatives, error. These lines are what `captioner evaluate` takes as predictions. With --attention each
-also has where the model looked, for the report of `captioner evaluate --html`: a number for each word and place, or
-null for a model that does not attend.
+With --json each image gives a line with a JSON object, in UTF-8: image, caption, score, logp, words, word_logp,
+alternatives, error. `captioner evaluate` reads these lines as predictions. With --attention each object also has the
+attention maps for the report of `captioner evaluate --html`: a number for each word and location, or null for a model
+without attention.
 
-With --alt-text sentences are made for the alt attribute of a web page: a capital, a full stop, no "an image of", not
-too long; "Perhaps: " stands before one that the model, if it was calibrated, is not sure of. The JSON objects then
-also have alt_text, confidence (null if not calibrated) and flagged.
+With --alt-text the captions become texts for the alt attribute of a web page: a capital, a full stop, no "an image
+of", a bounded length; those of low confidence, if the model was calibrated, begin with "Perhaps: ". The JSON objects
+then also have alt_text, confidence (null if not calibrated) and flagged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from captioner import checks
 from captioner.api import DEFAULT_MODEL, Captioner, load
 from captioner.cli.heatmap_files import heatmap_files
 from captioner.cli.image_files import image_files
-from captioner.cli.messages import note, one_line, tell
+from captioner.cli.messages import one_line, print_error, print_note
 from captioner.cli.parser import add_trust
 from captioner.cli.progress import progress_bar
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
@@ -39,7 +39,7 @@ from captioner.outputs.alt_text import LONGEST, SHORTEST, AltText, alt_text
 from captioner.outputs.heatmap import heatmap
 from captioner.types import Caption
 
-_MANY = 8  # from here on, progress is shown
+_MANY = 8  # images from which on progress is shown
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,31 +58,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strategy",
-        help="how words are chosen: greedy, 'beam(width=5, n_best=3)' ...; `captioner models` lists them all",
+        help="search strategy: greedy, 'beam(width=5, n_best=3)' ...; `captioner models` lists them all",
     )
-    parser.add_argument("--recursive", action="store_true", help="search the sub-folders of folders, too")
+    parser.add_argument("--recursive", action="store_true", help="search sub-folders as well")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each image")
     parser.add_argument(
         "--attention",
         action="store_true",
-        help="with --json: add where the model looked, [words][rows][columns]",
+        help="with --json: add the attention maps, [words][rows][columns]",
     )
-    parser.add_argument("--alt-text", action="store_true", help="make alternative texts of the captions")
+    parser.add_argument("--alt-text", action="store_true", help="turn the captions into alternative texts")
     parser.add_argument(
         "--max-chars",
         type=int,
         metavar="N",
-        help=f"with --alt-text: at most so many characters, {SHORTEST} or more (default: {LONGEST})",
+        help=f"with --alt-text: largest number of characters, {SHORTEST} or more (default: {LONGEST})",
     )
     parser.add_argument(
         "--heatmap",
         metavar="OUT",
-        help="draw where the model looked: a .png or .gif file for one image, or a folder, which gets a .png for each "
-        "image under that image's own name and sub-folder",
+        help="draw the attention: a .png or .gif file for one image, or a folder, which gets a .png for each image "
+        "under the image's name and sub-folder",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="with --heatmap: replace files that are there"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="with --heatmap: replace existing files")
     parser.add_argument(
         "--batch-size", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)"
     )
@@ -95,11 +93,11 @@ def run(options: argparse.Namespace) -> int:
     files = image_files(options.images, options.recursive)
     alone = files.paths == options.images and len(files.paths) == 1
     for line in files.notes():
-        note(options, line)
+        print_note(options, line)
     if not files.paths and len(files.errors) == 1:
         raise ImageError(files.errors[0])
     for error in files.errors:
-        tell(str(error))
+        print_error(str(error))
     if not files.paths:
         raise ImageError("nothing to caption; see above")
     targets = (
@@ -120,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
                         bar.clear()
                     outcome.count(_one(model, path, caption, options, alone, targets))
                     if not bar.update() and terminal:
-                        bar.refresh()  # it stands below the captions while the next batch is computed
+                        bar.refresh()  # shown below the captions while the next batch is computed
         except (KeyboardInterrupt, CaptionerError):
             outcome.close(stopped=True)
             raise
@@ -133,11 +131,11 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     """Checks the options before a model is loaded."""
     if options.attention and not options.json:
-        raise SpecError("--attention is a part of what --json prints: pass both, or --heatmap for an image")
+        raise SpecError("--attention is part of the output of --json: pass both, or --heatmap for an image")
     if options.max_chars is not None and not options.alt_text:
-        raise SpecError("--max-chars is about alternative texts: pass --alt-text too")
+        raise SpecError("--max-chars applies to alternative texts: pass --alt-text too")
     if options.overwrite and options.heatmap is None:
-        raise SpecError("--overwrite is about heatmaps: pass --heatmap OUT too")
+        raise SpecError("--overwrite applies to heatmaps: pass --heatmap OUT too")
     if options.max_chars is not None:
         checks.integer(options.max_chars, "--max-chars", SHORTEST, unit="characters")
     checks.integer(options.batch_size, "--batch-size", 1)
@@ -151,7 +149,7 @@ def _one(
     alone: bool,
     targets: Mapping[str, Path],
 ) -> bool:
-    """Prints the caption of one image and draws its heatmap; returns whether all of it worked."""
+    """Prints the caption of one image and draws its heatmap; returns whether both succeeded."""
     alt = None
     if options.alt_text and caption.ok:
         confidence = model.confidence(caption)
@@ -166,7 +164,7 @@ def _one(
         try:
             heatmap(path, caption).save(targets[path], overwrite=True)
         except CaptionerError as error:
-            tell(f"{path}: no heatmap: {error}")
+            print_error(f"{path}: no heatmap: {error}")
             return False
     return True
 
@@ -177,14 +175,14 @@ class _Outcome:
     def __init__(self, total: int, failed: int):
         self.total, self.done, self.failed = total, failed, failed
 
-    def count(self, good: bool) -> None:
+    def count(self, ok: bool) -> None:
         self.done += 1
-        self.failed += not good
+        self.failed += not ok
 
     def close(self, stopped: bool = False) -> None:
-        """The last line, where there is something to say."""
+        """Prints the counts if images failed or the program was stopped."""
         if self.total > 1 and (self.failed or stopped):
-            tell(f"{self.done - self.failed} of {self.total} images captioned, {self.failed} failed")
+            print_error(f"{self.done - self.failed} of {self.total} images captioned, {self.failed} failed")
 
 
 def _print(
@@ -193,10 +191,10 @@ def _print(
     if options.json:
         row = _row(path, caption, options.attention)
         if options.alt_text:
-            row |= _of(alt or AltText(""))
+            row |= _alt_text_fields(alt or AltText(""))
         print(json.dumps(row, ensure_ascii=False), flush=True)
     if not caption.ok:
-        tell(str(caption.error))
+        print_error(str(caption.error))
     elif not options.json:
         text = caption.text if alt is None else alt.text
         print(one_line(text if alone else f"{path}: {text}"), flush=True)
@@ -204,7 +202,7 @@ def _print(
             print(one_line(f"    {other.text}"), flush=True)
 
 
-def _of(alt: AltText) -> dict[str, Any]:
+def _alt_text_fields(alt: AltText) -> dict[str, Any]:
     return {"alt_text": alt.text, "confidence": alt.confidence, "flagged": alt.flagged}
 
 
@@ -224,11 +222,11 @@ def _row(path: str, caption: Caption, attention: bool) -> dict[str, Any]:
     }
     if attention:
         maps = caption.attention
-        # Four decimals say where a model looked, in a third of the space.
+        # Four decimals suffice for heatmaps, in a third of the space.
         row["attention"] = None if maps is None else np.round(np.asarray(maps, np.float64), 4).tolist()
     return row
 
 
 def _finite(value: float) -> float | None:
-    """The number, or None where JSON has none (NaN, infinity)."""
+    """The number, or None for NaN and infinity, which JSON cannot hold."""
     return value if math.isfinite(value) else None

@@ -6,14 +6,13 @@ Predictions hold one caption for each image, references one or more. Accepted ar
              image may also be called image_id, file_name, filename or id, and caption text
   an object  {"1.jpg": "a dog"} for predictions, {"1.jpg": ["A dog .", "A brown dog ."]} for references
   COCO       {"annotations": [{"image_id": 1, "caption": "A dog ."}]}, with or without its images[].file_name
-What `captioner caption --json` prints can be given as predictions, and the captions.csv that one trains with as
-references: a path there is relative to that file. Images that the two files spell differently are matched by path,
-number or base name where that leaves no doubt, and it is said how. Figures are x100 unless they are counts.
+The output of `captioner caption --json` can be used as predictions, and the captions.csv of a training set as
+references: paths in it are relative to that file. Images that the two files spell differently are matched by path,
+number or base name where that is unambiguous, and the rule is printed. Scores are x100 unless they are counts.
 
-With --html the scores also go into a page that opens in any browser, without a network, and into a JSON file beside
-it: how far they would move with other images, the best and worst images, confused words, lengths and vocabulary;
-with --baseline two models side by side. Where the model looked is shown for predictions made with
-`captioner caption --json --attention`.
+With --html the scores are also written as a page that opens in any browser, without a network, and as a JSON file of
+the same name: confidence intervals, the best and worst images, confused words, lengths and vocabulary; with --baseline
+a comparison of two models. Attention is shown for predictions of `captioner caption --json --attention`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioner.caption_files import References, aligned, read_predictions, read_references
-from captioner.cli.messages import note
+from captioner.cli.messages import print_note
 from captioner.errors import SpecError
 from captioner.metrics import DEFAULT_METRICS, METRICS, evaluate, rough, undefined
 from captioner.reports import report
@@ -39,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", metavar="PREDICTIONS", help="file of predicted captions")
     parser.add_argument("references", metavar="REFERENCES", help="file of reference captions")
     parser.add_argument(
-        "--split", metavar="NAME", help="use the references of this split alone, by their column split"
+        "--split", metavar="NAME", help="use the references of this split only, by their column split"
     )
     parser.add_argument(
         "--metric",
@@ -48,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"may be repeated; one of: {', '.join(METRICS.names())} (default: {', '.join(DEFAULT_METRICS)})",
     )
     parser.add_argument(
-        "--official", action="store_true", help="add the scores of pycocoevalcap beside ours (needs Java)"
+        "--official", action="store_true", help="add the scores of pycocoevalcap (needs Java)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -58,32 +57,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         metavar="DIR",
-        help="with --html: the folder of the images, where predictions name no paths",
+        help="with --html: the folder of the images, if predictions have no paths",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="with --html: replace a report that is there"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="with --html: replace an existing report")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the scores."""
     for name in ("baseline", "images", "overwrite"):
         if getattr(options, name) not in (None, False) and options.html is None:
-            raise SpecError(f"--{name} is about the report: pass --html OUT.html too")
+            raise SpecError(f"--{name} applies to the report: pass --html OUT.html too")
     predictions = read_predictions(options.predictions)
     references = read_references(options.references)
     matched = aligned(predictions, references, options.split)
     for line in matched.notes:
-        note(options, line)
+        print_note(options, line)
     metrics = options.metric or DEFAULT_METRICS
     scores: Mapping[str, float | None]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "no CIDEr-D")  # said below, in a line
+        warnings.filterwarnings("ignore", "no CIDEr-D")  # printed below, in one line
         if options.html is not None:
             scores = _report(options, predictions, references, metrics)
         else:
             scores = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
-    _say_what_cider_is_worth(options, scores, len(predictions))
+    _print_cider_notes(options, scores, len(predictions))
     if options.json:
         content = {name: None if _is_nan(value) else value for name, value in scores.items()}
         print(json.dumps(content, ensure_ascii=False, allow_nan=False))
@@ -97,14 +94,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _say_what_cider_is_worth(
-    options: argparse.Namespace, scores: Mapping[str, float | None], images: int
-) -> None:
+def _print_cider_notes(options: argparse.Namespace, scores: Mapping[str, float | None], images: int) -> None:
     ciders = [value for name, value in scores.items() if name.endswith("CIDEr-D")]
     if any(map(_is_nan, ciders)):
-        note(options, undefined(images))
+        print_note(options, undefined(images))
     elif ciders and rough(images):
-        note(options, rough(images))
+        print_note(options, rough(images))
 
 
 def _is_nan(value: float | None) -> bool:
@@ -117,12 +112,12 @@ def _report(
     references: References,
     metrics: Sequence[str],
 ) -> dict[str, float | None]:
-    """Writes the report; the scores of the first model, which it holds."""
+    """Writes the report; returns the scores of the first model in it."""
     files = [options.predictions] + ([options.baseline] if options.baseline is not None else [])
     matched = aligned(predictions, references, options.split)
     baseline = None
     if options.baseline is not None:
-        # The second model's captions under the first one's names.
+        # The captions of the second model by the image ids of the first.
         other = read_predictions(options.baseline)
         first = {reference: name for name, reference in matched.names.items()}
         theirs = aligned(other, references, options.split)
@@ -138,18 +133,18 @@ def _report(
         metrics=metrics,
         official=options.official,
     )
-    beside = page.with_suffix(".json")
-    data = json.loads(beside.read_text(encoding="utf-8"))
+    json_file = page.with_suffix(".json")
+    data = json.loads(json_file.read_text(encoding="utf-8"))
     if data["not_shown"]:
         missing = f"{data['not_shown']} of its {data['wanted']} images cannot be read (the page says why)"
-        note(options, f"{missing}; --images DIR says where they are")
+        print_note(options, f"{missing}; --images DIR says where they are")
     if not options.quiet:
-        print(f"report: {page}, scores: {beside}", file=sys.stderr)
+        print(f"report: {page}, scores: {json_file}", file=sys.stderr)
     return {row["name"]: row["models"][0]["value"] for row in data["scores"]}
 
 
 def _names(files: Sequence[str]) -> list[str]:
-    """What to call the models: their files' names, or if they are the same, their folders' too."""
+    """Names of the models: of their files, or of their folders if those are the same."""
     stems = [Path(file).stem for file in files]
     if len(set(stems)) == len(stems):
         return stems

@@ -1,13 +1,13 @@
-"""Turns a model folder into what other programs run: images in, sentences out.
+"""Exports a model folder for servers and devices: encoded images in, captions out.
 
-saved_model gives a folder that TensorFlow Serving takes as it is. It goes into the model folder, or into --output-dir,
-under the next number, so that a server which watches the folder picks it up by itself. How words are chosen is
-fixed from then on.
+saved_model gives a folder that TensorFlow Serving loads unchanged. It is written into the model folder, or into
+--output-dir, under the next version number, so that a server which watches the folder loads it. Its search strategy is
+fixed.
 
-tflite gives one file for devices without TensorFlow, vocabulary and all: model.tflite, or smaller with
---to "tflite(quantize='int8', calibration='FOLDER')", FOLDER holding a few dozen images like those to come.
+tflite gives one file for devices without TensorFlow, with its vocabulary: model.tflite, or a smaller one with
+--to "tflite(quantize='int8', calibration='FOLDER')", FOLDER holding a few dozen images like those of its use.
 
-The paths of what was written are printed; how far it is, on standard error.
+The paths of the exported files are printed; progress on standard error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 from captioner import checks
 from captioner.api import DEFAULT_MODEL, export, located
-from captioner.cli.messages import tell
+from captioner.cli.messages import print_error
 from captioner.cli.parser import add_trust
 from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import SpecError
@@ -36,24 +36,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         action="append",
         metavar="TARGET",
-        help="what to make, with its options: 'saved_model(batch_sizes=(1, 8, 32))', tflite, "
+        help="target with its options: 'saved_model(batch_sizes=(1, 8, 32))', tflite, "
         "\"tflite(quantize='float16')\"; may be repeated; `captioner models` lists them all (default: saved_model)",
     )
     parser.add_argument(
         "--strategy",
-        help=f"how words are chosen: greedy, 'beam(width=5, n_best=3)' ... (default: {DEFAULT_STRATEGY})",
+        help=f"search strategy: greedy, 'beam(width=5, n_best=3)' ... (default: {DEFAULT_STRATEGY})",
     )
     parser.add_argument(
         "--max-length",
         type=int,
         metavar="T",
-        help="most words of a caption, counting its end (default: the model's)",
+        help="largest number of ids of a caption, its end included (default: the model's)",
     )
-    parser.add_argument("--output-dir", metavar="FOLDER", help="where the versions stand (default: MODEL)")
+    parser.add_argument("--output-dir", metavar="FOLDER", help="folder of the versions (default: MODEL)")
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace a .tflite file that is there (versions are never replaced)",
+        help="replace an existing .tflite file (versions are never replaced)",
     )
     add_trust(parser)
 
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
                 output_dir=options.output_dir,
                 trust=options.trust,
             )
-    except SpecError as error:  # in words of the command line
+    except SpecError as error:  # names the option of the command line
         raise SpecError(str(error).replace("max_length expects", "--max-length expects", 1)) from None
     for path in paths.values():
         print(path)
@@ -83,20 +83,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _replacing(target: Spec) -> Spec:
-    """A target that may replace what is there; a SavedModel never does, and takes no such option."""
+    """A `.tflite` target with `overwrite=True`; other targets unchanged, as a SavedModel is never replaced."""
     return Spec(target.name, {**target.args, "overwrite": True}) if target.name == "tflite" else target
 
 
 @contextmanager
 def _stages(quiet: bool) -> Iterator[None]:
-    """Prints the stages that the library logs inside the block on standard error, with the seconds so far."""
+    """Prints the stages that the library logs inside the block on standard error, with the elapsed seconds."""
     logger, start = logging.getLogger("captioner"), time.monotonic()
 
     class Stage(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             is_stage = record.levelno < logging.WARNING
             seconds = f"{time.monotonic() - start:.0f} s: " if is_stage else ""
-            tell(f"{seconds}{record.getMessage()}")
+            print_error(f"{seconds}{record.getMessage()}")
 
     handler, level, propagate = Stage(), logger.level, logger.propagate
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Output files of heatmaps, chosen before the first image is captioned."""
+"""Output files of heatmaps, checked before the first image is captioned."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from captioner.outputs.heatmap import FORMATS
 
 
 def heatmap_files(paths: Sequence[str], out: str, alone: bool, overwrite: bool) -> dict[str, Path]:
-    """The file for each image.
+    """The heatmap's file for each image.
 
-    In a folder the files are called after their images and stand in the sub-folders that these stand in, seen from the
-    folder that holds them all: two images of one name do not meet.
+    In a folder the files are named after their images and keep their sub-folders, relative to the common parent folder
+    of all images: images of the same name in different folders get different files.
 
     Args:
-        paths: sequence of str. Of the images.
+        paths: sequence of str. The images.
         out: str. A file ending in .png or .gif, for one image, or a folder.
-        alone: bool. Whether there is one image, which was named itself.
-        overwrite: bool. Whether files that are there may be replaced.
+        alone: bool. Whether there is a single image, named as a file rather than by a folder or a pattern.
+        overwrite: bool. Whether existing files may be replaced.
 
     Returns:
         dict of path to Path.
 
     Raises:
         SpecError: for a file where a folder is expected.
-        DataError: if files are there already, in words of the command line.
+        DataError: if files exist already; the message names options of the command line.
 
     Example:
         >>> files = heatmap_files(["a/1.jpg", "b/1.jpg"], "maps", False, False)
@@ -50,24 +50,24 @@ def heatmap_files(paths: Sequence[str], out: str, alone: bool, overwrite: bool) 
         )
         raise SpecError(f"--heatmap expects {expected}, got {out}")
     if os.path.exists(out) and not is_folder and Path(out) not in files.values():
-        raise DataError(f"--heatmap expects a folder, got the file {out}: name another place")
+        raise DataError(f"--heatmap expects a folder, got the file {out}: name another folder")
     for above in () if is_folder else Path(out).parents:
         if os.path.lexists(above) and not above.is_dir():
-            raise DataError(f"--heatmap expects a place in a folder, but {above} is none: name another place")
+            raise DataError(f"--heatmap expects a path in a folder, but {above} is a file: name another path")
     present = [path for path in files.values() if path.exists()]
     if present and not overwrite:
         more = f" and {len(present) - 1} more are" if len(present) > 1 else " is"
         raise DataError(
-            f"{present[0]}{more} there already: name another place for --heatmap, or add --overwrite"
+            f"{present[0]}{more} there already: name another file or folder for --heatmap, or add --overwrite"
         )
     return files
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """A name for each image's file, relative to the folder that holds all images."""
-    full = [os.path.abspath(path) for path in paths]
+    """A file name for each image, relative to the common parent folder of all images."""
+    absolute = [os.path.abspath(path) for path in paths]
     try:
-        root = os.path.commonpath([os.path.dirname(path) for path in full])
+        root = os.path.commonpath([os.path.dirname(path) for path in absolute])
     except ValueError:  # on several drives
-        return [os.path.join(*os.path.splitdrive(path)).replace(":", "") + ".png" for path in full]
-    return [f"{os.path.relpath(path, root)}.png" for path in full]
+        return [os.path.join(*os.path.splitdrive(path)).replace(":", "") + ".png" for path in absolute]
+    return [f"{os.path.relpath(path, root)}.png" for path in absolute]

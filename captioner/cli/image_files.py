@@ -1,4 +1,4 @@
-"""Image files named on the command line: files, folders and patterns, and which are skipped and why."""
+"""Image files named on the command line by files, folders and patterns, and the reasons for skipped ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from captioner.image.loading import SUFFIXES, UNREADABLE_SUFFIXES
 
-# Why something in a folder is left out: in the singular, in the plural, and what to do. All other reasons are kinds of
-# images that cannot be read here.
+# Reasons for skipping a path: in the singular, in the plural, and the remedy. Other reasons are image formats that
+# cannot be read.
 _REASONS = {
     "sub-folder": ("sub-folder not searched", "sub-folders not searched", "add --recursive"),
     "linked folder": ("linked folder not followed", "linked folders not followed", "name it too"),
@@ -24,19 +24,19 @@ _REASONS = {
     ),
     "hidden image": ("hidden image skipped", "hidden images skipped", "name it too"),
     "macOS": ("._ file of macOS skipped", "._ files of macOS skipped", "they hold no image"),
-    "broken link": ("broken link skipped", "broken links skipped", "mend or delete it"),
+    "broken link": ("broken link skipped", "broken links skipped", "repair or delete it"),
     "no file": ("image name skipped", "image names skipped", "expected a file"),
 }
 
 
 @dataclass
 class ImageFiles:
-    """The files that a command line names.
+    """The image files of a command line.
 
     Attributes:
-        paths: list of str, in the order in which they were named, those of a folder or pattern by name.
-        skipped: dict of a reason to the paths that were left out for it.
-        errors: list of str. What was named and stands for no image, a line each.
+        paths: list of str, in the order of the arguments, those of a folder or pattern sorted by name.
+        skipped: dict of a reason to the paths that were skipped for it.
+        errors: list of str. Arguments without an image, a line each.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -44,11 +44,11 @@ class ImageFiles:
     errors: list[str] = field(default_factory=list)
 
     def skip(self, reason: str, path: str) -> None:
-        """Leaves a path out."""
+        """Skips a path."""
         self.skipped.setdefault(reason, []).append(path)
 
     def notes(self) -> list[str]:
-        """A line for each reason: how many, the first of them, and what to do.
+        """A line for each reason: the number of skipped paths, the first of them, and the remedy.
 
         Example:
             >>> files = ImageFiles()
@@ -68,20 +68,21 @@ class ImageFiles:
 
 
 def _unreadable(kind: str) -> tuple[str, str, str]:
-    """The words for a kind of `UNREADABLE_SUFFIXES`: "HEIC" or "a camera's raw file"."""
+    """The note for a kind of `UNREADABLE_SUFFIXES`: "HEIC" or "a camera's raw file"."""
     if re.fullmatch(r"[A-Z][\w ]*", kind):
         return f"{kind} file skipped", f"{kind} files skipped", "save it as JPEG or PNG"
     return f"file skipped, {kind}", f"files skipped, each {kind}", "save it as JPEG or PNG"
 
 
 def image_files(arguments: Sequence[str], recursive: bool = False) -> ImageFiles:
-    """The images that arguments stand for: each itself, those of a folder, or those that a pattern matches.
+    """The images named by arguments: files, all images of a folder, or those that a pattern matches.
 
-    Links to folders are followed where they are named and not below, as a folder may hold a link to itself.
+    Links to folders are followed where they are named, but not inside folders, as a folder may contain a link to
+    itself.
 
     Args:
         arguments: sequence of str.
-        recursive: bool, default False. Whether folders stand for what is in their sub-folders, too.
+        recursive: bool, default False. Whether to search sub-folders as well.
 
     Returns:
         `ImageFiles`.
@@ -100,41 +101,41 @@ def image_files(arguments: Sequence[str], recursive: bool = False) -> ImageFiles
 
 
 def _add_folder(files: ImageFiles, folder: str, recursive: bool) -> None:
-    inside = ImageFiles()
+    contents = ImageFiles()
 
     def unreadable(error: OSError) -> None:
-        inside.errors.append(f"cannot read the folder {error.filename}: {error.strerror or error}")
+        contents.errors.append(f"cannot read the folder {error.filename}: {error.strerror or error}")
 
-    for place, folders, names in os.walk(folder, onerror=unreadable):
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
         for name in names:
-            _add_file(inside, os.path.join(place, name))
+            _add_file(contents, os.path.join(parent, name))
         searched = []
         for name in sorted(folders):
-            path = os.path.join(place, name)
+            path = os.path.join(parent, name)
             if name.startswith("."):
                 if recursive:
-                    inside.skip("hidden folder", path)
+                    contents.skip("hidden folder", path)
             elif not recursive:
-                inside.skip("sub-folder", path)
+                contents.skip("sub-folder", path)
             elif os.path.islink(path):
-                inside.skip("linked folder", path)
+                contents.skip("linked folder", path)
             else:
                 searched.append(name)
         folders[:] = searched
-    if not inside.paths and not inside.errors:
-        left_out = "".join(f"; {note}" for note in inside.notes())
+    if not contents.paths and not contents.errors:
+        skipped = "".join(f"; {note}" for note in contents.notes())
         files.errors.append(
-            f"no image in the folder {folder}: expected files ending in {', '.join(SUFFIXES)}{left_out}"
+            f"no image in the folder {folder}: expected files ending in {', '.join(SUFFIXES)}{skipped}"
         )
         return
-    files.paths += sorted(inside.paths)
-    files.errors += inside.errors
-    for reason, paths in inside.skipped.items():
+    files.paths += sorted(contents.paths)
+    files.errors += contents.errors
+    for reason, paths in contents.skipped.items():
         files.skipped.setdefault(reason, []).extend(sorted(paths))
 
 
 def _add_file(files: ImageFiles, path: str) -> None:
-    """Takes a file of a folder, or leaves it out; what is named like no image is passed over."""
+    """Adds or skips a file of a folder; files without an image's ending are ignored."""
     name = os.path.basename(path)
     ending = os.path.splitext(name)[1].lower()
     if ending not in SUFFIXES and ending not in UNREADABLE_SUFFIXES:
@@ -171,8 +172,8 @@ def _add_pattern(files: ImageFiles, pattern: str) -> None:
 def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
     """The paths below a folder that match a pattern, part by part.
 
-    As in shells hidden names match only what begins with a dot. `**` is any number of folders, none of them a link:
-    `glob` follows links that lead in a circle until names are too long.
+    As in shells, hidden names are matched only by parts that begin with a dot. `**` matches any number of folders, but
+    no links: `glob` follows circular links until names are too long.
     """
     if not parts:
         yield base
@@ -181,13 +182,13 @@ def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
     if part == "**":
         while rest and rest[0] == "**":
             rest = rest[1:]
-        for place, folders, names in os.walk(base or os.curdir):
+        for parent, folders, names in os.walk(base or os.curdir):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            inner = place if base else os.path.relpath(place).removeprefix(os.curdir)
+            prefix = parent if base else os.path.relpath(parent).removeprefix(os.curdir)
             if rest:
-                yield from _matches(inner, rest)
+                yield from _matches(prefix, rest)
             else:
-                yield from (os.path.join(inner, name) for name in names if not name.startswith("."))
+                yield from (os.path.join(prefix, name) for name in names if not name.startswith("."))
     elif glob.has_magic(part):
         try:
             names = os.listdir(base or os.curdir)

@@ -1,4 +1,4 @@
-"""Lists the models here and the parts to build one from, each with its line of documentation."""
+"""Lists model folders, and the available parts of models, each with one line of documentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from captioner import bundle
 from captioner.api import DEFAULT_MODEL, located
-from captioner.cli.show import figure_columns
+from captioner.cli.show import metric_columns
 from captioner.engines import ENGINES, import_tensorflow
 from captioner.errors import BundleError
 from captioner.metrics import METRICS
@@ -22,25 +22,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder",
         default=_FOLDER,
-        help="where model folders are looked for (default: %(default)s here, and where the default model is)",
+        help="folder of model folders (default: %(default)s here, and that of the default model)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the models and the tables."""
     folders = [Path(options.folder)]
-    beside = Path(located(DEFAULT_MODEL)).parent
-    if options.folder == _FOLDER and beside.resolve() != folders[0].resolve():
-        folders.append(beside)
+    default_folder = Path(located(DEFAULT_MODEL)).parent
+    if options.folder == _FOLDER and default_folder.resolve() != folders[0].resolve():
+        folders.append(default_folder)
     for folder in folders:
         models = {str(path): _summary(path) for path in bundle.find(folder)}
-        # A relative name alone does not say where that is.
-        where = (
+        # Absolute paths, as a relative one depends on the working directory.
+        reason = (
             f"{folder.absolute()} holds no model folder"
             if folder.is_dir()
             else f"no folder {folder.absolute()}"
         )
-        _print(f"models in {folder}", models or {"none": f"{where}; --folder DIR looks elsewhere"})
+        _print(f"models in {folder}", models or {"none": f"{reason}; --folder DIR looks elsewhere"})
     for heading, table in _tables().items():
         _print(heading, table.describe())
     return 0
@@ -72,8 +72,8 @@ def _summary(folder: Path) -> str:
         model = bundle.read(folder)
     except BundleError as error:
         return f"cannot be used: {error}"
-    sets = figure_columns(model.metrics)
-    # A model is known by its scores on the test split, where there are any.
+    sets = metric_columns(model.metrics)
+    # Scores on the test split, if there are any.
     name = next((name for name in sets if name.startswith("test")), next(iter(sets), ""))
     values = sets.get(name, {})
     scores = [

@@ -25,10 +25,10 @@ exit codes:
 class Parser(argparse.ArgumentParser):
     """Argument parser: keeps the line breaks of descriptions and reports a mistake in one line.
 
-    Takes what `argparse.ArgumentParser` takes. Options of `type=int` and `type=float` say what they expect; their
-    ranges are checked by `captioner.checks` under the option's name once the program runs. Reading the options also
-    readies the output: names that the terminal's encoding lacks are escaped instead of ending the program, and
-    with an option `--json` what is printed is UTF-8, whatever the environment says.
+    Takes the arguments of `argparse.ArgumentParser`. Options of `type=int` and `type=float` report the expected type;
+    programs check their ranges by `captioner.checks`. Parsing also prepares the output: characters that the terminal's
+    encoding lacks are escaped instead of ending the program, and with an option `--json` the output is UTF-8 in every
+    environment.
 
     Example:
         >>> parser = Parser(prog="train.py")
@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:
-        """One line: what is wrong, how the program is called, and where more is said."""
+        """Exits with one line: the mistake, the usage, and where to find help."""
         optional = r" \[-(?:[^\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])*\]"
         usage = re.sub(optional, "", " ".join(self.format_usage().split()))
         usage = usage.replace(self.prog, f"{self.prog} [options]", 1)

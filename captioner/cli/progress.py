@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: how much is done, how fast it goes, how long it takes still."""
+"""Progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-TERMINAL_SECONDS = 0.5  # between two displays
-LOG_SECONDS = 60.0  # where standard error is a file: it is not to be filled
+TERMINAL_SECONDS = 0.5  # between two displays on a terminal
+LOG_SECONDS = 60.0  # between two displays where standard error is a file
 
 
 class _LogLines(tqdm):
-    """A tqdm bar whose displays are lines of their own, as a file has no line to write over."""
+    """A tqdm bar that prints a new line for each display, for files."""
 
     @staticmethod
     def status_printer(file: TextIO) -> Callable[[str], None]:
@@ -29,12 +29,12 @@ class _LogLines(tqdm):
 def progress_bar(
     items: Iterable[Any] | None = None, total: int | None = None, unit: str = "image", **options: Any
 ) -> tqdm:
-    """A tqdm bar: on a terminal one line that is gone at the end, else a line a minute, the first after a minute.
+    """A tqdm bar: on a terminal one line, removed at the end, else a line a minute, the first after a minute.
 
     Args:
-        items: iterable, default None. What to go through; without it the caller calls `update`.
+        items: iterable, default None. The items to iterate over; without it the caller calls `update`.
         total: int, default the length of `items`.
-        unit: str, default "image". What is counted.
+        unit: str, default "image". Unit of the count.
         options: others of `tqdm`, such as `desc`, `initial` and `disable`.
 
     Returns:

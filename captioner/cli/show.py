@@ -1,4 +1,4 @@
-"""Shows a model: parameters, config, vocabulary, scores and card. Checks the integrity of its files."""
+"""Shows the parameters, config, vocabulary, scores and card of a model, after checking the integrity of its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captioner.engines import engine_for
 from captioner.errors import EngineError
 from captioner.types import SPECIALS
 
-_LABEL = 12  # characters of what stands before a line
+_LABEL = 12  # width of the labels, in characters
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         raise EngineError(f"expected a model folder to show, got {options.model}")
     model = bundle.read(located(options.model))
     if options.json:
-        print(json.dumps(_facts(model), ensure_ascii=False))
+        print(json.dumps(_json_fields(model), ensure_ascii=False))
         return 0
     size = model.weights.stat().st_size / 1e6
     parts = ", ".join(f"{part} {count:,}" for part, count in model.parameters.items())
@@ -40,14 +40,14 @@ def run(options: argparse.Namespace) -> int:
     for key, value in model.config.items():
         _line(key, _readable(value))
     _line("vocabulary", f"{len(words)} words and {len(SPECIALS)} special tokens: {', '.join(words[:8])} ...")
-    for line in figure_tables(model.metrics):
+    for line in metric_table(model.metrics):
         print(line)
     if model.card:
         print(f"\n{model.card.strip()}")
     return 0
 
 
-def _facts(model: bundle.Bundle) -> dict[str, Any]:
+def _json_fields(model: bundle.Bundle) -> dict[str, Any]:
     return {
         "folder": str(model.folder),
         "captioner": model.captioner,
@@ -75,7 +75,7 @@ def _readable(value: Any) -> str:
 
 
 def _network(config: str) -> str:
-    """A network of the user's own, which is kept as Keras' JSON: thousands of characters."""
+    """A short description of a user's network, whose config is JSON of Keras with thousands of characters."""
     try:
         network = json.loads(config)
         layers = [layer["class_name"] for layer in network["config"]["layers"]]
@@ -84,38 +84,38 @@ def _network(config: str) -> str:
         return "a Keras network"
 
 
-def figure_columns(metrics: Mapping[str, Any], path: str = "") -> dict[str, dict[str, Any]]:
-    """The sets of scores in nested metrics: by split, by engine.
+def metric_columns(metrics: Mapping[str, Any], path: str = "") -> dict[str, dict[str, Any]]:
+    """Flattens nested metrics into columns of a table: by split, by engine.
 
     Args:
         metrics: mapping of names to scores, or to such mappings.
-        path: str, default "". What the names of the sets begin with.
+        path: str, default "". Prefix of the names of the columns.
 
     Returns:
-        dict of a set's name, "" for scores that stand at the top, to its scores.
+        dict of a column's name, "" for scores at the top level, to its scores.
 
     Example:
-        >>> figure_columns({"test": {"keras": {"CIDEr-D": 58.8}, "tflite": {"CIDEr-D": 58.9}}})
+        >>> metric_columns({"test": {"keras": {"CIDEr-D": 58.8}, "tflite": {"CIDEr-D": 58.9}}})
         {'test, keras': {'CIDEr-D': 58.8}, 'test, tflite': {'CIDEr-D': 58.9}}
     """
     scores = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
     columns = {path: scores} if scores else {}
     for name, inner in metrics.items():
         if isinstance(inner, Mapping):
-            columns |= figure_columns(inner, f"{path}, {name}" if path else name)
+            columns |= metric_columns(inner, f"{path}, {name}" if path else name)
     return columns
 
 
-def figure_tables(metrics: Mapping[str, Any]) -> list[str]:
-    """Lines of a table: a row for each figure, a column for each set of them.
+def metric_table(metrics: Mapping[str, Any]) -> list[str]:
+    """Lines of a table of metrics: a row for each metric, a column for each set of scores.
 
     Example:
-        >>> print("\\n".join(figure_tables({"validation": {"CIDEr-D": 55.1}, "test": {"CIDEr-D": 58.83, "n": 5}})))
+        >>> print("\\n".join(metric_table({"validation": {"CIDEr-D": 55.1}, "test": {"CIDEr-D": 58.83, "n": 5}})))
         scores       validation   test
         CIDEr-D           55.10  58.83
         n                     -      5
     """
-    columns = figure_columns(metrics)
+    columns = metric_columns(metrics)
     if not columns:
         return []
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
@@ -123,7 +123,7 @@ def figure_tables(metrics: Mapping[str, Any]) -> list[str]:
     parts = {column.partition(", ")[0] for column in columns}
     shared = parts.pop() if len(parts) == 1 and len(columns) > 1 else ""
     heading = [shared or "scores", *(column.removeprefix(f"{shared}, ") for column in columns)]
-    cells = [heading, *([n, *(_figure(f.get(n)) for f in columns.values())] for n in names)]
+    cells = [heading, *([n, *(_formatted(f.get(n)) for f in columns.values())] for n in names)]
     if list(columns) == [""]:
         del cells[0]
     widths = [max(len(row[i]) for row in cells) for i in range(1, len(columns) + 1)]
@@ -133,7 +133,7 @@ def figure_tables(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _figure(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

@@ -93,7 +93,7 @@ def read(path: Path) -> TFLiteFile:
         )
     entries, words = _read_appended(path)
     metadata.check_format(entries, path, bundle.FORMAT, EngineError)
-    entries = metadata.export_facts(entries, str(path), EngineError)
+    entries = metadata.export_metadata(entries, str(path), EngineError)
     fields = metadata.Fields(entries, str(path), EngineError)
     for name in ("signatures", "memory", "state"):
         fields.names(name)

@@ -66,4 +66,4 @@ def read_metadata(version: Path) -> dict[str, Any]:
         )
     entries = metadata.load(path, EngineError)
     metadata.check_format(entries, path, bundle.FORMAT, EngineError)
-    return metadata.export_facts(entries, str(path), EngineError)
+    return metadata.export_metadata(entries, str(path), EngineError)

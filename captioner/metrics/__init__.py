@@ -1,8 +1,8 @@
 """Metrics: our own implementations and the reference implementation (pycocoevalcap).
 
-Every figure is a claim with a source (see the module of each metric) and is reported x100. The reference is
-coco-caption (the package pycocoevalcap); ours agree with it on the same words, and each module says where
-they differ.
+Each module names the source of its metric. Scores are x100 unless they are counts. The reference implementation is
+coco-caption (the package pycocoevalcap); ours agree with it on the same words, and each module documents the
+differences.
 """
 
 from captioner.metrics.base import Scores

@@ -25,12 +25,11 @@ class Scores:
     """Scores of captions under one metric, x100 unless the score is a count.
 
     Attributes:
-        corpus: dict of str to float. One score of the whole corpus under each name. Not always the mean over
-            images.
+        corpus: dict of str to float. The corpus scores by name, which are not always means over images.
         per_image: dict of str to float64 array [B], in the order of the candidates; a subset of the names.
-        counts: array [B, S] or None. Where corpus scores are no means over images, the statistics that are added up
+        counts: array [B, S] or None. Where corpus scores are not means over images, the statistics that are summed
             over images.
-        combine: function from such sums [S] to corpus scores, or None. Of `counts.sum(0)` it gives `corpus`.
+        combine: function from such sums [S] to corpus scores, or None. `combine(counts.sum(0))` is `corpus`.
 
     Example:
         >>> Scores({"ROUGE-L": 50.0}, {"ROUGE-L": np.array([100.0, 0.0])}).corpus

@@ -4,10 +4,10 @@ Corpus BLEU as in the paper and in coco-caption: n-gram matches and lengths are 
 the division, never averaged over sentences; each image counts its closest reference length, the shorter on a
 tie.
 
-The parts are those of nltk. Its `corpus_bleu` itself is not used: it counts one 4-gram for a caption of three
-words or fewer, which has none, where coco-caption counts zero. Where not one n-gram of some order matches,
-the score is 0; coco-caption, which adds 1e-15 above and 1e-9 below the line, then leaves a trace (up to 3
-points, x100, where no caption is long enough to hold such an n-gram).
+Clipped counts, brevity penalty and closest length are computed by nltk. Its `corpus_bleu` is not used: it counts one
+4-gram for a caption of three words or fewer, which has none, where coco-caption counts zero. If no n-gram of some
+order matches, the score is 0; that of coco-caption, which adds 1e-15 to the numerator and 1e-9 to the denominator,
+is then slightly above 0 (up to 3 points, x100, where no caption is long enough to have such an n-gram).
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Bleu:
         return Scores(self.combine(counts.sum(0)), per_image, counts, self.combine)
 
     def combine(self, sums: np.ndarray) -> dict[str, float]:
-        """BLEU-1 ... BLEU-n, x100, of matches and totals of each order, closest reference length and length.
+        """BLEU-1 ... BLEU-n, x100, from the matches and totals of each order, closest reference length and length.
 
         Args:
-            sums: whole numbers [2 n + 2], of one image or summed over any images.
+            sums: int [2 n + 2], of one image or summed over images.
         """
         brevity = _nltk().brevity_penalty(int(sums[-2]), int(sums[-1]))
         means = _geometric(sums[: self.n], sums[self.n : 2 * self.n]) * brevity

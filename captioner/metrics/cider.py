@@ -7,11 +7,11 @@ whose references the n-gram occurs, with sigma 6:
     sim_n(c, s) = (clipped . g_n(s)) / (|g_n(c)| |g_n(s)|)  exp(-(l(c) - l(s))^2 / (2 sigma^2))
     CIDEr-D(c, S) = 10 times the mean of sim_n(c, s) over s in S and n = 1 ... 4
 
-as coco-caption's "Cider" computes it. Over a single image every idf is log 1 = 0, so that every caption would score
-0, the best as the worst: CIDEr-D says nothing about one image alone, and is NaN here.
+as coco-caption's "Cider" computes it. Over a single image every idf is log 1 = 0, so that every caption would score 0:
+CIDEr-D is undefined for one image, and is NaN here.
 
-Here the references become sorted arrays once; scoring a batch is a handful of searches and sums in numpy,
-quick enough to be the reward of self-critical training (Rennie et al. 2017).
+The references are indexed once as sorted arrays; scoring a batch takes a few searches and sums in NumPy, fast enough
+for the reward of self-critical training (Rennie et al. 2017).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from captioner.metrics.base import Candidates, References, Scores, check
 from captioner.metrics.ngrams import extend, index_orders, look_up, row_numbers
 from captioner.types import END, PAD, START, UNK
 
-# Inner ids: the end of a caption, and what `<unk>` stands for, which no reference holds.
+# Internal tokens: the end of a caption, and `<unk>`, which is in no reference.
 _END_TOKEN, _UNKNOWN_TOKEN = 0, 1
-# With fewer images their references are too few to tell rare words from common ones.
+# Number of images below which document frequencies are unreliable.
 ROUGH_BELOW = 50
 
 
 class CiderD:
-    """CIDEr-D, the consensus of an image's references, averaged over images.
+    """CIDEr-D, averaged over images.
 
     Args:
         corpus: sequence of lists of lists of words, or None. Images whose captions give the document
             frequencies; by default the evaluated references, as coco-caption does.
-        count_end: bool, defaults to False. Count the end of a caption as one more word on both sides. A
-            reward should: without it a model learns to break off its sentences.
+        count_end: bool, defaults to False. Count the end token as one more word on both sides, as a reward
+            should: without it a model learns to end its captions too early.
         n: int, defaults to 4. The longest n-gram.
         sigma: float, defaults to 6. Width of the length penalty.
 
-    Where no n-gram is rarer than another (one image alone, or the same references for all) the figure is NaN, with a
-    warning, as every caption would score 0.
+    If all n-grams have the same document frequency (one image, or the same references for all) the score is NaN, with
+    a warning, as every caption would score 0.
 
     Example:
         >>> words = [["a", "dog", "runs"], ["two", "cats", "sleep"]]
@@ -76,8 +76,8 @@ class CiderD:
         """Indexes references once, to score any number of candidates against them.
 
         Args:
-            references: sequence of lists of lists of words. Words, not ids: what the vocabulary lacks must
-                not become `<unk>` in a reference, or the reward would pay for it.
+            references: sequence of lists of lists of words. Words, not ids: a word outside the vocabulary must
+                not become `<unk>` in a reference, as candidates would then be rewarded for `<unk>`.
             vocabulary: sequence of str or None. `Tokenizer.vocabulary`, special tokens included; needed to
                 score ids.
 
@@ -88,10 +88,10 @@ class CiderD:
 
 
 def undefined(images: int) -> str:
-    """Why there is no CIDEr-D, in a line.
+    """The message for an undefined CIDEr-D.
 
     Args:
-        images: int. How many give the document frequencies.
+        images: int. Number of images that the document frequencies come from.
     """
     got = "one" if images == 1 else f"{images} whose references all have the same n-grams"
     return (
@@ -101,10 +101,10 @@ def undefined(images: int) -> str:
 
 
 def rough(images: int) -> str:
-    """What a CIDEr-D of so few images is worth, in a line; empty from `ROUGH_BELOW` images on.
+    """The message for an unreliable CIDEr-D; empty from `ROUGH_BELOW` images on.
 
     Args:
-        images: int. How many give the document frequencies.
+        images: int. Number of images that the document frequencies come from.
     """
     if images >= ROUGH_BELOW:
         return ""
@@ -117,7 +117,7 @@ def rough(images: int) -> str:
 class CiderReward:
     """CIDEr-D of candidates against indexed references; made by `CiderD.prepare`.
 
-    Scores are not x100: a good caption gets about 1, a copied reference up to 10. Memory is about 22 bytes
+    Scores are not x100: good captions score about 1, a copied reference up to 10. Memory is about 22 bytes
     for each n-gram of each reference: 26 MB for the training captions of Flickr8k.
 
     Example:
@@ -146,7 +146,7 @@ class CiderReward:
             raise DataError("expected at least one image with references, and a reference for every image")
         if corpus is not None and not len(corpus):
             raise DataError("expected at least one image in the corpus of document frequencies, got none")
-        # The number of each image's first reference, and the end.
+        # Index of each image's first reference, and the total.
         self._first = np.concatenate([[0], np.cumsum(counts)])
         images = np.repeat(np.arange(len(counts)), counts)
         if corpus is None:
@@ -164,12 +164,12 @@ class CiderReward:
             self._lookup[UNK] = _UNKNOWN_TOKEN
         self._lengths = lengths[: len(captions)]
         self._log_number = np.log(number)
-        size, apart = len(self._tokens) + 2, corpus is not None
-        self._orders = index_orders(tokens, lengths, size, n, documents, images, number, apart)
+        size, extra = len(self._tokens) + 2, corpus is not None
+        self._orders = index_orders(tokens, lengths, size, n, documents, images, number, extra)
 
     @property
     def defined(self) -> bool:
-        """Whether any n-gram of the references weighs more than 0; otherwise every score is 0."""
+        """Whether any n-gram of the references has a weight above 0; otherwise every score is 0."""
         return any(bool(order.norm.any()) for order in self._orders)
 
     def words(self, candidates: Candidates, images: Iterable[int] | None = None) -> np.ndarray:
@@ -182,7 +182,7 @@ class CiderReward:
         Returns:
             float64 [N].
         """
-        fresh: dict[str, int] = {}  # words that no reference holds: told apart, but not remembered
+        fresh: dict[str, int] = {}  # tokens of words that are in no reference, for this call only
         flat: list[int] = []
         for candidate in candidates:
             for word in candidate:
@@ -258,13 +258,13 @@ class CiderReward:
         pair_start = np.cumsum(sizes) - sizes
         pair_row = row_numbers(sizes)
         pair_reference = np.arange(len(pair_row)) + (self._first[images] - pair_start)[pair_row]
-        similar = np.zeros(len(pair_row))
+        similarity = np.zeros(len(pair_row))
         rows, grams = row_numbers(lengths), tokens
         for k, order in enumerate(self._orders):
             if k:
                 rows, keys, tokens = extend(rows, grams, tokens)
                 grams = look_up(order.table, keys)
-            similar += order.similarity(
+            similarity += order.similarity(
                 rows,
                 grams,
                 images,
@@ -273,7 +273,7 @@ class CiderReward:
                 pair_start - self._first[images],
                 self._log_number,
             )
-        # coco-caption measures length in bigrams, so that 0 and 1 words are equally long.
-        apart = np.maximum(lengths[pair_row] - 1, 0) - np.maximum(self._lengths[pair_reference] - 1, 0)
-        similar *= np.exp(-(apart.astype(np.float64) ** 2) / (2 * self._sigma**2))
-        return 10 * np.bincount(pair_row, similar, len(lengths)) / (sizes * self._n)
+        # coco-caption measures length in bigrams, so that 0 and 1 words have the same length.
+        difference = np.maximum(lengths[pair_row] - 1, 0) - np.maximum(self._lengths[pair_reference] - 1, 0)
+        similarity *= np.exp(-(difference.astype(np.float64) ** 2) / (2 * self._sigma**2))
+        return 10 * np.bincount(pair_row, similarity, len(lengths)) / (sizes * self._n)

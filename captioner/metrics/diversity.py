@@ -1,4 +1,4 @@
-"""Diversity of captions, which scores against references do not measure.
+"""Diversity of captions, which reference-based metrics do not measure.
 
 The shares and counts are those of the literature on diverse captions (Shetty et al. 2017, "Speaking the same
 language", table 2; van Miltenburg et al. 2018, "Measuring the diversity of automatic image descriptions").
@@ -38,7 +38,7 @@ class Diversity:
         self._known = None if training is None else {tuple(words(caption)) for caption in training}
 
     def score(self, candidates: Candidates, references: References) -> Scores:
-        """Measures the candidates, lists of words [B]; references are not looked at."""
+        """Scores the candidates, lists of words [B]; references are ignored."""
         check(candidates, references)
         sentences = [tuple(candidate) for candidate in candidates]
         lengths = np.array([len(sentence) for sentence in sentences], np.float64)

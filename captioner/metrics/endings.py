@@ -12,9 +12,9 @@ import numpy as np
 
 from captioner.metrics.base import Candidates, References, Scores, check
 
-# Articles, prepositions, forms of "be", determiners and conjunctions that open a phrase and do not close one.
-# People do end a caption with some of them ("a dog with a hat on"), in about 1 % of cases: compare with the
-# references' share.
+# Articles, prepositions, forms of "be", determiners and conjunctions that begin a phrase and cannot end one.
+# About 1 % of human captions end on one of them nevertheless ("a dog with a hat on"): compare with the share of the
+# references.
 FUNCTION_WORDS = frozenset(
     ["a", "an", "the", "this", "that", "his", "her", "their", "its"]
     + ["of", "with", "in", "on", "at", "to", "for", "from", "by", "near", "upon", "before", "after"]
@@ -23,7 +23,7 @@ FUNCTION_WORDS = frozenset(
 
 
 class BadEndings:
-    """The share of captions that stop on a function word, x100.
+    """The share of captions that end on a function word, x100.
 
     Example:
         >>> captions = [["a", "man", "on", "a"], ["a", "man", "on", "a", "horse"]]
@@ -32,7 +32,7 @@ class BadEndings:
     """
 
     def score(self, candidates: Candidates, references: References) -> Scores:
-        """Measures the candidates, lists of words [B]; references are not looked at."""
+        """Scores the candidates, lists of words [B]; references are ignored."""
         check(candidates, references)
         per_image = np.array([100.0 * (bool(c) and c[-1] in FUNCTION_WORDS) for c in candidates])
         return Scores({"bad endings": float(per_image.mean())}, {"bad endings": per_image})

@@ -1,4 +1,4 @@
-"""The table of metrics, and `evaluate`: sentences in, scores out."""
+"""The table of metrics, and `evaluate`, which scores captions against references."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ METRICS = Table(
         "exact_match": "captioner.metrics.exact:ExactMatch",
     },
 )
-# What `evaluate` reports when not told otherwise: everything that is quick and needs no Java.
+# Default metrics of `evaluate`: all that are fast and need no Java.
 DEFAULT_METRICS = ("bleu", "rouge_l", "cider_d", "diversity", "bad_endings")
 
 Prediction = str | Caption
@@ -48,9 +48,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Scores one predicted caption an image against the image's references.
 
-    Our scores split both sides into words by the one rule of `captioner.text`. CIDEr-D takes its document
-    frequencies from the given references, so it depends on which images are evaluated together; for one alone it
-    is NaN, with a `UserWarning` that says so.
+    Both sides are split into words by `captioner.text.words`. CIDEr-D takes its document frequencies from
+    `references`, so it depends on the set of evaluated images; for one image it is NaN, with a `UserWarning`.
 
     Args:
         predictions: mapping of image id to a caption (str or `Caption`), or a list of them.
@@ -59,16 +58,16 @@ def evaluate(
             "official BLEU-1" and so on. Needs Java.
         metrics: iterable of str or Spec, rows of `METRICS`.
         training: iterable of str, or None. The training captions; adds "novel captions".
-        allow_empty: bool, defaults to False. Score a prediction without words 0 rather than refuse it, as an
-            unfinished model may well say nothing.
+        allow_empty: bool, defaults to False. Score a prediction without words 0 instead of raising an error, for
+            models in training, which may predict empty captions.
 
     Returns:
-        dict of figure name to float, x100 unless it is a count.
+        dict of a metric's name to float, x100 unless it is a count.
 
     Raises:
-        DataError: if ids differ, or captions are missing or empty; the message says which and how many.
+        DataError: if ids differ, or captions are missing or empty; the message lists ids and their number.
         SpecError: if a metric is unknown.
-        MissingDependency: if a metric needs a package, or Java, that is not there.
+        MissingDependency: if a package or Java, needed by a metric, is not installed.
 
     Example:
         >>> predictions = {"1.jpg": "a dog", "2.jpg": "a cat"}
@@ -81,7 +80,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Scored:
-    """Tokenised captions and references, image by image in one order, with the scores of every metric.
+    """Tokenised captions and references, in the same order of images, with the scores of all metrics.
 
     Attributes:
         names: list of image ids, [B].
@@ -89,7 +88,7 @@ class Scored:
         captions: list of lists of str [B]. The references.
         candidates: list of lists of words, [B].
         references: list of lists of lists of words, [B].
-        scores: list of `Scores`, a metric each.
+        scores: list of `Scores`, one for each metric.
     """
 
     names: list[Any]
@@ -106,7 +105,7 @@ class Scored:
 
     @property
     def per_image(self) -> dict[str, np.ndarray]:
-        """The scores that every image has, by name: float64 [B]."""
+        """The scores of each image, by name: float64 [B]."""
         return {
             name: values for metric_scores in self.scores for name, values in metric_scores.per_image.items()
         }
@@ -120,7 +119,7 @@ def scored(
     training: Iterable[str] | None = None,
     allow_empty: bool = False,
 ) -> Scored:
-    """Scores as `evaluate` does, and returns what it was done with, and the scores of every image.
+    """Scores as `evaluate` does, and returns the tokenised captions and the scores of each image as well.
 
     Args:
         predictions, references, official, metrics, training, allow_empty: as for `evaluate`.
@@ -155,27 +154,27 @@ def scored(
 
 
 def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> list[Scores]:
-    # One run of the tokeniser for everything: starting Java is most of its time.
+    # A single run of the tokeniser: starting Java takes most of its time.
     sizes = [len(image) for image in captions]
     tokens = iter(ptb_words([*texts, *(caption for image in captions for caption in image)]))
     candidates: Candidates = [next(tokens) for _ in texts]
     references: References = [[next(tokens) for _ in range(size)] for size in sizes]
     scores = official_scores(candidates, references)
-    if not CiderD().prepare(references).defined:  # theirs is 0 then, whatever the captions are
-        nothing = np.full(len(candidates), np.nan)
-        scores["cider_d"] = Scores({"CIDEr-D": np.nan}, {"CIDEr-D": nothing})
+    if not CiderD().prepare(references).defined:  # that of pycocoevalcap is then 0 for all captions
+        undefined = np.full(len(candidates), np.nan)
+        scores["cider_d"] = Scores({"CIDEr-D": np.nan}, {"CIDEr-D": undefined})
     official = scores.values()
-    return [Scores(_called_official(score.corpus), _called_official(score.per_image)) for score in official]
+    return [Scores(_official_names(score.corpus), _official_names(score.per_image)) for score in official]
 
 
-def _called_official(values: Mapping[str, Any]) -> dict[str, Any]:
+def _official_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"official {name}": value for name, value in values.items()}
 
 
 def _aligned(
     predictions: Predictions, references: ReferenceTexts
 ) -> tuple[list[str], list[list[str]], list[Any]]:
-    """Texts, reference texts and names in one order, or DataError."""
+    """Texts, reference texts and names in the same order; DataError if they do not match."""
     mappings = isinstance(predictions, Mapping) and isinstance(references, Mapping)
     if not mappings and not (_is_list(predictions) and _is_list(references)):
         raise DataError(
@@ -215,23 +214,23 @@ def _aligned(
 
 
 def _same_ids(predictions: Mapping[Any, Any], references: Mapping[Any, Any]) -> None:
-    """Raises DataError where ids differ; it says so when they are only spelt differently."""
-    alone = [n for n in predictions if n not in references]
+    """Raises DataError if ids differ, with a hint if only their spelling differs."""
+    unmatched = [n for n in predictions if n not in references]
     unused = [n for n in references if n not in predictions]
-    pairs, ways = match(alone, unused)
+    pairs, ways = match(unmatched, unused)
     hint = ""
     if pairs:
         (name, other), way = next(iter(pairs.items())), next(iter(ways))
         hint = (
             f" ({shown(name)} and {shown(other)} have the same {way.removeprefix('same ')}: spell them alike)"
         )
-    _refuse("predictions without references", alone, hint)
+    _refuse("predictions without references", unmatched, hint)
     _refuse("images with references but no prediction", unused, hint)
 
 
 def _is_list(values: Any) -> bool:
-    of_one_order = hasattr(values, "__len__") and hasattr(values, "__getitem__")
-    return of_one_order and not isinstance(values, str | bytes | Mapping)
+    is_sequence = hasattr(values, "__len__") and hasattr(values, "__getitem__")
+    return is_sequence and not isinstance(values, str | bytes | Mapping)
 
 
 def _all_strings(captions: Any) -> bool:
@@ -239,7 +238,7 @@ def _all_strings(captions: Any) -> bool:
 
 
 def _refuse(what: str, names: list[Any], hint: str = "") -> None:
-    """Raises DataError if any name is given; the message counts them and shows the first three."""
+    """Raises DataError if `names` is not empty; the message has their number and the first three."""
     if names:
         first = ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
         raise DataError(f"cannot evaluate: {len(names)} {what}: {first}{hint}")

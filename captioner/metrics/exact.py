@@ -1,5 +1,4 @@
-"""Captions that equal a reference word for word: of use where the right answers are few, as on drawn
-scenes."""
+"""Exact match with a reference, for data sets with few correct captions, such as drawn scenes."""
 
 from __future__ import annotations
 

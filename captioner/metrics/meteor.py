@@ -1,9 +1,9 @@
 """METEOR 1.5 (Denkowski & Lavie 2014, "Meteor universal: language specific translation evaluation").
 
-The Java program of its authors, English with default parameters, as pycocoevalcap runs it; there is no second
-implementation here to disagree with it. Exact, stem, synonym and paraphrase matches are aligned; precision,
-recall and fragmentation combine into one score, and each image keeps its best reference. The corpus figure
-comes from statistics summed over images.
+The Java program of its authors, English with default parameters, as pycocoevalcap runs it; there is no other
+implementation here. Exact, stem, synonym and paraphrase matches are aligned; precision, recall and fragmentation are
+combined into one score, and each image keeps its best reference. The corpus score is computed from statistics summed
+over images.
 """
 
 from __future__ import annotations
@@ -29,5 +29,5 @@ class Meteor:
             EngineError: if the Java program dies.
         """
         check(candidates, references)
-        figure, per_image = meteor_scores(candidates, references)
-        return Scores({"METEOR": 100 * float(figure)}, {"METEOR": 100 * per_image})
+        corpus, per_image = meteor_scores(candidates, references)
+        return Scores({"METEOR": 100 * float(corpus)}, {"METEOR": 100 * per_image})

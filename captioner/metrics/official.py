@@ -1,8 +1,8 @@
-"""The reference implementation, coco-caption (package pycocoevalcap), unchanged, with its output suppressed.
+"""The reference implementation, coco-caption (package pycocoevalcap), with its output suppressed.
 
-Its scorers are used unchanged. Only its two Java programs are started here rather than by its wrappers: its
-PTB tokeniser (Stanford CoreNLP 3.4.1) then needs no scratch file inside the installed package, both read and
-write UTF-8 in any locale, nothing is printed, and no process outlives the call.
+Its scorers are used unchanged. Only its two Java programs are started here instead of by its wrappers: its
+PTB tokeniser (Stanford CoreNLP 3.4.1) then needs no temporary file inside the installed package, both read and
+write UTF-8 in any locale, nothing is printed, and all processes end with the call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from captioner.metrics.base import Candidates, References, Scores, check
 
 
 class MissingJava(MissingDependency):
-    """The Java programs of pycocoevalcap cannot run, as there is no `java` on the path."""
+    """Java is not installed, which the programs of pycocoevalcap need."""
 
     def __init__(self, purpose: str):
         CaptionerError.__init__(
@@ -49,7 +49,7 @@ def ptb_words(captions: Sequence[str]) -> list[list[str]]:
     module = _part("tokenizer.ptbtokenizer", "PTB tokenisation")
     java = _java("PTB tokenisation")
     jar = os.path.join(os.path.dirname(module.__file__), module.STANFORD_CORENLP_3_4_1_JAR)
-    # One line a caption: whatever else Java would take for the end of a line becomes a space.
+    # One line a caption: other line ends of Java become spaces.
     text = "\n".join(" ".join(caption.split()) for caption in captions) + "\n"
     command = [java, "-cp", jar, "edu.stanford.nlp.process.PTBTokenizer"]
     options = ["-preserveLines", "-lowerCase", "-encoding", "UTF-8"]
@@ -75,7 +75,7 @@ def meteor_scores(candidates: Candidates, references: References) -> tuple[float
     module = _part("meteor.meteor", "METEOR")
     java = _java("METEOR")
     options = ["-Xmx2G", "-Dfile.encoding=UTF-8", "-Duser.language=en", "-jar", module.METEOR_JAR]
-    # Their wrapper without its constructor: the same program, in a fixed locale, its stderr thrown away.
+    # Their wrapper without its constructor: the same program, in a fixed locale, without its stderr.
     scorer = module.Meteor.__new__(module.Meteor)
     scorer.lock = threading.Lock()
     scorer.meteor_p = process = subprocess.Popen(
@@ -96,7 +96,7 @@ def meteor_scores(candidates: Candidates, references: References) -> tuple[float
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what was never sent cannot be
+            with contextlib.suppress(OSError):  # unsent input cannot be flushed
                 pipe.close()  # type: ignore[union-attr]
         scorer.lock = (
             threading.Lock()
@@ -121,14 +121,14 @@ def official_scores(candidates: Candidates, references: References, meteor: bool
     """
     check(candidates, references)
     theirs = _as_theirs(candidates, references)
-    bleu, bleu_each = _part("bleu.bleu", "official BLEU").Bleu(4).compute_score(*theirs, verbose=0)
-    rouge, rouge_each = _part("rouge.rouge", "official ROUGE-L").Rouge().compute_score(*theirs)
-    cider, cider_each = _part("cider.cider", "official CIDEr-D").Cider().compute_score(*theirs)
+    bleu, bleu_per_image = _part("bleu.bleu", "official BLEU").Bleu(4).compute_score(*theirs, verbose=0)
+    rouge, rouge_per_image = _part("rouge.rouge", "official ROUGE-L").Rouge().compute_score(*theirs)
+    cider, cider_per_image = _part("cider.cider", "official CIDEr-D").Cider().compute_score(*theirs)
     names = [f"BLEU-{k}" for k in range(1, 5)]
     scores = {
-        "bleu": _hundred(names, bleu, bleu_each),
-        "rouge_l": _hundred(["ROUGE-L"], [rouge], [rouge_each]),
-        "cider_d": _hundred(["CIDEr-D"], [cider], [cider_each]),
+        "bleu": _hundred(names, bleu, bleu_per_image),
+        "rouge_l": _hundred(["ROUGE-L"], [rouge], [rouge_per_image]),
+        "cider_d": _hundred(["CIDEr-D"], [cider], [cider_per_image]),
     }
     if meteor:
         value, per_image = meteor_scores(candidates, references)
@@ -138,7 +138,7 @@ def official_scores(candidates: Candidates, references: References, meteor: bool
 
 def _hundred(names: Sequence[str], scores: Sequence[float], per_image: Sequence[Any]) -> Scores:
     return Scores(
-        {name: 100 * float(figure) for name, figure in zip(names, scores, strict=True)},
+        {name: 100 * float(score) for name, score in zip(names, scores, strict=True)},
         {name: 100 * np.asarray(values) for name, values in zip(names, per_image, strict=True)},
     )
 

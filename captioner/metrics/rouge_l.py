@@ -53,12 +53,12 @@ def longest_common_subsequence(first: Words, second: Words) -> int:
         >>> longest_common_subsequence("a man on a horse".split(), "a horse on a hill".split())
         3
     """
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for i, word in enumerate(first):
-        places[word] = places.get(word, 0) | 1 << i
+        positions[word] = positions.get(word, 0) | 1 << i
     full = (1 << len(first)) - 1
     row = full
     for word in second:
-        match = row & places.get(word, 0)
+        match = row & positions.get(word, 0)
         row = ((row + match) | (row - match)) & full
     return len(first) - row.bit_count()

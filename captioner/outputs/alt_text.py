@@ -1,6 +1,6 @@
-"""Alternative texts for the web: a caption as a sentence of bounded length that states its uncertainty.
+"""Alternative texts for the web: a caption as a sentence of bounded length, marked when it is uncertain.
 
-English only. No TensorFlow here. The module is not called after its function; see `captioner.outputs.heatmap`.
+English only. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from captioner.errors import DataError
 from captioner.metrics.endings import FUNCTION_WORDS
 from captioner.types import Caption
 
-LONGEST = 125  # characters; what many screen readers read in one go
-SHORTEST = 20  # a bound below it leaves no sentence
+LONGEST = 125  # characters; many screen readers read as many without a pause
+SHORTEST = 20  # characters; a lower limit leaves no room for a sentence
 THRESHOLD = 0.5
 _HEDGE = "Perhaps: "
-# A screen reader has already said that there is an image.
+# Screen readers announce images themselves.
 _OPENING = re.compile(
     r"^(?:(?:this|here|there|it) is )?(?:an? |the )?"
     r"(?:(?:close ?-?up|blurry|blurred|old|color|colou?red|black[ -]and[ -]white|aerial|overhead|still) )?"
@@ -25,7 +25,7 @@ _OPENING = re.compile(
     r"|(?:image|picture|photo|photograph) (?:shows|showing|depicts|with)) ",
     re.I,
 )
-# Words that leave a sentence hanging in the air.
+# Words that cannot end a sentence.
 _OPEN = FUNCTION_WORDS | set(
     [
         "through",
@@ -50,10 +50,10 @@ class AltText:
     """An alternative text.
 
     Attributes:
-        text: str. A sentence, hedged where it is flagged unless that was not wanted; `str()` gives it too.
-        confidence: float or None. The chance, from 0 to 1, that a person would accept the caption; None where the
-            model was never calibrated.
-        flagged: bool. Whether the confidence is known and too low to state the caption as a fact.
+        text: str. A sentence, with a hedge if it is flagged and `hedge` was set; also the `str()` of the object.
+        confidence: float or None. The probability that a person would accept the caption; None where the model was
+            never calibrated.
+        flagged: bool. Whether the confidence is known and below the threshold.
     """
 
     text: str
@@ -71,19 +71,19 @@ def alt_text(
     threshold: float = THRESHOLD,
     hedge: bool = True,
 ) -> AltText:
-    """Makes an alternative text of a caption: no "an image of", a capital, a full stop, not too long.
+    """Turns a caption into an alternative text: no "an image of", a capital, a full stop, a bounded length.
 
-    A caption that is too long gives way to the best of its alternatives that fits; where none does, it is cut behind a
-    word that can end a sentence.
+    A caption that is too long is replaced by the best of its alternatives that fits; if none fits, it is truncated
+    after a word that can end a sentence.
 
     Args:
         caption: `Caption`.
-        max_length: int, default 125. Most characters, full stop and hedge included; at least 20.
-        confidence: float, default None. The chance that a person would accept the caption; see
+        max_length: int, default 125. Largest number of characters, full stop and hedge included; at least 20.
+        confidence: float, default None. The probability that a person would accept the caption; see
             `Captioner.confidence`.
-        threshold: float, default 0.5. A confidence below it is too low: the text then begins with "Perhaps: ".
-        hedge: bool, default True. False for a table or a page that shows `AltText.flagged` in a place of its own: the
-            text is then the sentence alone, whatever the confidence.
+        threshold: float, default 0.5. With a lower confidence the text begins with "Perhaps: ".
+        hedge: bool, default True. False for a page that shows `AltText.flagged` separately: the text never begins with
+            "Perhaps: ".
 
     Returns:
         `AltText`.
@@ -93,10 +93,10 @@ def alt_text(
         DataError: if there is no caption.
 
     Example:
-        >>> said = Caption("a photo of a dog that runs", words=tuple("a photo of a dog that runs".split()))
-        >>> alt_text(said).text, alt_text(said, confidence=0.2).text
+        >>> caption = Caption("a photo of a dog that runs", words=tuple("a photo of a dog that runs".split()))
+        >>> alt_text(caption).text, alt_text(caption, confidence=0.2).text
         ('A dog that runs.', 'Perhaps: A dog that runs.')
-        >>> alt_text(said, confidence=0.2, hedge=False)
+        >>> alt_text(caption, confidence=0.2, hedge=False)
         AltText(text='A dog that runs.', confidence=0.2, flagged=True)
         >>> alt_text(Caption("a dog runs through the snow near a tree"), max_length=24).text
         'A dog runs.'
@@ -106,13 +106,13 @@ def alt_text(
     if not caption.ok or not caption.text.strip():
         raise DataError(f"expected a caption to make a text of, got none: {caption.error or 'it is empty'}")
     flagged = confidence is not None and confidence < threshold
-    opening = _HEDGE if flagged and hedge else ""
-    room = max_length - len(opening)
+    prefix = _HEDGE if flagged and hedge else ""
+    limit = max_length - len(prefix)
     sentences = [
         _sentence(candidate.text) for candidate in (caption, *caption.alternatives) if candidate.text.strip()
     ]
-    fitting = next((s for s in sentences if len(s) <= room), None) or _cut(sentences[0], room)
-    return AltText(opening + fitting, confidence, flagged)
+    sentence = next((s for s in sentences if len(s) <= limit), None) or _truncated(sentences[0], limit)
+    return AltText(prefix + sentence, confidence, flagged)
 
 
 def _sentence(text: str) -> str:
@@ -121,9 +121,9 @@ def _sentence(text: str) -> str:
     return plain[0].upper() + plain[1:] + ("" if plain[-1] in "!?" else ".")
 
 
-def _cut(sentence: str, room: int) -> str:
-    """The longest beginning that fits and does not stop in the middle of a phrase."""
+def _truncated(sentence: str, limit: int) -> str:
+    """The longest prefix of at most `limit` characters that does not end in the middle of a phrase."""
     words = sentence.split()
-    while len(words) > 1 and (len(" ".join(words)) >= room or words[-1].lower().strip(".,;") in _OPEN):
+    while len(words) > 1 and (len(" ".join(words)) >= limit or words[-1].lower().strip(".,;") in _OPEN):
         words.pop()
-    return " ".join(words)[: room - 1].rstrip(" .,;:") + "."
+    return " ".join(words)[: limit - 1].rstrip(" .,;:") + "."

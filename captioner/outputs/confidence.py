@@ -1,7 +1,7 @@
 """Confidence of captions: the calibrated probability that a person would accept one. No TensorFlow here.
 
-The words' own probabilities say how usual a caption is, not whether it is right. `training/calibrate_confidence.py`
-learns what they are worth for one model, and leaves `confidence.json` in its folder; exports carry it on.
+Word probabilities measure how usual a caption is, not whether it is right. `training/calibrate_confidence.py` fits a
+calibration for one model and stores it as `confidence.json` in its folder; exports contain it as well.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from captioner import checks
 from captioner.errors import BundleError, SpecError
 from captioner.types import Caption
 
-# What a caption is judged by; the weights of a calibration have these names.
+# Names of the features of a caption, and of the weights of a calibration.
 FEATURES = ("mean_logp", "least_logp", "words")
-_MOST = 1e6  # of a weight, either way; no sum of them is infinite then
+_MOST = 1e6  # largest absolute value of a weight, so that no sum is infinite
 
 
 def features(caption: Caption) -> tuple[float, float, float]:
@@ -37,25 +37,27 @@ def features(caption: Caption) -> tuple[float, float, float]:
 
 
 class Confidence:
-    """A calibration: logistic regression (Platt 1999) of the chance of acceptance on `features`.
+    """A calibration: logistic regression (Platt 1999) of the probability of acceptance on `features`.
 
     Args:
-        noted: mapping. What `confidence.json` holds: "bias", and "weights" by the names of `FEATURES`.
+        metadata: mapping. The content of `confidence.json`: "bias", and "weights" by the names of `FEATURES`.
 
     Raises:
-        BundleError: if it holds something else.
+        BundleError: for another content.
 
     Example:
         >>> weights = {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}
-        >>> sure = Confidence({"bias": 1.0, "weights": weights})
-        >>> sure.of(Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7)))
+        >>> confidence = Confidence({"bias": 1.0, "weights": weights})
+        >>> confidence.of(Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7)))
         0.5
     """
 
-    def __init__(self, noted: Mapping[str, Any]):
+    def __init__(self, metadata: Mapping[str, Any]):
         try:
-            self._bias = checks.number(noted["bias"], "bias", -_MOST, _MOST)
-            self._weights = [checks.number(noted["weights"][name], name, -_MOST, _MOST) for name in FEATURES]
+            self._bias = checks.number(metadata["bias"], "bias", -_MOST, _MOST)
+            self._weights = [
+                checks.number(metadata["weights"][name], name, -_MOST, _MOST) for name in FEATURES
+            ]
         except (KeyError, TypeError, IndexError, SpecError):
             raise BundleError(
                 f"damaged calibration: expected bias and weights of {', '.join(FEATURES)}; "
@@ -63,7 +65,7 @@ class Confidence:
             ) from None
 
     def of(self, caption: Caption) -> float:
-        """The chance, from 0 to 1, that a person would accept the caption; 0 for one without words."""
+        """The probability that a person would accept the caption; 0 for one without words."""
         if not caption.ok or not caption.words:
             return 0.0
         logit = self._bias + sum(w * f for w, f in zip(self._weights, features(caption), strict=True))

@@ -1,8 +1,4 @@
-"""Attention heatmaps drawn over images. No TensorFlow here.
-
-The module is not called after its function: `captioner.heatmap` would be the one or the other, by what was imported
-first.
-"""
+"""Attention heatmaps drawn over images. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ _SIDE = 320  # the longer side of a panel, in pixels
 _LINE = 22  # the height of a line of text
 _MARGIN = 8
 _DARK, _LIGHT, _WARM = (24, 24, 28), (240, 240, 240), (255, 150, 30)
-# Hues that differ for most eyes (Okabe and Ito 2008).
+# Colours that colour-blind people can tell apart (Okabe and Ito 2008).
 _HUES = (
     (230, 159, 0),
     (86, 180, 233),
@@ -34,7 +30,7 @@ _HUES = (
     (213, 94, 0),
     (204, 121, 167),
 )
-_FRAME = 700  # milliseconds of a word in an animation
+_FRAME = 700  # milliseconds of one word in an animation
 
 
 class Heatmap:
@@ -46,7 +42,7 @@ class Heatmap:
 
     Attributes:
         words: tuple of str, T of them.
-        maps: float32 [T, H, W], attention over the pixels of the image; each sums to what its word's does.
+        maps: float32 [T, H, W], attention over the pixels of the image; each keeps the sum of the word's map.
     """
 
     def __init__(self, image: Any, caption: Caption):
@@ -55,19 +51,19 @@ class Heatmap:
         self.maps = np.stack([_spread(weights, image.size) for weights in attention])
 
     def panels(self) -> list[Any]:
-        """A PIL image for each word: the image, bright where the model looked, word and probability under it."""
+        """One PIL image a word: the image, bright where attention is high, above the word and its probability."""
         return [self._panel(i) for i in range(len(self.words))]
 
     def overlay(self) -> Any:
-        """A PIL image of all words at once: places in the colours of the words that look there most."""
+        """A PIL image of all words: each location in the colours of the words with the most attention there."""
         from PIL import Image
 
-        seen = self.maps / np.maximum(self.maps.max(axis=(1, 2), keepdims=True), 1e-12)
-        share = (seen / np.maximum(seen.mean(axis=0), 1e-6)) ** 4
+        relative = self.maps / np.maximum(self.maps.max(axis=(1, 2), keepdims=True), 1e-12)
+        share = (relative / np.maximum(relative.mean(axis=0), 1e-6)) ** 4
         share /= np.maximum(share.sum(axis=0), 1e-12)
         hues = np.array([_HUES[i % len(_HUES)] for i in range(len(self.words))], np.float32)
         colour = np.tensordot(share, hues, axes=(0, 0))
-        strength = seen.max(axis=0)[..., None]
+        strength = relative.max(axis=0)[..., None]
         base = np.asarray(self.image, np.float32) * (0.4 + 0.6 * strength)
         light = base * (1 - 0.5 * strength) + 0.5 * strength * colour
         image = Image.fromarray(np.clip(light, 0, 255).astype(np.uint8))
@@ -75,7 +71,7 @@ class Heatmap:
         return _under(image, _lines(words, image.width))
 
     def sheet(self) -> Any:
-        """A PIL image of everything: the image with all words, then the panels, in reading order."""
+        """A PIL image of the overlay, then the panels, in reading order."""
         from PIL import Image
 
         tiles = [self.overlay(), *self.panels()]
@@ -90,33 +86,33 @@ class Heatmap:
         return sheet
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-        """Writes a PNG of everything, or a GIF that shows word after word.
+        """Writes the sheet as PNG, or an animation of the panels as GIF.
 
         Args:
             path: str or PathLike, ending in .png or .gif.
-            overwrite: bool, default False. Whether a file that is there may be replaced.
+            overwrite: bool, default False. Whether an existing file may be replaced.
 
         Returns:
             Path of the file.
 
         Raises:
             SpecError: for another ending.
-            DataError: if there is such a file, or the disk refuses.
+            DataError: if the file exists, or the disk refuses.
         """
         path = Path(path)
         if path.suffix.lower() not in FORMATS:
             raise SpecError(f"expected a heatmap's file to end in {' or '.join(FORMATS)}, got {path}")
         if path.exists() and not overwrite:
             raise DataError(f"{path} is there already: name another file, or pass overwrite=True")
-        with atomic.replacing(path, suffix=path.suffix.lower()) as aside:
+        with atomic.replacing(path, suffix=path.suffix.lower()) as temporary:
             if path.suffix.lower() == ".png":
-                self.sheet().save(aside)
+                self.sheet().save(temporary)
             else:
                 first, *rest = [*self.panels(), self.overlay()]
                 size = (max(t.width for t in (first, *rest)), max(t.height for t in (first, *rest)))
                 frames = [_framed(tile, size) for tile in (first, *rest)]
                 frames[0].save(
-                    aside, save_all=True, append_images=frames[1:], loop=0,
+                    temporary, save_all=True, append_images=frames[1:], loop=0,
                     duration=[_FRAME] * len(rest) + [3 * _FRAME],
                 )  # fmt: skip
         return path
@@ -137,7 +133,7 @@ def heatmap(image: Any, caption: Caption) -> Heatmap:
     """Draws the attention of each word of a caption.
 
     Args:
-        image: what `captioner.Captioner.caption` takes. Drawn upright, as people see it.
+        image: what `captioner.Captioner.caption` takes. Its EXIF orientation is applied.
         caption: `Caption` of that image, with attention.
 
     Returns:
@@ -145,13 +141,13 @@ def heatmap(image: Any, caption: Caption) -> Heatmap:
 
     Raises:
         ImageError: if the image cannot be read.
-        DataError: if the caption has no attention: its model does not attend, or it has no words.
+        DataError: if the caption has no attention, as of a model without attention, or has no words.
 
     Example:
         >>> attention = np.ones((2, 2, 2), np.float32) / 4
-        >>> found = heatmap(np.zeros((30, 40, 3), np.uint8), Caption("a dog", words=("a", "dog"),
-        ...                 word_logp=(-0.1, -0.7), attention=attention))
-        >>> found.maps.shape, round(float(found.maps[0].sum()), 4)
+        >>> caption = Caption("a dog", words=("a", "dog"), word_logp=(-0.1, -0.7), attention=attention)
+        >>> drawn = heatmap(np.zeros((30, 40, 3), np.uint8), caption)
+        >>> drawn.maps.shape, round(float(drawn.maps[0].sum()), 4)
         ((2, 30, 40), 1.0)
     """
     if not caption.ok:
@@ -176,12 +172,12 @@ def heatmap(image: Any, caption: Caption) -> Heatmap:
 
 
 def _spread(attention: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map [h, w] over an image of (width, height): smooth, nowhere negative, and of the same sum."""
+    """Upsamples a map [h, w] to an image of (width, height), bicubic, without negative values, keeping its sum."""
     from PIL import Image
 
-    # The whole image was squashed to the model's square, so that the grid covers it as it is.
-    grown = Image.fromarray(attention.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    spread = np.maximum(np.asarray(grown, np.float32), 0.0)
+    # The model sees the image resized to its input size, so the grid covers all of it.
+    upsampled = Image.fromarray(attention.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    spread = np.maximum(np.asarray(upsampled, np.float32), 0.0)
     total = float(spread.sum())
     return spread * (float(attention.sum()) / total) if total > 0 else spread
 
@@ -195,15 +191,15 @@ def _font() -> Any:
 def _lines(
     words: Sequence[tuple[str, tuple[int, int, int]]], width: int
 ) -> list[list[tuple[str, Any, float]]]:
-    """Words with their colours, broken into lines: (word, colour, left edge)."""
+    """Breaks coloured words into lines: (word, colour, left edge)."""
     font, lines, left = _font(), [[]], 0.0  # type: ignore[var-annotated]
     for word, colour in words:
-        long = font.getlength(word + " ")
-        if left and left + long > width - 2 * _MARGIN:
+        word_width = font.getlength(word + " ")
+        if left and left + word_width > width - 2 * _MARGIN:
             lines.append([])
             left = 0.0
         lines[-1].append((word, colour, left))
-        left += long
+        left += word_width
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Reports: one page of HTML that opens from disk without a network, and all its scores as JSON beside it.
+"""Reports: an HTML page that opens from disk without a network, and a JSON file with all its scores.
 
 `report` makes that of captions and their references; `training/analyze.py report` makes one of training runs from the
 same parts. Needs the extra `report` (Jinja2 and matplotlib).
@@ -17,11 +17,11 @@ from captioner.metrics import DEFAULT_METRICS, Scored, scored
 from captioner.metrics.evaluation import Predictions, ReferenceTexts
 from captioner.registry import Spec, parse_spec
 from captioner.reports import charts, contents, page
-from captioner.reports.images import Images, Shown
+from captioner.reports.images import Images, ReportImage
 
 __all__ = ["report"]
 
-_NO_SCORES = ("mean length", "bad endings")  # of which more is not better
+_NO_SCORES = ("mean length", "bad endings")  # for which higher is not better
 
 
 def report(
@@ -39,26 +39,26 @@ def report(
     """Writes a report on captions: scores with confidence intervals, images, confused words, lengths, vocabulary.
 
     Args:
-        predictions: mapping of image id to a caption (str or `Caption`), or a list of them. A `Caption` with attention
-            is shown with where its model looked.
+        predictions: mapping of image id to a caption (str or `Caption`), or a list of them. The attention of a
+            `Caption` is shown, if it has any.
         references: mapping of the same ids to lists of captions, or a list of such lists in the same order.
-        out: path ending in .html; the JSON goes beside it under the same name.
+        out: path ending in .html; the JSON file has the same name with the ending .json.
         baseline: predictions of a second model for the same images, or None.
-        images: folder that holds the images, mapping of id to image (as `Captioner.caption` takes them), or None:
-            ids are paths. Images that are not there are left out, and the page says so.
-        names: sequence of str, default ("a", "b"). What to call the one or two models.
-        resamples: int, default 1000. How often images are drawn for the spread, 2 or more.
-        overwrite: bool, default False. Whether a report that is there may be replaced.
-        metrics: iterable of str or Spec, rows of `METRICS`; CIDEr-D is always among them.
+        images: folder of the images, mapping of id to image (as `Captioner.caption` takes them), or None: ids are
+            paths. Missing images are left out, with a remark on the page.
+        names: sequence of str, default ("a", "b"). Names of the one or two models.
+        resamples: int, default 1000. Number of bootstrap samples, 2 or more.
+        overwrite: bool, default False. Whether an existing report may be replaced.
+        metrics: iterable of str or Spec, rows of `METRICS`; CIDEr-D is always added.
         official: bool, default False. Add the scores of pycocoevalcap. Needs Java.
 
     Returns:
         Path of the page.
 
     Raises:
-        DataError: if captions cannot be scored (see `captioner.evaluate`), files are in the way, or the disk refuses.
-        SpecError: if a metric is unknown, or resamples are too few.
-        MissingDependency: if Jinja2, matplotlib or something that a metric needs is not there.
+        DataError: if captions cannot be scored (see `captioner.evaluate`), files exist already, or the disk refuses.
+        SpecError: if a metric is unknown, or `resamples` is below 2.
+        MissingDependency: if Jinja2, matplotlib or a dependency of a metric is not installed.
 
     Example:
         ```python
@@ -85,7 +85,7 @@ def _scored(
     metrics: list,
     official: bool,
 ) -> list[Scored]:
-    """Each model's scores, all in the order of the first's images."""
+    """The scores of each model, with images in the order of the first model."""
     if "cider_d" not in [parse_spec(spec).name for spec in metrics]:
         metrics = [*metrics, "cider_d"]
     models: list[Scored] = []
@@ -102,11 +102,11 @@ def _scored(
 
 def _images(
     data: dict[str, Any], models: Sequence[Scored], all_predictions: Sequence[Predictions], images: Images
-) -> dict[int, Shown]:
-    """The images that the page shows, by index; missing ones are counted in the data."""
+) -> dict[int, ReportImage]:
+    """The images of the page, by index; adds the number of missing ones to the data."""
     examples = [example for group in data["examples"] for example in group["images"]]
     names = models[0].names
-    known: dict[int, Shown] = {}
+    known: dict[int, ReportImage] = {}
     for example in examples:
         i = example["place"]
         if i not in known:
@@ -114,7 +114,7 @@ def _images(
         example["problem"] = known[i].problem or None
     data["wanted"] = len(known)
     data["not_shown"] = sum(bool(shown_image.problem) for shown_image in known.values())
-    # How many of these captions came with attention.
+    # Number of these captions with attention.
     data["attention"] = [
         sum(getattr(predictions[names[i]], "attention", None) is not None for i in known)  # type: ignore[index]
         for predictions in all_predictions
@@ -130,9 +130,11 @@ def _charts(data: dict[str, Any]) -> dict[str, charts.Chart | None]:
     shares = [model_data["shares"] for model_data in lengths["models"]]
     edges = [place - 0.5 for place in range(len(lengths["references"]["shares"]) + 1)]
     rows = [
-        (row["name"], [(apart["value"], apart["low"], apart["high"])])
+        (row["name"], [(difference["value"], difference["low"], difference["high"])])
         for row in scores
-        if (apart := row.get("difference")) and apart["low"] is not None and row["name"] not in _NO_SCORES
+        if (difference := row.get("difference"))
+        and difference["low"] is not None
+        and row["name"] not in _NO_SCORES
     ]
     return {
         "cider_d": charts.histogram(

@@ -1,11 +1,11 @@
 """Bootstrap confidence intervals over images.
 
-Images are drawn with replacement, as many as there are, again and again (Efron and Tibshirani 1993, "An
+Each bootstrap sample draws as many images as there are, with replacement (Efron and Tibshirani 1993, "An
 introduction to the bootstrap", chapters 6 and 13; Koehn 2004, "Statistical significance tests for machine
-translation evaluation", for pairs). Every figure is computed as it is for the whole: BLEU from the drawn
-images' summed counts, a mean from their values. What each image scores stays, so that the document
-frequencies of CIDEr-D are those of all images. A figure that is neither (different captions, vocabulary) has no
-interval: drawn images repeat.
+translation evaluation", for pairs of models). Corpus scores of a sample are computed from per-image statistics: BLEU
+from summed counts, other scores as means. The per-image scores are those of the full set, so that the document
+frequencies of CIDEr-D are those of all images. Other statistics (unique captions, vocabulary) have no interval, as
+samples contain images repeatedly.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 from captioner.metrics import Scored
 
 PERCENT, SEED = 95, 0
-_AT_ONCE = 4_000_000  # draws held in memory
+_AT_ONCE = 4_000_000  # draws in memory at a time
 
 
 def resampled(models: Sequence[Scored], count: int, seed: int = SEED) -> list[dict[str, np.ndarray]]:
-    """Scores of bootstrap samples, drawn alike for one or more models.
+    """Scores of bootstrap samples, with the same samples for all models.
 
     Args:
         models: sequence of `Scored`, of the same images in the same order.
-        count: int. How often images are drawn, R.
+        count: int. Number of bootstrap samples, R.
         seed: int, default 0.
 
     Returns:
-        For each model a dict of figure name to float64 [R], without the scores that have no spread.
+        For each model a dict of a score's name to float64 [R], without the scores that have no interval.
 
     Example:
         >>> from captioner.metrics import scored
@@ -64,16 +64,16 @@ def spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _resampled_scores(model: Scored, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of samples in which each image occurs `times` [R, B] times."""
-    drawn_metrics: dict[str, np.ndarray] = {}
+    """Scores of the samples that contain each image `times` [R, B] times."""
+    sample_scores: dict[str, np.ndarray] = {}
     for scores in model.scores:
         if scores.combine is not None and scores.counts is not None:
             sums: Any = (times @ scores.counts).round().astype(np.int64)
             rows = [scores.combine(row) for row in sums]
-            drawn_metrics |= {name: np.array([row[name] for row in rows]) for name in rows[0]}
+            sample_scores |= {name: np.array([row[name] for row in rows]) for name in rows[0]}
             continue
         for name, values in scores.per_image.items():
-            # A corpus figure of another kind (METEOR) cannot be put together from those of its images.
+            # Corpus scores that are not means over images (METEOR) cannot be computed from those of images.
             if np.isclose(values.mean(), scores.corpus[name], rtol=1e-9, atol=1e-9):
-                drawn_metrics[name] = times @ values / times.shape[1]
-    return drawn_metrics
+                sample_scores[name] = times @ values / times.shape[1]
+    return sample_scores

@@ -15,7 +15,7 @@ from typing import Any
 from captioner.errors import MissingDependency
 from captioner.reports.images import data_uri
 
-# Light colour to dark: text, lines of the grid, then one model or run after another (apart for most eyes).
+# Light colours: text, grid lines, then those of models or runs, which colour-blind people can tell apart.
 INK, GRID = "#4a515c", "#d9dce1"
 SERIES = ("#0b6e75", "#b4501c", "#5d4ba3", "#7a6508", "#a32f63", "#3c6a1f")
 _DARK = dict(
@@ -32,7 +32,7 @@ _SIZE = (4.7, 2.75)  # inches: text keeps its size on a telephone
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart as two data URIs: for a light page and for a dark one."""
+    """A chart as two data URIs, in light and dark colours."""
 
     light: str
     dark: str
@@ -43,11 +43,11 @@ class Line:
     """A line of a chart.
 
     Attributes:
-        label: str. Empty for none in the legend.
+        label: str. Its text in the legend; empty for none.
         x, y: sequences of numbers.
         mark: number or None. The x of the point to mark.
         dashed: bool.
-        colour: int. Which of `SERIES`.
+        colour: int. Index into `SERIES`.
     """
 
     label: str
@@ -67,12 +67,12 @@ def require() -> None:
 
 
 def histogram(edges: Sequence[float], series: Sequence[tuple[str, Sequence[float]]], x: str, y: str) -> Chart:
-    """Bars over ranges: the first series filled, others as outlines.
+    """A histogram: the first series filled, others as outlines.
 
     Args:
         edges: N + 1 numbers.
-        series: (label, N heights) each.
-        x, y: str. What the axes show.
+        series: sequence of (label, N heights).
+        x, y: str. Labels of the axes.
     """
 
     def draw(axis: Any) -> None:
@@ -92,25 +92,25 @@ def histogram(edges: Sequence[float], series: Sequence[tuple[str, Sequence[float
 def intervals(
     rows: Sequence[tuple[str, Sequence[tuple[float, float, float]]]], labels: Sequence[str], x: str
 ) -> Chart:
-    """A dot with its interval for each row, and for each label in it.
+    """Points with error bars, for each row and label.
 
     Args:
-        rows: (name, [(value, low, high), ...]) each, in the order of `labels`; from the top.
+        rows: sequence of (name, [(value, low, high), ...]), one triple for each label; from the top.
         labels: sequence of str.
-        x: str. What the axis shows.
+        x: str. Label of the axis.
     """
 
     def draw(axis: Any) -> None:
         for i, label in enumerate(labels):
             offset = 0.26 * (i - (len(labels) - 1) / 2)
-            places = [row + offset for row in range(len(rows))]
+            heights = [row + offset for row in range(len(rows))]
             values = [points[i][0] for _, points in rows]
             errors = [
                 [max(0.0, points[i][0] - points[i][1]) for _, points in rows],
                 [max(0.0, points[i][2] - points[i][0]) for _, points in rows],
             ]
             style = {"fmt": "o", "markersize": 5, "capsize": 3, "linewidth": 1.8, "color": SERIES[i]}
-            axis.errorbar(values, places, xerr=errors, label=label, **style)
+            axis.errorbar(values, heights, xerr=errors, label=label, **style)
         axis.set_yticks(range(len(rows)), [name for name, _ in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.grid(False, axis="y")
@@ -124,13 +124,13 @@ def intervals(
 
 
 def lines(series: Sequence[Line], x: str, y: str, log: bool = False, whole_numbers: bool = True) -> Chart:
-    """Curves.
+    """A line chart.
 
     Args:
-        found: sequence of `Line`.
-        x, y: str. What the axes show.
-        log: bool, default False. Whether heights are drawn as logarithms.
-        whole: bool, default True. Whether x are whole numbers.
+        series: sequence of `Line`.
+        x, y: str. Labels of the axes.
+        log: bool, default False. Whether the y axis is logarithmic.
+        whole_numbers: bool, default True. Whether x values are integers.
     """
 
     require()
@@ -182,16 +182,16 @@ def _chart(draw: Callable[[Any], None], x: str, y: str, height: float = _SIZE[1]
         "grid.linewidth": 0.7, "axes.axisbelow": True, "text.parse_math": False, "text.usetex": False,
     }  # fmt: skip
     with rc_context(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that its own font lacks: the reader's draws them
+        warnings.simplefilter("ignore")  # of letters that matplotlib's font lacks; the browser has others
         figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
         axis = figure.add_subplot()
         draw(axis)
         axis.set(xlabel=x, ylabel=y)
-        held = io.BytesIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(held, format="svg", transparent=True, metadata=nothing)
-    text = held.getvalue().decode()
-    # Without the head, which names a document type of the web.
+        buffer = io.BytesIO()
+        no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
+    text = buffer.getvalue().decode()
+    # Without the XML header, whose document type has a web address.
     text = text[text.index("<svg") :].replace("'DejaVu Sans'", _FONT)
     dark = re.sub("|".join(_DARK), lambda match: _DARK[match.group()], text)
     return Chart(data_uri("image/svg+xml", text.encode()), data_uri("image/svg+xml", dark.encode()))

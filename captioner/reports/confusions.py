@@ -1,8 +1,8 @@
-"""Word confusions: predicted words that no reference has, and the words of the references in their place.
+"""Word confusions: predicted words that no reference has, with the words of the references that are missing.
 
 A word is *invented* if the caption has it and no reference of the image does, and *missed* if at least half of the
-references have it and the caption does not. Which of the missed words an invented one stands for is not known: each
-gets an equal share of it. Function words are left out.
+references have it and the caption does not. The missed word that an invented one replaces is not known: all missed
+words of the image get equal weights. Function words are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from captioner.metrics import Scored
 from captioner.metrics.endings import FUNCTION_WORDS
 
-# Beside those that no caption should end on: words that say nothing of what is seen.
+# Function words, and other words without visual content.
 LEFT_OUT = FUNCTION_WORDS | frozenset(
     ["as", "be", "been", "being", "it", "he", "she", "they", "them", "him", "himself", "herself", "itself"]
     + ["was", "were", "has", "have", "there", "these", "those", "which", "who", "while", "into", "onto"]
@@ -26,11 +26,11 @@ def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
 
     Args:
         model: Scored.
-        most: int, default 15. At most so many of each kind.
+        most: int, default 15. Largest number of each kind.
 
     Returns:
         dict with "pairs" (list of said, missed, weight), "invented" and "missed" (lists of word, count), most frequent
-        first, each with an example: image and caption of the first image where it happens.
+        first, with an example: image and caption of the first occurrence.
 
     Example:
         >>> from captioner.metrics import scored
@@ -44,9 +44,9 @@ def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
     first: dict[Any, int] = {}
     for i, (candidate, references) in enumerate(zip(model.candidates, model.references, strict=True)):
         predicted = set(candidate)
-        theirs = Counter(word for reference in references for word in set(reference))
-        wrong = sorted(predicted - set(theirs) - LEFT_OUT)
-        wanted = {word for word, number in theirs.items() if 2 * number >= len(references)}
+        reference_counts = Counter(word for reference in references for word in set(reference))
+        wrong = sorted(predicted - set(reference_counts) - LEFT_OUT)
+        wanted = {word for word, number in reference_counts.items() if 2 * number >= len(references)}
         absent = sorted(wanted - predicted - LEFT_OUT)
         invented.update(wrong)
         missed.update(absent)
@@ -79,5 +79,5 @@ def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
 
 
 def _most(counts: Counter[Any], most: int) -> list[tuple[Any, Any]]:
-    """The most frequent, equals by name; sums of thirds are equal when they differ by rounding alone."""
+    """The most frequent items, ties sorted by name; counts that differ by rounding errors only are ties."""
     return sorted(counts.items(), key=lambda item: (-round(item[1], 9), item[0]))[:most]

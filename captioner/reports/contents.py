@@ -1,4 +1,4 @@
-"""The data of a report on captions, as plain JSON; the page shows nothing else."""
+"""The data of a report on captions, as plain JSON; the page shows only these."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captioner.reports import bootstrap
 from captioner.reports.confusions import confusions
 
 KIND = "captioner evaluation"
-RANKING = "CIDEr-D"  # the figure that images are ordered by
+RANKING = "CIDEr-D"  # the score that images are ordered by
 _STEPS = (1, 2, 5, 10, 20, 25, 50, 100)  # widths of a bar of the histogram
 
 
@@ -25,13 +25,13 @@ def evaluation(
     """The data of a report on one model or two.
 
     Args:
-        models: one or two `Scored` of the same images in the same order, with CIDEr-D among their figures.
-        names: what to call them.
-        resamples: int, default 1000. How often images are drawn for the spread.
+        models: one or two `Scored` of the same images in the same order, with CIDEr-D among their scores.
+        names: names of the models.
+        resamples: int, default 1000. Number of bootstrap samples.
         shown: int, default 6. Images in each group of examples.
 
     Returns:
-        dict of plain JSON. What is said of each model is a list in their order.
+        dict of plain JSON. Values of models are lists in their order.
     """
     first = models[0]
     return {
@@ -58,24 +58,24 @@ def _scores(models: Sequence[Scored], resamples: int) -> list[dict[str, Any]]:
     drawn = bootstrap.resampled(models, resamples)
     rows = []
     for name in models[0].corpus:
-        nothing = {"error": None, "low": None, "high": None}
+        no_interval = {"error": None, "low": None, "high": None}
         row: dict[str, Any] = {
             "name": name,
             "models": [
                 {"value": _defined(model.corpus[name])}
-                | (bootstrap.spread(resamples_of[name]) if name in resamples_of else nothing)
+                | (bootstrap.spread(resamples_of[name]) if name in resamples_of else no_interval)
                 for model, resamples_of in zip(models, drawn, strict=True)
             ],
         }
         if len(models) == 2:
-            apart: dict[str, Any] = {"value": _defined(models[0].corpus[name] - models[1].corpus[name])}
+            difference: dict[str, Any] = {"value": _defined(models[0].corpus[name] - models[1].corpus[name])}
             if all(name in resamples_of for resamples_of in drawn):
                 differences = drawn[0][name] - drawn[1][name]
                 higher = {"higher": 100 * float((differences > 0).mean())}
-                apart |= bootstrap.spread(differences) | higher
+                difference |= bootstrap.spread(differences) | higher
             else:
-                apart |= nothing | {"higher": None}
-            row["difference"] = apart
+                difference |= no_interval | {"higher": None}
+            row["difference"] = difference
         rows.append(row)
     return rows
 
@@ -116,15 +116,15 @@ def _distribution(values: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def _examples(models: Sequence[Scored], shown: int) -> list[dict[str, Any]]:
-    """Groups of images: key, and the images in the order in which they are shown."""
+    """Groups of example images, in display order."""
     scores = [model.per_image[RANKING] for model in models]
     order = np.argsort(-scores[0], kind="stable").tolist()
     groups: list[tuple[str, list[int]]] = []
     if len(models) == 2:
-        apart = scores[0] - scores[1]
-        by = np.argsort(-apart, kind="stable").tolist()
-        groups.append(("first better", [i for i in by if apart[i] > 0][:shown]))
-        groups.append(("second better", [i for i in by[::-1] if apart[i] < 0][:shown]))
+        difference = scores[0] - scores[1]
+        by_difference = np.argsort(-difference, kind="stable").tolist()
+        groups.append(("first better", [i for i in by_difference if difference[i] > 0][:shown]))
+        groups.append(("second better", [i for i in by_difference[::-1] if difference[i] < 0][:shown]))
     group_size = min(shown, len(order) // 3)
     if group_size:
         middle = (len(order) - group_size) // 2
@@ -154,7 +154,7 @@ def _example(models: Sequence[Scored], i: int) -> dict[str, Any]:
 
 
 def _lengths(models: Sequence[Scored]) -> dict[str, Any]:
-    """Words a caption: of all references, and of each model. Shares are percent of the captions, from 0 words on."""
+    """Caption lengths in words, of the references and of each model. Shares are in percent, from 0 words on."""
     references = np.array([len(caption) for image in models[0].references for caption in image])
     caption_lengths = [np.array([len(caption) for caption in model.candidates]) for model in models]
     top = int(max(lengths.max() for lengths in (references, *caption_lengths)))
@@ -167,22 +167,24 @@ def _lengths(models: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _vocabulary(models: Sequence[Scored]) -> dict[str, Any]:
-    theirs = Counter(word for image in models[0].references for caption in image for word in caption)
+    reference_counts = Counter(
+        word for image in models[0].references for caption in image for word in caption
+    )
     return {
-        "references": {"words": len(theirs), **_coverage(theirs)},
-        "models": [_said(model, theirs) for model in models],
+        "references": {"words": len(reference_counts), **_coverage(reference_counts)},
+        "models": [_model_vocabulary(model, reference_counts) for model in models],
     }
 
 
-def _said(model: Scored, theirs: Counter[str]) -> dict[str, Any]:
-    spoken = Counter(word for caption in model.candidates for word in caption)
+def _model_vocabulary(model: Scored, reference_counts: Counter[str]) -> dict[str, Any]:
+    counts = Counter(word for caption in model.candidates for word in caption)
     sentences = Counter(" ".join(caption) for caption in model.candidates)
     number = len(model.candidates)
     frequent = sorted(sentences.items(), key=lambda item: (-item[1], item[0]))[:10]
     return {
-        "words": len(spoken),
-        **_coverage(spoken),
-        "of references": 100 * len(set(spoken) & set(theirs)) / len(theirs),
+        "words": len(counts),
+        **_coverage(counts),
+        "of references": 100 * len(set(counts) & set(reference_counts)) / len(reference_counts),
         "unique": 100 * len(sentences) / number,
         "frequent": [
             {"caption": caption, "count": count, "share": 100 * count / number} for caption, count in frequent
@@ -191,7 +193,7 @@ def _said(model: Scored, theirs: Counter[str]) -> dict[str, Any]:
 
 
 def _coverage(counts: Counter[str]) -> dict[str, int]:
-    """How many of the most frequent words make half, and nine tenths, of all that is said."""
+    """The number of most frequent words that cover half, and nine tenths, of all words."""
     running = np.cumsum(sorted(counts.values(), reverse=True))
     total = sum(counts.values())
     if not total:

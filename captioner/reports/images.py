@@ -1,4 +1,4 @@
-"""The images of a report: small, as data URIs, with attention maps."""
+"""The images of a report as small data URIs, with attention maps."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from captioner.outputs.heatmap import heatmap
 from captioner.types import Caption
 
 SIDE = 320  # the longer side of an image, in pixels
-_SHEET = 1000  # that of a sheet with a panel for each word
+_SHEET = 1000  # the longer side of a sheet with a panel for each word, in pixels
 
 
 @dataclass
-class Shown:
-    """One image of a page: data URIs, empty where there is none.
+class ReportImage:
+    """An image of a page, as data URIs.
 
     Attributes:
-        uri: str. The image.
-        problem: str. Why there is none.
-        overlays, sheets: lists of str, one for each model's caption: all its words at once, and word for word.
+        uri: str. The image; empty if it cannot be read.
+        problem: str. The reason why it cannot be read.
+        overlays, sheets: lists of str, one for each model's caption: the attention of all words, and of each word;
+            empty without attention.
     """
 
     uri: str = ""
@@ -36,10 +37,10 @@ class Shown:
 
 
 class Images:
-    """Looks up images by the ids of predictions.
+    """Images by the ids of predictions.
 
     Args:
-        images: str or PathLike (a folder that holds them), mapping of id to anything that
+        images: str or PathLike (a folder), mapping of id to anything that
             `captioner.image.loading.to_bytes` takes, or None: ids are paths.
 
     Raises:
@@ -52,18 +53,18 @@ class Images:
         if self._folder is not None and not self._folder.is_dir():
             raise DataError(f"expected the folder of the images, got {images}: there is no such folder")
 
-    def shown(self, name: Any, captions: Any = ()) -> Shown:
-        """An image, and its attention maps for each `Caption`; an unreadable one carries its error."""
+    def shown(self, name: Any, captions: Any = ()) -> ReportImage:
+        """An image with the attention maps of each `Caption`; with a `problem` if it cannot be read."""
         try:
             data = loading.to_bytes(self._source(name))
             image = pillow_preprocess.upright_rgb(data)
         except ImageError as error:
-            return Shown(problem=str(error))
-        shown_image = Shown(uri=jpeg(image, SIDE))
+            return ReportImage(problem=str(error))
+        shown_image = ReportImage(uri=jpeg(image, SIDE))
         for caption in captions:
             overlay = sheet = ""
             if isinstance(caption, Caption) and caption.attention is not None and caption.words:
-                with suppress(DataError):  # maps that fit nothing; the image is shown without
+                with suppress(DataError):  # maps of a wrong shape; the image is shown without them
                     drawn = heatmap(data, caption)
                     overlay, sheet = jpeg(drawn.overlay(), 2 * SIDE), jpeg(drawn.sheet(), _SHEET)
             shown_image.overlays.append(overlay)
@@ -73,28 +74,28 @@ class Images:
     def _source(self, name: Any) -> Any:
         if self._known is not None:
             if name not in self._known:
-                raise ImageError(f"{name}: no image is given for it")
+                raise ImageError(f"{name}: it is missing from the mapping of images")
             return self._known[name]
         if self._folder is None:
             return Path(str(name))
-        wanted = Path(str(name))
+        path = Path(str(name))
         # An id may lack the ending, and a path may come from another folder.
-        tried = [self._folder / wanted, self._folder / wanted.name]
-        tried += [self._folder / f"{wanted.name}{ending}" for ending in loading.SUFFIXES]
-        return next((path for path in tried if path.is_file()), tried[0])
+        candidates = [self._folder / path, self._folder / path.name]
+        candidates += [self._folder / f"{path.name}{ending}" for ending in loading.SUFFIXES]
+        return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
 
 
 def jpeg(image: Any, side: int) -> str:
     """A PIL image as a data URI, its longer side at most `side` pixels."""
     image = image.copy()
     image.thumbnail((side, side))
-    held = io.BytesIO()
-    image.convert("RGB").save(held, "JPEG", quality=78, optimize=True)
-    return data_uri("image/jpeg", held.getvalue())
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=78, optimize=True)
+    return data_uri("image/jpeg", buffer.getvalue())
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Content as part of a page.
+    """Content as a data URI.
 
     Example:
         >>> data_uri("text/plain", b"a")

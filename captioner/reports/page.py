@@ -1,7 +1,7 @@
-"""Rendering of a report: one HTML file, and its data as JSON beside it. Needs Jinja2.
+"""Rendering of a report as an HTML file and a JSON file with its data. Needs Jinja2.
 
-Templates show a figure by its place in the data, `{{ show("scores.0.models.0.value") }}`, and by no other way: the
-element then carries that place as `data-path`, and what it shows cannot differ from the JSON.
+Templates refer to values by their path in the data only, `{{ show("scores.0.models.0.value") }}`: the element has the
+path as `data-path`, and its value cannot differ from the JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 
 def require() -> None:
-    """Raises MissingDependency where Jinja2 or matplotlib is not installed."""
+    """Raises MissingDependency if Jinja2 or matplotlib is not installed."""
     try:
         import jinja2  # noqa: F401
     except ImportError:
@@ -28,18 +28,18 @@ def require() -> None:
 
 
 def files(out: str | os.PathLike[str], kind: str, overwrite: bool) -> tuple[Path, Path]:
-    """The two files of a report, if they may be written.
+    """The paths of the two files of a report, after a check that they may be written.
 
     Args:
         out: path ending in .html.
-        kind: str. What the data of such a report say they are.
-        overwrite: bool. Whether a report that is there may be replaced.
+        kind: str. The "kind" in the data of such a report.
+        overwrite: bool. Whether an existing report may be replaced.
 
     Returns:
-        Paths of the HTML and of the JSON beside it.
+        Paths of the HTML file and of the JSON file.
 
     Raises:
-        DataError: for another ending, if a file is there, or if with `overwrite` the JSON is none of ours.
+        DataError: for another ending, if a file exists, or if with `overwrite` the JSON file is not of a report.
     """
     page = Path(out)
     if page.suffix.lower() != ".html":
@@ -48,7 +48,7 @@ def files(out: str | os.PathLike[str], kind: str, overwrite: bool) -> tuple[Path
     for path in (page, data):
         if path.exists() and not (overwrite and path.is_file()):
             raise DataError(f"{path} is there already: name another file, or pass overwrite=True")
-    # Somebody's own captions may lie there under this name.
+    # The user's captions may have this name.
     if data.exists() and _kind(data) != kind:
         raise DataError(f"{data} is no JSON of a report, and would be lost: name another file than {page}")
     return page, data
@@ -63,8 +63,8 @@ def write(
         paths: what `files` returned.
         template: str. Name of the template.
         data: dict of plain JSON, with its "kind".
-        folder: Path, default that of this package. Where the template lies.
-        more: what the template needs beside figures: charts and images.
+        folder: Path, default that of this package. The folder of the template.
+        more: further variables of the template: charts and images.
 
     Returns:
         Path of the page.
@@ -72,11 +72,11 @@ def write(
     Raises:
         DataError: if the disk refuses.
     """
-    page, beside = paths
+    page, json_file = paths
     text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     html = render(template, data, folder, **more)
-    for path, content in ((beside, text), (page, html)):
-        # A file name that is not UTF-8 holds what no UTF-8 file can: escaped, it is right in JSON and legible in HTML.
+    for path, content in ((json_file, text), (page, html)):
+        # A file name that is not UTF-8 has lone surrogates: escaped, they are valid in JSON and legible in HTML.
         atomic.write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
     return page
 
@@ -114,7 +114,7 @@ def look_up(data: Any, path: str) -> Any:
 
 
 def formatted(value: Any, form: str = "") -> str:
-    """A value as the page shows it: whole numbers in thousands, others with one decimal, a dash for none.
+    """Formats a value for the page: integers with thousands separators, floats with one decimal, a dash for None.
 
     Example:
         >>> formatted(1000), formatted(-0.5), formatted(12.345, ".2f"), formatted(None)

@@ -1,23 +1,23 @@
-"""Normalisation: the one rule that turns a caption into words, in training, decoding and scoring.
+"""Normalisation: splits captions into words, by the same rules in training, decoding and scoring.
 
-The rule, in order:
+The rules, in order:
 
-1. Unicode NFC, lower case. Nothing is stripped of its accents and no compatibility folding is done.
-2. English clitics stand apart, so that `man's` and the pre-tokenised `man 's` give the same words: `man s`,
-   `do nt`, `they re`. French and Italian elisions stand apart too: `l homme`, `dell acqua`. Any other
-   apostrophe is dropped and joins what it stood between: `o'clock` is `oclock`, Ukrainian `м'яч` is `мяч`.
+1. Unicode NFC, lower case. Accents are kept, and no compatibility folding is done.
+2. English clitics are separated, so that `man's` and the pre-tokenised `man 's` give the same words: `man s`,
+   `do nt`, `they re`. French and Italian elisions are separated too: `l homme`, `dell acqua`. Any other
+   apostrophe is dropped and joins its two sides: `o'clock` is `oclock`, Ukrainian `м'яч` is `мяч`.
 3. The dots of an abbreviation of single letters are dropped: `S.C.U.B.A.` is `scuba`.
 4. Letters, digits and combining marks of any script make words. Everything else (punctuation, hyphens,
    symbols, white space) separates words and is dropped: `t-shirt` is `t shirt`, `3.5` is `3 5`, `<end>` is
    `end`. A zero-width (non-)joiner inside a word stays, as Persian and the Indic scripts need it; other
    invisible characters go.
-5. Scripts written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) give one word a character
-   with the marks that sit on it. That needs no dictionary and can be undone without loss; a text that
-   somebody segmented already loses its segments.
-6. An emoji with its skin tone, flag partner or joined companions is one word of its own.
+5. Scripts written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) give one word for each character
+   with its combining marks. That needs no dictionary and can be undone without loss; an existing segmentation
+   into words is lost.
+6. An emoji with its skin tone, a pair of regional indicators (a flag), or a joined sequence of emoji is one word.
 
-On Flickr8k this gives the `tokens` of the Karpathy file for 99.9 % of the captions. The rest: that file keeps
-a free-standing `#`, `&`, `(`, `)`, `:` or `=` as a word, and joins what a dot separated (`statefarmcom`).
+On Flickr8k this gives the `tokens` of the Karpathy file for 99.9 % of the captions. In the others that file keeps
+an isolated `#`, `&`, `(`, `)`, `:` or `=` as a word, and joins the parts that a dot separates (`statefarmcom`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ import unicodedata
 from functools import lru_cache
 
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\uff07\u2032\u00b4`"), "'")
-# The pieces that the Penn Treebank splits off, at the end of a word.
+# Clitics that the Penn Treebank separates, at the end of a word.
 _CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))(?!\w)")
-# Articles, pronouns and particles that lose their vowel before another word, at the start of one.
+# Articles, pronouns and particles that lose their vowel before another word, at its start.
 _ELISION = re.compile(
     r"(?<![\w'])([cdjlmnst]|qu|jusqu|lorsqu|puisqu|un|quell|quest|(?:a|da|de|ne|su)ll)'(?!t\b)(?=[^\W\d_])"
 )
 _ABBREVIATION = re.compile(r"(?<!\w)[^\W\d_](?:\.[^\W\d_])+(?!\w)")
 
 _ZWNJ, _ZWJ = "\u200c", "\u200d"
-_DROPPED = frozenset("'\ufe0e\ufe0f")  # the apostrophe, and the choice between a drawn and a typed symbol
+_DROPPED = frozenset("'\ufe0e\ufe0f")  # the apostrophe, and variation selectors
 _BREAK = "\u200b"  # zero-width space: marks where a word ends in scripts without spaces
 
 # First and last character of blocks written without spaces between words.
@@ -75,7 +75,7 @@ def _within(point: int, blocks: tuple[tuple[int, int], ...]) -> bool:
 
 @lru_cache(maxsize=65536)
 def _kind(char: str) -> str:
-    """What a character is: letter, mark, single (a word itself), emoji, flag, tone, joiner, none, break."""
+    """The class of a character: letter, mark, single (a word itself), emoji, flag, tone, joiner, none, break."""
     point = ord(char)
     category = unicodedata.category(char)
     if char in _DROPPED:
@@ -98,7 +98,7 @@ def _kind(char: str) -> str:
 
 
 class _Plain(dict[int, "str | None"]):
-    """A translation table that fills itself: keeps word characters, drops or blanks the others."""
+    """Translation table, filled lazily: keeps word characters, removes others or turns them into spaces."""
 
     def __missing__(self, point: int) -> str | None:
         kind = _kind(chr(point))
@@ -124,21 +124,21 @@ def _split(run: str) -> list[str]:
             joined = last == "flag" and len(pieces[-1]) == 1
         if joined:
             pieces[-1].append(char)
-        elif kind not in ("mark", "joiner", "tone"):  # a mark with nothing to sit on is dropped
+        elif kind not in ("mark", "joiner", "tone"):  # a mark without a base character is dropped
             pieces.append([char])
             last = kind
     return [unicodedata.normalize("NFC", "".join(piece).strip(_ZWJ + _ZWNJ)) for piece in pieces]
 
 
 def words(text: str) -> list[str]:
-    """Turns a caption into words by the one normalisation rule (see the module).
+    """Splits a caption into normalised words (see the module for the rules).
 
     Args:
         text: str. A caption in any language.
 
     Returns:
-        The words, none of them empty; an empty list when the text holds none. Applied to its own words joined
-        by spaces it returns the same words.
+        list of str, none of them empty; an empty list for a text without words. Idempotent: the words joined by
+        spaces give the same words.
 
     Example:
         >>> words("A man's t-shirt says <end> !")
@@ -162,7 +162,7 @@ def words(text: str) -> list[str]:
 
 
 def unspaced(word: str) -> bool:
-    """Whether a word is written without a space to a neighbour of the same sort (Chinese, Thai ...).
+    """Whether a word is in a script without spaces between words (Chinese, Thai ...).
 
     Args:
         word: str.

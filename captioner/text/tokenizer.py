@@ -1,4 +1,4 @@
-"""The vocabulary: words to ids and back."""
+"""Tokenizer: the vocabulary, words to ids and back."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from captioner.types import END, PAD, SPECIALS, START, UNK
 class Tokenizer:
     """Turns captions into ids and ids into sentences.
 
-    Ids 0 to 3 are the special tokens of `captioner.types`; the word `vocabulary[i]` has id `i + 4`. No text
-    can reach a special id but `<unk>`: the text `<end>` is the ordinary word `end`.
+    Ids 0 to 3 are the special tokens of `captioner.types`; the word `vocabulary[i]` has id `i + 4`. Text is never
+    encoded as a special token other than `<unk>`: the text `<end>` is the ordinary word `end`.
 
     Args:
         vocabulary: sequence of str. The words, without special tokens, each once; no white space in them.
@@ -48,16 +48,16 @@ class Tokenizer:
 
     @classmethod
     def fit(cls, captions: Iterable[str], min_count: int = 5, max_size: int | None = None) -> Tokenizer:
-        """Makes the vocabulary of some captions: training captions, never test captions.
+        """Builds the vocabulary of captions: of training captions, never of test captions.
 
         Args:
             captions: iterable of str. Raw captions; they are normalised here.
-            min_count: int, defaults to 5. A rarer word becomes `<unk>`.
-            max_size: int or None. At most so many words, the most frequent ones, special tokens not counted.
+            min_count: int, defaults to 5. Rarer words become `<unk>`.
+            max_size: int or None. Largest number of words, the most frequent first; special tokens do not count.
 
         Returns:
-            A `Tokenizer`. Words are ordered by falling count, then alphabetically, whatever the order of the
-            captions.
+            A `Tokenizer`. Words are ordered by falling count, then alphabetically; the order of the captions has no
+            influence.
 
         Raises:
             DataError: if a caption holds no word, or no word is frequent enough.
@@ -86,7 +86,7 @@ class Tokenizer:
 
         Args:
             text: str. A raw caption.
-            max_length: int or None. At most so many ids; a cut caption has no end token.
+            max_length: int or None. Largest number of ids; a truncated caption has no end token.
 
         Returns:
             list of int: the words' ids and `END`, without `START`.
@@ -103,7 +103,7 @@ class Tokenizer:
         """Turns ids into a sentence.
 
         Args:
-            ids: iterable of int, numpy array or tensor, [T]. What follows the first `END` is ignored, and so
+            ids: iterable of int, numpy array or tensor, [T]. Ids after the first `END` are ignored, and so
                 are `PAD` and `START`.
 
         Returns:
@@ -115,7 +115,7 @@ class Tokenizer:
         return self.detokenize(self.words(ids))
 
     def words(self, ids: Iterable[Any]) -> tuple[str, ...]:
-        """The words of some ids, as `decode` reads them; `<unk>` for `UNK`."""
+        """The words of ids, as in `decode`; `<unk>` for `UNK`."""
         caption = []
         for value in ids:
             number = int(value)
@@ -133,11 +133,11 @@ class Tokenizer:
             >>> Tokenizer.detokenize(["一", "只", "狗", "and", "a", "cat"])
             '一只狗 and a cat'
         """
-        sentence, glue = "", True
+        sentence, last_is_unspaced = "", True
         for word in words:
-            single = unspaced(word)
-            sentence += word if not sentence or (glue and single) else f" {word}"
-            glue = single
+            is_unspaced = unspaced(word)
+            sentence += word if not sentence or (last_is_unspaced and is_unspaced) else f" {word}"
+            last_is_unspaced = is_unspaced
         return sentence
 
     def id(self, word: str) -> int:
@@ -166,7 +166,7 @@ class Tokenizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the vocabulary: UTF-8, one word a line, no special tokens; line `i` (from 0) has id `i + 4`.
 
-        The file is written aside and renamed: a reader sees the old one or the new one, whole.
+        The file is replaced atomically.
         """
         try:
             atomic.write_bytes(path, self._content(), DataError)
@@ -227,10 +227,10 @@ def _caption_words(text: str) -> list[str]:
 
 
 def _check(words: tuple[str, ...]) -> None:
-    """Raises DataError unless the words make a vocabulary that a file can hold and ids can name."""
+    """Raises DataError unless the words make a vocabulary: strings, unique, without white space, valid UTF-8."""
     if not words:
         raise DataError("empty vocabulary: expected at least one word")
-    seen: dict[str, int] = {}
+    index_of: dict[str, int] = {}
     for i, word in enumerate(words):
         where = f"word {i + 1} of {len(words)}"
         if not isinstance(word, str):
@@ -243,11 +243,11 @@ def _check(words: tuple[str, ...]) -> None:
             )
         if not word or "\ufeff" in word or any(char.isspace() for char in word):
             raise DataError(f"expected words without white space in the vocabulary, but {where} is {word!r}")
-        if word in seen:
+        if word in index_of:
             raise DataError(
-                f"duplicate word in the vocabulary: {where}, {word!r}, is also word {seen[word] + 1}"
+                f"duplicate word in the vocabulary: {where}, {word!r}, is also word {index_of[word] + 1}"
             )
-        seen[word] = i
+        index_of[word] = i
         try:
             word.encode("utf-8")
         except UnicodeEncodeError:

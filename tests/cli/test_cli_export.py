@@ -1,4 +1,4 @@
-"""`captioner export`: every path is printed, stages are said, and what cannot be is told before the work."""
+"""`captioner export`: paths, stages, and mistakes reported before the work."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture
 def unloaded(monkeypatch):
-    """No model is opened."""
+    """An `export` that opens no model."""
 
     class Nothing:
         @staticmethod
@@ -33,7 +33,7 @@ def unloaded(monkeypatch):
     monkeypatch.setattr(api, "ENGINES", {"keras": Nothing})
 
 
-def test_two_targets_of_one_name_print_both_paths_and_stages_are_said(tiny_bundle, tmp_path, capfd):
+def test_paths_and_stages_of_two_targets(tiny_bundle, tmp_path, capfd):
     targets = ["--to", "tflite", "--to", "tflite(quantize='float16')"]
     assert main(["export", str(tiny_bundle), *targets, "--output-dir", str(tmp_path)]) == 0
     out, err = capfd.readouterr()
@@ -46,7 +46,7 @@ def test_two_targets_of_one_name_print_both_paths_and_stages_are_said(tiny_bundl
     assert "XNNPACK" not in err
     logger = logging.getLogger("captioner")
     assert logger.level == logging.NOTSET and logger.propagate and not logger.handlers
-    # Both files are there now: told before the model is loaded.
+    # Both files exist now: reported before the model is loaded.
     assert main(["export", str(tiny_bundle), *targets, "--output-dir", str(tmp_path)]) == 2
     err = capfd.readouterr().err
     assert "model.tflite is there already" in err and "add --overwrite" in err and "overwrite=True" not in err
@@ -65,14 +65,14 @@ def test_quiet_and_overwrite(tiny_bundle, tiny_export, tmp_path, monkeypatch, ca
     assert "XNNPACK" not in err and path.stat().st_size > 1000
 
 
-def test_two_targets_that_write_one_file_are_refused_before_the_work(unloaded, tmp_path):
+def test_two_targets_of_one_file_are_refused(unloaded, tmp_path):
     with pytest.raises(SpecError, match=r"tflite and tflite\(max_pixels=9\) would both write .*model.tflite"):
         captioner.export("nowhere", ["tflite", "tflite(max_pixels=9)"], output_dir=tmp_path)
     with pytest.raises(SpecError, match="tflite and tflite would both write"):
         captioner.export("nowhere", ["saved_model", "tflite", "tflite"], output_dir=tmp_path)
 
 
-def test_a_file_that_is_there_is_told_before_the_work(unloaded, tmp_path):
+def test_an_existing_file_is_refused_early(unloaded, tmp_path):
     tflite_path(tmp_path, "int8").write_bytes(b"")
     with pytest.raises(captioner.CaptionerError, match="model_int8.tflite is there already"):
         captioner.export("nowhere", ["saved_model", "tflite(quantize='int8')"], output_dir=tmp_path)
@@ -89,14 +89,14 @@ def test_keys_are_names_where_these_tell_targets_apart(tiny_bundle, tmp_path, mo
     assert list(captioner.export(tiny_bundle, ["tflite(quantize='int8')"], output_dir=tmp_path)) == ["tflite"]
 
 
-def test_lengths_are_told_under_the_options_name(tiny_bundle, tmp_path, capsys):
+def test_a_wrong_length_names_the_option(tiny_bundle, tmp_path, capsys):
     assert main(["export", str(tiny_bundle), "--max-length", "99", "--output-dir", str(tmp_path), "-q"]) == 2
     assert "captioner: --max-length expects at most the model's own 7, got 99" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("level", "said"), [(None, False), ("0", True)])
-def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_export, tmp_path, level, said):
-    """TensorFlow Lite's line about its delegate is held back, unless a log level was asked for."""
+@pytest.mark.parametrize(("level", "printed"), [(None, False), ("0", True)])
+def test_a_tflite_file_prints_no_log_lines(tiny_export, tmp_path, level, printed):
+    """The log line of TensorFlow Lite about its delegate is shown with a log level of the user only."""
     path = tiny_export("tflite")
     image = tmp_path / "a.png"
     PIL.Image.new("RGB", (8, 8), "red").save(image)
@@ -110,11 +110,11 @@ def test_a_tflite_file_captions_without_a_word_on_standard_error(tiny_export, tm
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0 and ("XNNPACK" in done.stderr) is said
-    assert said or done.stderr == ""
+    assert done.returncode == 0 and ("XNNPACK" in done.stderr) is printed
+    assert printed or done.stderr == ""
 
 
-def test_what_others_say_meanwhile_is_not_lost(capfd):
+def test_other_log_records_are_printed(capfd):
     from captioner.engines.tensorflow_import import starting_tflite
 
     with starting_tflite():

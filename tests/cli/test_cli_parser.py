@@ -1,4 +1,4 @@
-"""How command lines are read: every option of every program, what is said of mistakes, and in whose words."""
+"""Command lines of all programs: options, mistakes, and messages in words of the command line."""
 
 import argparse
 import importlib
@@ -72,7 +72,7 @@ def test_a_slip_in_any_option_names_it(capsys, name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_number_passes_unchecked(capsys, name, monkeypatch, tmp_path):
-    """Every number is refused under its option's name before a model is looked for."""
+    """Numbers out of range are refused under the option's name before a model is loaded."""
     (tmp_path / "a.jpg").write_bytes(b"?")
     monkeypatch.chdir(tmp_path)
     needed = {"caption": ["a.jpg", "--alt-text", "--model", "none"], "bench": ["none"], "export": ["none"]}
@@ -92,9 +92,9 @@ def test_no_number_passes_unchecked(capsys, name, monkeypatch, tmp_path):
 def test_help_lists_exit_codes_and_quiet(capsys, name):
     with pytest.raises(SystemExit) as stop:
         main([*filter(None, [name]), "--help"])
-    said = capsys.readouterr().out
-    assert stop.value.code == 0 and EXIT_CODES in said
-    assert not name or "--quiet" in said
+    output = capsys.readouterr().out
+    assert stop.value.code == 0 and EXIT_CODES in output
+    assert not name or "--quiet" in output
 
 
 def test_names_after_two_dashes_are_no_options(capsys):
@@ -113,7 +113,7 @@ def test_numbers_and_abbreviations_are_read_as_ever():
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_name_the_nearest_option(name, capsys, monkeypatch):
-    """All programs share the parser; none reads its options before it has refused those that it does not know."""
+    """All programs share the parser, which refuses unknown options first."""
     pytest.importorskip("prometheus_client" if name.startswith("serving.devserver") else "argparse")
     module = importlib.import_module(name)
     with pytest.raises(SystemExit) as stop:
@@ -124,14 +124,14 @@ def test_programs_name_the_nearest_option(name, capsys, monkeypatch):
 
 
 def test_there_is_no_other_parser():
-    """`argparse.ArgumentParser` is built by nobody but ours."""
+    """No program builds an `argparse.ArgumentParser` directly."""
     files = [p for f in ("captioner", "training", "serving") for p in (ROOT / f).rglob("*.py")]
     others = [p for p in files if "argparse.ArgumentParser(" in p.read_text(encoding="utf-8")]
     assert others == [], "use captioner.cli.parser.Parser: it names the nearest option"
 
 
 def test_python_words_do_not_reach_the_command_line():
-    """Every remedy that a message words for Python has its words for the command line."""
+    """All remedies in messages have a form for the command line."""
     sources = [p for f in ("captioner", "training", "serving") for p in (ROOT / f).rglob("*.py")]
     seen = 0
     for path in sources:

@@ -1,4 +1,4 @@
-"""Alternative texts: what they look like, how long they get, and what is flagged."""
+"""Alternative texts: their form, their length, and flags of low confidence."""
 
 import json
 
@@ -18,7 +18,7 @@ SURE = {"bias": 3.0, "weights": {"mean_logp": 0.0, "least_logp": 0.0, "words": 0
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("caption", "text"),
     [
         ("a dog runs", "A dog runs."),
         ("a photo of a dog .", "A dog."),
@@ -37,20 +37,20 @@ SURE = {"bias": 3.0, "weights": {"mean_logp": 0.0, "least_logp": 0.0, "words": 0
         ("who is it ?", "Who is it ?"),
     ],
 )
-def test_sentences(said, text):
-    assert alt_text(Caption(said)).text == text
+def test_sentences(caption, text):
+    assert alt_text(Caption(caption)).text == text
 
 
-def test_no_text_is_too_long_or_hangs_in_the_air():
-    said = "a man in the red jacket is riding on a bicycle with a dog in the basket near the sea"
+def test_texts_are_short_and_complete():
+    caption = "a man in the red jacket is riding on a bicycle with a dog in the basket near the sea"
     for confidence in (None, 0.1):
         for most in range(20, 120):
-            found = alt_text(Caption(said), most, confidence)
-            assert len(found.text) <= most and found.text.endswith(".")
-            last = found.text.rstrip(".").split()[-1].lower()
+            alternative = alt_text(Caption(caption), most, confidence)
+            assert len(alternative.text) <= most and alternative.text.endswith(".")
+            last = alternative.text.rstrip(".").split()[-1].lower()
             assert last not in _OPEN
             if most >= 95:
-                assert found.text.endswith("near the sea.")
+                assert alternative.text.endswith("near the sea.")
     # As much is kept as fits.
     assert alt_text(Caption("two dogs run fast today"), 20).text == "Two dogs run fast."
     assert alt_text(Caption("x" * 50), 20).text == "X" + "x" * 18 + "."
@@ -63,13 +63,13 @@ def test_an_alternative_that_fits_comes_before_cutting():
     assert alt_text(caption, 60).text.startswith("A brown dog")
 
 
-def test_what_is_not_sure_is_flagged():
+def test_low_confidence_is_flagged():
     caption = Caption("a dog runs")
     known = alt_text(caption, confidence=0.49)
     assert known.flagged and str(known) == "Perhaps: A dog runs." and known.confidence == 0.49
     assert not alt_text(caption, confidence=0.5).flagged
     assert not alt_text(caption, confidence=0.49, threshold=0.4).flagged
-    # Where doubt is shown beside the text, the text is the sentence alone, and has all the room.
+    # Without a hedge the text is the sentence only, of the full length.
     beside = alt_text(caption, confidence=0.49, hedge=False)
     assert beside.flagged and beside.text == "A dog runs." and beside.confidence == 0.49
     long = Caption("two dogs run fast today")
@@ -89,18 +89,18 @@ def test_what_is_not_sure_is_flagged():
         (Caption(""), {}, DataError, "it is empty"),
     ],
 )
-def test_mistakes_are_told(caption, options, error, says):
+def test_mistakes_are_one_line(caption, options, error, says):
     with pytest.raises(error, match=says):
         captioner.alt_text(caption, **options)
 
 
 class Calibrated(FakeEngine):
-    def __init__(self, noted):
+    def __init__(self, calibration):
         super().__init__()
-        self.noted = noted
+        self.calibration = calibration
 
     def describe(self):
-        return super().describe() | {"confidence": self.noted}
+        return super().describe() | {"confidence": self.calibration}
 
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""How sure a model may be: the calibration, where it travels, and the program that learns it."""
+"""Confidence: the calibration, its copies in exports, and the program that fits it."""
 
 import json
 import math
@@ -17,48 +17,48 @@ from training import calibrate_confidence
 from training.data.datasets.example import Example
 
 pytestmark = pytest.mark.usefixtures("quick")
-NOTED = {"bias": 0.25, "weights": {"mean_logp": 1.5, "least_logp": 0.5, "words": -0.125}}
-SAID = Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.75))
+CALIBRATION = {"bias": 0.25, "weights": {"mean_logp": 1.5, "least_logp": 0.5, "words": -0.125}}
+CAPTION = Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.75))
 
 
 def test_the_formula():
-    assert features(SAID) == (-0.5, -0.75, 2.0)
+    assert features(CAPTION) == (-0.5, -0.75, 2.0)
     expected = 1 / (1 + math.exp(-(0.25 - 0.75 - 0.375 - 0.25)))
-    assert Confidence(NOTED).of(SAID) == pytest.approx(expected)
-    assert Confidence(NOTED).of(Caption("")) == 0.0
-    assert Confidence(NOTED).of(Caption("", error="no image")) == 0.0
-    # No overflow, however far out.
-    assert Confidence({**NOTED, "bias": -1e6}).of(SAID) == 0.0
+    assert Confidence(CALIBRATION).of(CAPTION) == pytest.approx(expected)
+    assert Confidence(CALIBRATION).of(Caption("")) == 0.0
+    assert Confidence(CALIBRATION).of(Caption("", error="no image")) == 0.0
+    # No overflow for extreme values.
+    assert Confidence({**CALIBRATION, "bias": -1e6}).of(CAPTION) == 0.0
 
 
 @pytest.mark.parametrize(
-    "noted", [{}, {"bias": 1.0}, {"bias": "x", "weights": {}}, [], {**NOTED, "weights": 3}]
+    "calibration", [{}, {"bias": 1.0}, {"bias": "x", "weights": {}}, [], {**CALIBRATION, "weights": 3}]
 )
-def test_a_damaged_calibration_is_told(noted):
+def test_a_damaged_calibration_is_one_line(calibration):
     with pytest.raises(BundleError, match="expected bias and weights.*calibrate_confidence.py again"):
-        Confidence(noted)
+        Confidence(calibration)
 
 
 def test_it_travels_with_the_model(tiny_bundle, tmp_path):
-    """From the folder into every export, and back out of each."""
+    """The calibration is copied into all exports."""
     pytest.importorskip("ai_edge_litert")
     folder = tmp_path / "model"
     shutil.copytree(tiny_bundle, folder)
     image = odd_images.encoded(odd_images.drawn(32, 32), "PNG")
     with captioner.load(folder) as model:
         assert model.confidence(model.caption(image)) is None
-    (folder / bundle.CONFIDENCE).write_text(json.dumps(NOTED))
+    (folder / bundle.CONFIDENCE).write_text(json.dumps(CALIBRATION))
     strategy = "greedy(min_length=2)"
     paths = captioner.export(folder, ["saved_model", "tflite"], strategy=strategy)
     for source in (folder, *paths.values()):
         with captioner.load(source) as model:
             caption = model.caption(image, strategy)
-            assert model.confidence(caption) == pytest.approx(Confidence(NOTED).of(caption))
+            assert model.confidence(caption) == pytest.approx(Confidence(CALIBRATION).of(caption))
             assert model.alt_text(image, strategy=strategy).confidence == model.confidence(caption)
-    # Saved again it stays; other weights in its place take it away.
+    # Saved again it is kept; replaced by other weights it is removed.
     with captioner.load(folder) as model:
         kept = captioner.save(model.engine.model, tmp_path / "kept")
-        assert json.loads((kept / bundle.CONFIDENCE).read_text()) == NOTED
+        assert json.loads((kept / bundle.CONFIDENCE).read_text()) == CALIBRATION
         model.engine.model.calibration = None
         captioner.save(model.engine.model, folder, overwrite=True)
     assert not (folder / bundle.CONFIDENCE).exists()
@@ -95,10 +95,10 @@ RATED += [("cat.jpg", "dog.jpg", 1, [1, 1, 1]), ("sea.jpg", "dog.jpg", 0, [3, 4,
 RATED += [("cat.jpg", "car.jpg", 1, [1, 2, 1]), ("car.jpg", "cat.jpg", 1, [1, 1, 1])]
 
 
-def test_people_accept_what_is_like_the_captions():
+def test_acceptance_follows_similarity():
     people = calibrate_confidence.AcceptanceModel(CAPTIONS, RATED)
-    said = [Caption(t, words=tuple(t.split())) for t in ("a dog runs on the grass", "a boat sails")]
-    good, bad = people.predict(said, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
+    predictions = [Caption(t, words=tuple(t.split())) for t in ("a dog runs on the grass", "a boat sails")]
+    good, bad = people.predict(predictions, [CAPTIONS["dog.jpg"], CAPTIONS["cat.jpg"]])
     assert good > 0.8 > 0.3 > bad
     with pytest.raises(DataError, match="none of the rated pairs"):
         calibrate_confidence.AcceptanceModel({"x.jpg": ["a dog"]}, RATED)
@@ -146,17 +146,17 @@ def program(monkeypatch, tiny_bundle, tmp_path):
     ]
 
 
-def test_the_program_writes_what_the_model_then_uses(program, tmp_path, capsys):
+def test_the_model_uses_the_calibration(program, tmp_path, capsys):
     assert calibrate_confidence.main(program) == 0
     assert "experts would accept" in capsys.readouterr().out
-    noted = json.loads((tmp_path / "model" / bundle.CONFIDENCE).read_text())
-    assert noted["rated_pairs"] == len(RATED) and noted["captions"] == 4
-    assert noted["learnt_on"] == "validation" and noted["checked_on"] == "test"
-    assert 0 <= noted["reliability"]["error"] <= 1
+    calibration = json.loads((tmp_path / "model" / bundle.CONFIDENCE).read_text())
+    assert calibration["rated_pairs"] == len(RATED) and calibration["captions"] == 4
+    assert calibration["learnt_on"] == "validation" and calibration["checked_on"] == "test"
+    assert 0 <= calibration["reliability"]["error"] <= 1
     assert (tmp_path / "model" / "reliability.png").read_bytes()[:4] == b"\x89PNG"
     with captioner.load(program[0]) as model:
         caption = model.caption(odd_images.encoded(odd_images.drawn(32, 32), "PNG"), "beam(min_length=2)")
-        assert model.confidence(caption) == pytest.approx(Confidence(noted).of(caption))
+        assert model.confidence(caption) == pytest.approx(Confidence(calibration).of(caption))
     before = (tmp_path / "model" / bundle.CONFIDENCE).read_bytes()
     assert calibrate_confidence.main(program) == 2
     err = capsys.readouterr().err

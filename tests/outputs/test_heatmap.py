@@ -1,4 +1,4 @@
-"""Images of where a model looked: they show the attention, on the image as people see it, from every engine."""
+"""Heatmaps: attention maps on upright images, from every engine."""
 
 import io
 
@@ -17,19 +17,19 @@ pytestmark = pytest.mark.usefixtures("quick")
 WORDS = ("a", "red", "dog")
 
 
-def told(attention, words=WORDS):
+def captioned(attention, words=WORDS):
     return Caption(" ".join(words), words=words, word_logp=(-0.5,) * len(words), attention=attention)
 
 
 def corner(rows=7, columns=7):
-    """All attention on the upper left place."""
+    """All attention on the upper left location."""
     attention = np.zeros((3, rows, columns), np.float32)
     attention[:, 0, 0] = 1.0
     return attention
 
 
 def brightest(panel, height):
-    """Where a panel's image (without the text under it) is lit, as shares of its height and width."""
+    """The bright area of a panel's image (without the text below), relative to its height and width."""
     light = np.asarray(panel.convert("L"), np.float32)[:height]
     y, x = np.unravel_index(np.argmax(light), light.shape)
     return y / light.shape[0], x / light.shape[1]
@@ -39,58 +39,62 @@ def brightest(panel, height):
 def test_maps_sum_to_the_attention_they_show(size):
     attention = np.random.default_rng(1).dirichlet(np.ones(49), 3).reshape(3, 7, 7).astype(np.float32)
     attention[1] *= 0.4  # a model with a sentinel keeps the rest
-    found = captioner.heatmap(odd_images.drawn(*size), told(attention))
-    assert found.maps.shape[1:] == found.image.size[::-1] and found.maps.min() >= 0
-    np.testing.assert_allclose(found.maps.sum(axis=(1, 2)), attention.sum(axis=(1, 2)), rtol=1e-4)
-    wide, high = found.image.size
+    result = captioner.heatmap(odd_images.drawn(*size), captioned(attention))
+    assert result.maps.shape[1:] == result.image.size[::-1] and result.maps.min() >= 0
+    np.testing.assert_allclose(result.maps.sum(axis=(1, 2)), attention.sum(axis=(1, 2)), rtol=1e-4)
+    wide, high = result.image.size
     assert max(wide, high) <= 320 and wide / high == pytest.approx(size[0] / size[1], rel=0.1, abs=0.01)
 
 
 @pytest.mark.parametrize("size", [(80, 60), (60, 80)])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_map_lies_on_the_image_as_people_see_it(size, orientation):
+def test_maps_follow_the_orientation_of_the_image(size, orientation):
     grey = PIL.Image.new("RGB", size, (120, 120, 120))
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     held = io.BytesIO()
     grey.save(held, "JPEG", exif=exif)
-    found = captioner.heatmap(held.getvalue(), told(corner()))
-    assert found.image.size == (size if orientation < 5 else size[::-1])
-    for panel in found.panels():
-        y, x = brightest(panel, found.image.height)
+    drawn = captioner.heatmap(held.getvalue(), captioned(corner()))
+    assert drawn.image.size == (size if orientation < 5 else size[::-1])
+    for panel in drawn.panels():
+        y, x = brightest(panel, drawn.image.height)
         assert y < 0.2 and x < 0.2
 
 
-def test_a_grid_that_is_not_square_keeps_its_rows():
+def test_grids_need_not_be_square():
     attention = np.zeros((1, 2, 5), np.float32)
     attention[0, 1, 4] = 1.0
-    found = captioner.heatmap(PIL.Image.new("RGB", (100, 40), (120, 120, 120)), told(attention, ("dog",)))
-    y, x = brightest(found.panels()[0], 40)
+    drawn = captioner.heatmap(
+        PIL.Image.new("RGB", (100, 40), (120, 120, 120)), captioned(attention, ("dog",))
+    )
+    y, x = brightest(drawn.panels()[0], 40)
     assert y > 0.7 and x > 0.85
 
 
 def test_files(tmp_path):
-    found = captioner.heatmap(odd_images.drawn(90, 60), told(corner()))
-    png = found.save(tmp_path / "new" / "map.png")
+    result = captioner.heatmap(odd_images.drawn(90, 60), captioned(corner()))
+    png = result.save(tmp_path / "new" / "map.png")
     with PIL.Image.open(png) as sheet:
-        assert sheet.size == found.sheet().size and sheet.format == "PNG"
-    with PIL.Image.open(found.save(str(tmp_path / "map.GIF"))) as moving:
+        assert sheet.size == result.sheet().size and sheet.format == "PNG"
+    with PIL.Image.open(result.save(str(tmp_path / "map.GIF"))) as moving:
         assert moving.format == "GIF" and moving.n_frames == len(WORDS) + 1
     with pytest.raises(DataError, match="is there already"):
-        found.save(png)
-    assert found.save(png, overwrite=True) == png
+        result.save(png)
+    assert result.save(png, overwrite=True) == png
     with pytest.raises(SpecError, match=r"end in .png or .gif, got map.jpg"):
-        found.save("map.jpg")
+        result.save("map.jpg")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
-        found.save(tmp_path / "file" / "map.png")
+        result.save(tmp_path / "file" / "map.png")
 
 
 def test_many_and_long_words_stay_inside():
     words = tuple(f"word{'o' * (i % 9)}" for i in range(22))
-    found = captioner.heatmap(odd_images.drawn(60, 90), told(np.full((22, 7, 7), 1 / 49, np.float32), words))
-    assert len(found.panels()) == 22 and found.overlay().height > found.image.height + 100
-    width, height = found.sheet().size
+    result = captioner.heatmap(
+        odd_images.drawn(60, 90), captioned(np.full((22, 7, 7), 1 / 49, np.float32), words)
+    )
+    assert len(result.panels()) == 22 and result.overlay().height > result.image.height + 100
+    width, height = result.sheet().size
     assert 0.4 < width / height < 4
 
 
@@ -100,10 +104,10 @@ def test_many_and_long_words_stay_inside():
         (Caption("", error="dog.jpg: no such image file"), "expected a caption to draw, got none: dog.jpg"),
         (Caption("a dog", words=("a", "dog"), word_logp=(-1.0, -1.0)), "its model does not attend"),
         (Caption(""), "no words"),
-        (told(np.ones((2, 7, 7))), r"for each of 3 words, got attention of shape \[2, 7, 7\]"),
-        (told(np.ones((3, 49))), r"got attention of shape \[3, 49\]"),
-        (told(np.full((3, 7, 7), np.nan)), "of finite numbers"),
-        (told([[[1.0]], [[1.0, 2.0]], [[]]]), r"got attention of shape \[0\]"),
+        (captioned(np.ones((2, 7, 7))), r"for each of 3 words, got attention of shape \[2, 7, 7\]"),
+        (captioned(np.ones((3, 49))), r"got attention of shape \[3, 49\]"),
+        (captioned(np.full((3, 7, 7), np.nan)), "of finite numbers"),
+        (captioned([[[1.0]], [[1.0, 2.0]], [[]]]), r"got attention of shape \[0\]"),
         (
             Caption("a dog", words=("a", "dog"), attention=np.ones((2, 7, 7))),
             "a word_logp for each of 2 words",
@@ -118,7 +122,7 @@ def test_a_caption_without_maps_is_one_line(caption, says):
 
 def test_a_bad_image_is_one_line():
     with pytest.raises(ImageError):
-        captioner.heatmap(b"no image", told(corner()))
+        captioner.heatmap(b"no image", captioned(corner()))
 
 
 def test_every_engine_draws_the_same(tiny_bundle, tiny_export):
@@ -133,7 +137,7 @@ def test_every_engine_draws_the_same(tiny_bundle, tiny_export):
         assert sheets[0].shape == other.shape and np.abs(sheets[0] - other).max() <= 2
 
 
-def test_the_command_draws_beside_the_sentence(tiny_bundle, tmp_path, capsys):
+def test_the_command_draws_heatmaps(tiny_bundle, tmp_path, capsys):
     for i in range(2):
         (tmp_path / f"{i}.png").write_bytes(odd_images.encoded(odd_images.drawn(50, 40, turn=90 * i), "PNG"))
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -146,7 +150,11 @@ def test_the_command_draws_beside_the_sentence(tiny_bundle, tmp_path, capsys):
     assert sorted(path.name for path in many.iterdir()) == ["0.png.png", "1.png.png"]
     capsys.readouterr()
     assert cli.main(["caption", str(tmp_path / "0.png"), *common, str(one)]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1  # told before the first caption
-    assert "is there already" in said.err and "--overwrite" in said.err and "overwrite=True" not in said.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1  # captioned before the first caption
+    assert (
+        "is there already" in printed.err
+        and "--overwrite" in printed.err
+        and "overwrite=True" not in printed.err
+    )
     assert cli.main(["caption", str(tmp_path / "0.png"), *common, str(one), "--overwrite"]) == 0

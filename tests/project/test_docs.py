@@ -199,7 +199,9 @@ def test_every_command_and_extra_is_real():
 
 
 def test_files_of_a_run_are_those_that_training_writes():
-    source = "".join(path.read_text() for path in (ROOT / "training").rglob("*.py") if path.name != "demo.py")
+    paths = [path for path in (ROOT / "training").rglob("*.py") if path.name != "demo.py"]
+    source = "".join(path.read_text(encoding="utf-8") for path in paths)
+    source += (ROOT / "captioner/bundle/files.py").read_text(encoding="utf-8")
     for cell in list(rows(TRAINING, "What a run folder holds"))[1:]:
         for name in spans(cell):
             stem = name.split("_SPLIT")[0].rstrip("/")

@@ -15,7 +15,6 @@ GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captione
 GROUND |= {
     "captioner.outputs.confidence",
     "captioner.metadata",
-    "captioner.folders",
     "captioner.signals",
     "captioner.programs",
     "captioner.signature",
@@ -61,7 +60,6 @@ ALLOWED = {
     "captioner.metadata": GROUND,
     "captioner.signature": GROUND,
     "captioner.format1": GROUND,
-    "captioner.folders": GROUND,
     "captioner.caption_files.image_ids": GROUND,
     "captioner.text": WORDS,
     "captioner.image.file_headers": GROUND,
@@ -91,7 +89,8 @@ ALLOWED = {
     "captioner.engines.keras": RUNNERS,
     "captioner.engines.saved_model": RUNNERS,
     "captioner.exporting": RUNNERS,
-    "captioner.api": RUNNERS | {"captioner.api"},
+    "captioner.captioner": RUNNERS,
+    "captioner.api": RUNNERS | {"captioner.captioner"},
     "captioner.benchmark": LITE | {"captioner.api"},
     "captioner.cli": RUNNERS
     | {
@@ -116,6 +115,7 @@ FREE = (
         "captioner.__main__",
         "captioner.api",
         "captioner.benchmark",
+        "captioner.captioner",
         "captioner.cli",
     }
 )

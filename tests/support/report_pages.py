@@ -1,4 +1,4 @@
-"""Reading a report as a machine does: what each element shows and where in the JSON it says that it comes from."""
+"""Parsing of a report's page: the text of each element and its path in the JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
-# Neither opens an element that is closed again.
+# Elements without an end tag.
 VOID = {"meta", "img", "br", "source", "link", "input", "hr"}
 
 
@@ -59,34 +59,34 @@ def look_up(data: Any, path: str) -> Any:
 
 
 def differs(text: str, value: Any) -> bool:
-    """Whether a text is another than the value, rounded to the last digit that the text has."""
+    """Whether a text differs from the value, rounded to the last digit of the text."""
     if value is None or isinstance(value, bool | str):
         return text != {None: "\u2013", True: "yes", False: "no"}.get(value, value)
     number = Decimal(text.replace(",", "").replace("\u2212", "-"))
     return abs(float(number) - value) > 0.5 * 10.0 ** int(number.as_tuple().exponent) * (1 + 1e-9)
 
 
-def check_figures(page: Page, data: dict[str, Any], words: tuple[str, ...] = ()) -> None:
-    """Every element shows what the JSON has, and no figure stands outside of one."""
+def check_scores(page: Page, data: dict[str, Any], words: tuple[str, ...] = ()) -> None:
+    """All elements have the values of the JSON, and there are no numbers outside of them."""
     wrong = [(path, text) for path, text in page.shown if differs(text, look_up(data, path))]
     assert page.shown and not wrong
     rest = re.sub(r"BLEU-\d", "", page.rest)
     for word in words:
         rest = rest.replace(word, "")
-    assert not re.search(r"\d", rest), (
-        f"a figure without a place in the JSON: {re.findall('.*[0-9].*', rest)}"
-    )
+    assert not re.search(r"\d", rest), f"a number without a path in the JSON: {re.findall('.*[0-9].*', rest)}"
 
 
-def check_alone(page: Page) -> None:
-    """The page asks for nothing from outside and runs nothing; its charts neither."""
+def check_self_contained(page: Page) -> None:
+    """The page and its charts load no external resource and run no script."""
     (policy,) = [v["content"] for _, v in page.tags if v.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
     assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
     assert not [name for _, values in page.tags for name in values if name.startswith("on")]
     sources = page.attributes("src", "srcset")
-    assert sources and all(re.match(r"data:image/(svg\+xml|jpeg);base64,[\w+/=]+$", each) for each in sources)
-    assert all(each.startswith("#") for each in page.attributes("href", "xlink:href", "action"))
+    assert sources and all(
+        re.match(r"data:image/(svg\+xml|jpeg);base64,[\w+/=]+$", source) for source in sources
+    )
+    assert all(target.startswith("#") for target in page.attributes("href", "xlink:href", "action"))
     ids = page.attributes("id")
     assert len(set(ids)) == len(ids) and {h[1:] for h in page.attributes("href")} <= set(ids)
     style = re.search(r"<style>(.*?)</style>", page.text, re.S)[1]
@@ -98,6 +98,6 @@ def check_alone(page: Page) -> None:
 
 
 def charts(page: Page) -> list[str]:
-    """The SVG of each chart."""
-    found = [s for s in page.attributes("src", "srcset") if s.startswith("data:image/svg")]
-    return [base64.b64decode(each.split(",")[1]).decode() for each in found]
+    """The SVG text of each chart."""
+    sources = [s for s in page.attributes("src", "srcset") if s.startswith("data:image/svg")]
+    return [base64.b64decode(source.split(",")[1]).decode() for source in sources]

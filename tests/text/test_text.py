@@ -1,4 +1,4 @@
-"""The normalisation rule and the vocabulary, by property and by hand."""
+"""Normalisation and the tokenizer, by property and by hand."""
 
 import hashlib
 import os
@@ -60,7 +60,7 @@ def test_words_by_hand(text, expected):
 
 
 def strange_texts(count, seed=0):
-    """Random strings from all of Unicode, dense in the characters that the rule treats apart."""
+    """Random strings from all of Unicode, with many of the characters that have rules of their own."""
     rng = random.Random(seed)
     anything = [
         chr(c) for c in range(0, sys.maxunicode + 1, 7) if unicodedata.category(chr(c)) not in ("Cn", "Cs")
@@ -72,12 +72,12 @@ def strange_texts(count, seed=0):
         )
 
 
-def test_words_are_stable_clean_and_can_be_joined_again():
+def test_words_are_idempotent():
     for text in strange_texts(20_000):
-        found = words(text)
-        assert words(" ".join(found)) == found, ascii(text)
-        assert words(Tokenizer.detokenize(found)) == found, ascii(text)
-        for word in found:
+        tokens = words(text)
+        assert words(" ".join(tokens)) == tokens, ascii(text)
+        assert words(Tokenizer.detokenize(tokens)) == tokens, ascii(text)
+        for word in tokens:
             assert word and unicodedata.is_normalized("NFC", word), ascii(text)
             kinds = {unicodedata.category(char)[0] for char in word}
             assert not kinds & {"P", "Z"}, ascii(text)
@@ -91,7 +91,7 @@ def test_words_does_not_depend_on_unicode_form():
 CAPTIONS = ["A dog runs .", "a dog sleeps", "The dog's ball", "a cat and a ball", "the zebra"]
 
 
-def test_fit_orders_by_count_then_word_whatever_the_order():
+def test_fit_orders_by_count_then_word():
     tok = Tokenizer.fit(CAPTIONS, min_count=1)
     assert tok.vocabulary == (
         *SPECIALS, "a", "dog", "ball", "the", "and", "cat", "runs", "s", "sleeps", "zebra",
@@ -101,7 +101,7 @@ def test_fit_orders_by_count_then_word_whatever_the_order():
     assert Tokenizer.fit(shuffled, min_count=1).fingerprint == tok.fingerprint
 
 
-def test_fit_drops_rare_words_and_keeps_the_most_frequent():
+def test_fit_keeps_the_most_frequent_words():
     tok = Tokenizer.fit(CAPTIONS, min_count=2)
     assert tok.vocabulary[4:] == ("a", "dog", "ball", "the")
     assert Tokenizer.fit(CAPTIONS, min_count=1, max_size=2).vocabulary[4:] == ("a", "dog")
@@ -137,7 +137,7 @@ def test_fit_takes_an_iterator():
         (lambda: Tokenizer(["a"]).encode("a", max_length=0), "max_length"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_a_vocabulary_or_a_caption_is_one_line(call, message):
+def test_invalid_vocabularies_and_captions_are_one_line(call, message):
     with pytest.raises(DataError) as caught:
         call()
     assert message in str(caught.value)
@@ -164,7 +164,7 @@ def test_encode_ends_unless_cut():
     assert tok.encode("a dog", max_length=1) == [4]
 
 
-def test_decode_stops_at_end_and_skips_pad_and_start():
+def test_decode_stops_at_the_end_token():
     tok = Tokenizer(["a", "dog"])
     assert tok.decode([START, 4, PAD, 5, END, 4, 4]) == "a dog"
     assert tok.decode(np.array([4, 5, END, PAD], np.int32)) == "a dog"
@@ -215,7 +215,7 @@ def test_save_takes_words_that_look_strange(tmp_path):
     assert Tokenizer.load(str(tmp_path / "v")) == tok
 
 
-def test_save_replaces_the_old_file_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_save_is_atomic(tmp_path, monkeypatch):
     path = tmp_path / "vocab"
     Tokenizer(["old"]).save(path)
 
@@ -248,7 +248,7 @@ def test_load_reads_files_from_other_editors(tmp_path):
         (b"<pad>\n<start>\n", "special"),
     ],
 )
-def test_load_says_in_one_line_which_file_and_why(tmp_path, content, message):
+def test_load_errors_are_one_line(tmp_path, content, message):
     path = tmp_path / "vocab"
     if content is not None:
         path.write_bytes(content)

@@ -19,7 +19,7 @@ from captioner.bundle import version
 from captioner.errors import CaptionerError, DataError
 from captioner.registry import parse_spec, table_specs_only
 from captioner.reports import charts, page
-from captioner.reports.images import Images, Shown
+from captioner.reports.images import Images, ReportImage
 from training.analysis.gradients import curves_of
 from training.data.datasets import DATASETS
 from training.loop.run_folder import (
@@ -220,7 +220,7 @@ def _sampled(path: Path) -> Iterator[tuple[int, str, str, str]]:
             yield epoch, name, caption.strip(), reference
 
 
-def _images(config: dict[str, Any], names: Sequence[str]) -> list[Shown]:
+def _images(config: dict[str, Any], names: Sequence[str]) -> list[ReportImage]:
     """The sampled images, read from their folder or drawn again; without a folder none."""
     try:
         source = parse_spec(config["data"]["source"])
@@ -234,7 +234,7 @@ def _images(config: dict[str, Any], names: Sequence[str]) -> list[Shown]:
             return [images.shown(name) for name in names]
     except (CaptionerError, OSError, KeyError):
         pass  # a page without images
-    return [Shown() for _ in names]
+    return [ReportImage() for _ in names]
 
 
 def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from tests.support.report_pages import Page, charts, check_alone, check_figures
+from tests.support.report_pages import Page, charts, check_scores, check_self_contained
 from tests.training.loop.test_resume import CHANGES
 from training import analyze, train
 from training.analysis import report
@@ -62,8 +62,8 @@ def test_report_of_one_run(tmp_path):
     run = make_run(tmp_path / "lstm", scst={"epochs": 2}, reward_from=3)
     assert analyze.main(["report", str(run)]) == 0
     page, data = read(run / "report.html")
-    check_figures(page, data, ("times 100,",))
-    check_alone(page)
+    check_scores(page, data, ("times 100,",))
+    check_self_contained(page)
     result = data["runs"][0]
     assert result["best"] == {"epoch": 2, "CIDEr-D": 48.25} and result["finished"]
     assert result["minutes"] == pytest.approx(4 * 61.5 / 60) and result["epochs"] == 4
@@ -109,8 +109,8 @@ def test_report_of_several_runs(tmp_path, capsys):
     out = tmp_path / "both.html"
     assert analyze.main(["report", *map(str, runs), "--out", str(out)]) == 0
     page, data = read(out)
-    check_figures(page, data, ("times 100,",))
-    check_alone(page)
+    check_scores(page, data, ("times 100,",))
+    check_self_contained(page)
     assert data["names"] == ["lstm", "gru"] and [run["finished"] for run in data["runs"]] == [True, False]
     assert {row["key"] for row in data["settings"] if row["differs"]} == {"seed"}
     (test,) = (part for part in data["tests"] if part["split"] == "test")
@@ -132,7 +132,7 @@ def test_images_of_samples_are_shown(tmp_path):
     photos.mkdir()
     PIL.Image.new("RGB", (640, 480), "teal").save(photos / "c.jpg")
     page, _ = read(report.write([make_run(tmp_path / "run", source=f"folder(path={str(photos)!r})")]))
-    check_alone(page)
+    check_self_contained(page)
     assert [s[:15] for s in page.attributes("src")].count("data:image/jpeg") == 1
     none, _ = read(report.write([make_run(tmp_path / "other")]))
     assert not [s for s in none.attributes("src") if s.startswith("data:image/jpeg")]
@@ -143,7 +143,7 @@ def test_report_of_a_new_run(tmp_path):
     for name in ("samples.txt", "gradients.csv"):
         (run / name).unlink()
     page, data = read(report.write([run]))
-    check_figures(page, data)
+    check_scores(page, data)
     assert data["runs"][0]["best"] == {"epoch": None, "CIDEr-D": None} and "No samples" in page.rest
     (run / "history.csv").write_text("epoch,loss,learning rate\n1,nan,0.1\n")
     assert read(report.write([run]))[1]["runs"][0]["history"][0]["loss"] is None
@@ -154,7 +154,7 @@ def test_user_text_is_escaped(tmp_path):
     run = make_run(tmp_path / "run", note=nasty)
     (run / "samples.txt").write_text(f"epoch 1\n  {nasty}.jpg: a dog  |  {nasty}\n")
     page, data = read(report.write([run]))
-    check_alone(page)
+    check_self_contained(page)
     assert "<script" not in page.text and "onload=1>" not in page.text
     assert data["samples"][0]["reference"] == nasty == dict(page.shown)["samples.0.reference"]
 
@@ -217,8 +217,8 @@ def test_training_writes_its_report(tmp_path, monkeypatch, quick):
         (2, True),
     ]
     page, data = read(tmp_path / "run/report.html")
-    check_figures(page, data, ("times 100,",))
-    check_alone(page)
+    check_scores(page, data, ("times 100,",))
+    check_self_contained(page)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     figures = {row["name"]: row["values"][0] for row in data["tests"][-1]["metrics"]}
     assert data["tests"][-1]["split"] == "test" and figures == metrics["test"]

@@ -1,4 +1,4 @@
-"""The model folder: what is written is read, what is damaged is told, what is not ours is left alone."""
+"""Model folders: writing and reading, damaged files, and other files in the folder."""
 
 import errno
 import json
@@ -42,21 +42,21 @@ def files(folder) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_write_and_read(tmp_path):
     folder = tmp_path / "deep" / "er" / "mine"
     assert write(folder, card="# Karte\nü", metrics={"CIDEr-D": 54.1}, parameters={"encoder": 3}) == folder
-    found = bundle.read(folder)
-    assert found.config == CONFIG
-    assert found.tokenizer == TOKENIZER
-    assert found.weights.read_bytes() == b"weights"
-    assert (found.card, found.metrics, found.parameters) == ("# Karte\nü", {"CIDEr-D": 54.1}, {"encoder": 3})
-    assert found.captioner == bundle.version()
+    model = bundle.read(folder)
+    assert model.config == CONFIG
+    assert model.tokenizer == TOKENIZER
+    assert model.weights.read_bytes() == b"weights"
+    assert (model.card, model.metrics, model.parameters) == ("# Karte\nü", {"CIDEr-D": 54.1}, {"encoder": 3})
+    assert model.captioner == bundle.version()
     assert os.stat(folder).st_mode & 0o777 == 0o777 & ~_umask()
 
 
 def test_card_and_metrics_are_optional(tmp_path):
-    found = bundle.read(write(tmp_path / "m"))
-    assert (found.card, found.metrics) == ("", {})
+    model = bundle.read(write(tmp_path / "m"))
+    assert (model.card, model.metrics) == ("", {})
     assert set(files(tmp_path / "m")) == {"captioner.json", "model.weights.h5", "vocab.txt"}
 
 
@@ -69,15 +69,15 @@ def test_a_model_is_not_overwritten_unasked(tmp_path):
     assert files(folder) == before
 
 
-def test_overwriting_leaves_what_is_not_ours(tmp_path):
+def test_overwriting_keeps_other_files(tmp_path):
     folder = write(tmp_path / "m", card="old", metrics={"old": 1})
     (folder / "1").mkdir()
     (folder / "1" / "saved_model.pb").write_bytes(b"export")
     (folder / "notes.txt").write_text("mine")
     write(folder, b"new", card="new", overwrite=True)
-    found = bundle.read(folder)
-    assert (found.weights.read_bytes(), found.card) == (b"new", "new")
-    assert found.metrics == {}  # those of the old model would be a false claim
+    model = bundle.read(folder)
+    assert (model.weights.read_bytes(), model.card) == (b"new", "new")
+    assert model.metrics == {}  # those of the old model would be a false claim
     assert (folder / "1" / "saved_model.pb").read_bytes() == b"export"
     assert (folder / "notes.txt").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
@@ -144,7 +144,7 @@ def test_a_write_that_fails_changes_nothing(tmp_path, before, reason):
     assert folder.exists() == before
 
 
-def test_what_is_no_model_folder(tmp_path):
+def test_other_folders_are_refused(tmp_path):
     with pytest.raises(BundleError, match="no such model folder"):
         bundle.read(tmp_path / "nothing")
     with pytest.raises(BundleError) as error:
@@ -250,7 +250,7 @@ def _umask() -> int:
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "a\0b", None, 7])
-def test_names_that_no_folder_can_have_are_one_line(tmp_path, name):
+def test_impossible_folder_names_are_one_line(tmp_path, name):
     folder = tmp_path / name if isinstance(name, str) else name
     for use in (write, bundle.read, captioner.load):
         with pytest.raises(CaptionerError) as error:

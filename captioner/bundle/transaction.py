@@ -1,9 +1,9 @@
-"""Folders whose files are replaced together, in one atomic change of the manifest. No TensorFlow here.
+"""Atomic replacement of all files of a folder that has a manifest. No TensorFlow here.
 
-New files are written into a folder of their own inside, `.write-...`. One rename makes the manifest name that folder,
-and from then on the new files are the ones that count; then they are linked under their usual names, a second rename
-takes the entry out of the manifest, and the folder is removed. So the manifest names a complete set of files at every
-moment, whatever stops the writer. What a crashed writer leaves is removed by the next one, never by a reader.
+New files are written into a subfolder, `.write-...` (staging). One rename makes the manifest name that subfolder: the
+commit, after which the new files are the current ones. Then they are linked under their usual names, a second rename
+takes the entry out of the manifest, and the subfolder is removed. The manifest thus names a complete set of files at
+all times, whatever stops the writer. Leftovers of a crashed writer are removed by the next writer, never by a reader.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-ENTRY = "files"  # of a manifest whose files are not under their usual names yet
+ENTRY = "files"  # of a manifest whose files do not have their usual names yet
 STAGE = r"\.write-[0-9a-f]{8}"
-_WAIT = 60.0  # seconds for others to finish
+_WAIT = 60.0  # seconds to wait for a lock
 
 
 @contextmanager
 def locked(folder: Path, shared: bool = False, wait: float = _WAIT) -> Iterator[bool]:
-    """Holds a folder for one writer, or for readers while no writer is at work; the system frees it if we die.
+    """Locks a folder for one writer or for several readers; the system releases the lock when the process ends.
 
     Args:
         folder: Path.
-        shared: bool, default False. Whether other readers may hold it as well.
-        wait: float, default 60. Seconds to wait for others.
+        shared: bool, default False. A shared lock, for readers.
+        wait: float, default 60. Seconds to wait for the lock.
 
     Yields:
         bool: False where the file system has no locks, or there is no such folder.
 
     Raises:
-        BundleError: if others hold it for longer.
+        BundleError: if other programs keep the lock for longer.
     """
     try:
         handle = os.open(folder, os.O_RDONLY) if fcntl else None
@@ -84,11 +84,11 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def place(folder: Path, manifest: Mapping[str, Any]) -> Path:
-    """The folder that the files of a manifest are in.
+def current_files(folder: Path, manifest: Mapping[str, Any]) -> Path:
+    """The folder that holds the current files: `folder` itself, or its staging folder after an interrupted write.
 
     Raises:
-        BundleError: if the manifest names one that no writer would.
+        BundleError: if the manifest names a folder that no writer creates.
     """
     if ENTRY not in manifest:
         return folder
@@ -96,39 +96,39 @@ def place(folder: Path, manifest: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def staged(folder: Path, manifest: str, names: Sequence[str]) -> Iterator[Path]:
-    """Gives a new folder inside `folder` to write files into, for `switch`; afterwards it is gone.
+def staging(folder: Path, manifest: str, names: Sequence[str]) -> Iterator[Path]:
+    """Creates a staging folder inside `folder`, to write files into before `commit`, and removes it at the end.
 
     Args:
-        folder: Path. Made if need be, and removed if nothing comes of it.
+        folder: Path. Created if missing, and removed again if nothing is committed.
         manifest: str. The name of the manifest.
         names: sequence of str. The names of the other files.
 
     Raises:
         OSError: if the disk refuses.
-        BundleError: if somebody else writes there for long.
+        BundleError: if another program keeps the lock for long.
     """
-    made = not folder.exists()
+    created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     stage = folder / f".write-{secrets.token_hex(4)}"
     try:
-        with ExitStack() as mine:
-            with locked(folder) as held:
-                if held:
+        with ExitStack() as stack:
+            with locked(folder) as has_lock:
+                if has_lock:
                     _clean(folder, manifest, names)
                 stage.mkdir()
-                mine.enter_context(locked(stage))  # while it is held, nobody takes the folder for a leftover
+                stack.enter_context(locked(stage))  # keeps other writers from removing it as a leftover
             yield stage
     finally:
         with suppress(OSError, BundleError):
-            if _in_use(folder, manifest) != stage:
+            if _current_files(folder, manifest) != stage:
                 shutil.rmtree(stage, ignore_errors=True)
-        if made:
+        if created:
             with suppress(OSError):
                 folder.rmdir()
 
 
-def switch(
+def commit(
     folder: Path,
     stage: Path,
     manifest: str,
@@ -136,22 +136,23 @@ def switch(
     names: Sequence[str],
     check: Callable[[], None],
 ) -> None:
-    """Makes the files in `stage` the ones that count, and puts them under their usual names.
+    """Makes the files in `stage` the current ones and gives them their usual names.
 
     Args:
-        folder, stage, manifest, names: see `staged`. A name without a file in `stage` is to be gone.
+        folder, stage, manifest, names: see `staging`. The file of a name without a file in `stage` is removed.
         content: mapping that JSON can hold. The new manifest.
-        check: callable that raises if the folder may not be changed; called when nobody else can write to it.
+        check: callable that raises if the folder may not be changed; called under the lock.
 
     Raises:
-        OSError, BundleError: if the disk refuses: before the switch, all is as it was; after it, the new files count.
+        OSError, BundleError: if the disk refuses. Before the manifest is replaced, the old files stay the current
+            ones; after it, the new files are.
     """
     atomic.flush_tree(stage)
     with locked(folder):
         check()
         atomic.write_json(folder / manifest, {**content, ENTRY: stage.name}, BundleError)
         try:
-            _settle(folder, manifest, names)
+            _restore_names(folder, manifest, names)
         except (OSError, BundleError) as error:
             reason = getattr(error, "strerror", None) or error
             raise BundleError(
@@ -162,27 +163,27 @@ def switch(
 def amend(
     folder: Path, manifest: str, names: Sequence[str], change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """Changes the manifest, alone with the folder, whose files are under their usual names then.
+    """Changes the manifest under the lock, after completing a write that was interrupted.
 
     Args:
-        folder, manifest, names: see `staged`.
-        change: callable that is given the manifest and returns the new one.
+        folder, manifest, names: see `staging`.
+        change: callable that takes the manifest and returns the new one.
 
     Raises:
-        BundleError: if the disk refuses or somebody else writes there for long.
+        BundleError: if the disk refuses, or another program keeps the lock for long.
     """
     with locked(folder):
         try:
-            _settle(folder, manifest, names)
+            _restore_names(folder, manifest, names)
             atomic.write_json(folder / manifest, change(metadata.load(folder / manifest)), BundleError)
         except OSError as error:
             raise BundleError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
-def _settle(folder: Path, manifest: str, names: Sequence[str]) -> None:
-    """Puts the files that count under their usual names; the folder is locked."""
+def _restore_names(folder: Path, manifest: str, names: Sequence[str]) -> None:
+    """Gives the current files their usual names; to call under the lock."""
     content = metadata.load(folder / manifest)
-    stage = place(folder, content)
+    stage = current_files(folder, content)
     if stage != folder:
         for name in names:
             if (stage / name).exists():
@@ -195,26 +196,26 @@ def _settle(folder: Path, manifest: str, names: Sequence[str]) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Gives a file a second name, which an older file may have; a copy where there are no links."""
-    with atomic.replacing(target, BundleError) as aside:
+    """Replaces `target` by a hard link to `source`, or by a copy where there are no links."""
+    with atomic.replacing(target, BundleError) as temporary:
         try:
-            os.link(source, aside)
+            os.link(source, temporary)
         except OSError:
-            shutil.copyfile(source, aside)
+            shutil.copyfile(source, temporary)
 
 
-def _in_use(folder: Path, manifest: str) -> Path | None:
-    return place(folder, metadata.load(folder / manifest)) if (folder / manifest).is_file() else None
+def _current_files(folder: Path, manifest: str) -> Path | None:
+    return current_files(folder, metadata.load(folder / manifest)) if (folder / manifest).is_file() else None
 
 
 def _clean(folder: Path, manifest: str, names: Sequence[str]) -> None:
-    """Removes what crashed writers have left; the folder is locked."""
-    used = _in_use(folder, manifest)
-    aside = "|".join(re.escape(name) for name in (manifest, *names))
+    """Removes leftovers of crashed writers; to call under the lock."""
+    current = _current_files(folder, manifest)
+    known_names = "|".join(re.escape(name) for name in (manifest, *names))
     for path in list(folder.iterdir()):
-        if re.fullmatch(STAGE, path.name) and path != used:
-            with suppress(BundleError), locked(path, wait=0) as held:
-                if held:
+        if re.fullmatch(STAGE, path.name) and path != current:
+            with suppress(BundleError), locked(path, wait=0) as has_lock:
+                if has_lock:
                     shutil.rmtree(path, ignore_errors=True)
-        elif re.fullmatch(rf"\.({aside})\.[0-9a-f]{{8}}", path.name):
+        elif re.fullmatch(rf"\.({known_names})\.[0-9a-f]{{8}}", path.name):
             path.unlink(missing_ok=True)

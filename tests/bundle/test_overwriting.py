@@ -1,4 +1,4 @@
-"""Overwriting a model folder: whatever stops the writer, whoever reads meanwhile, there is the old model or the new."""
+"""Overwriting a model folder: after interruptions and for concurrent readers there is the old model or the new one."""
 
 import errno
 import itertools
@@ -11,22 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from captioner import bundle, folders
+from captioner import bundle
+from captioner.bundle import transaction
 from captioner.errors import BundleError
 from captioner.text import Tokenizer
 
 CONFIG = {"encoder": "small_cnn", "decoder": "lstm", "max_length": 20, "image_size": [32, 32]}
-NOTED = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
-# What a file operation is called where Python tells of it; `os.replace` is a rename as well.
+CALIBRATION = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
+# Audit events of file operations; `os.replace` is a rename as well.
 WATCHED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 
 
 class Stopped(BaseException):
-    """The process is gone: nothing that it would do afterwards happens."""
+    """Simulates the end of the process: all later file operations fail."""
 
 
 class Fault:
-    """Fails at the k-th file operation below a folder; a stop fails at all that follow as well."""
+    """Raises at the k-th file operation below a folder; with `stop` at all later ones as well."""
 
     folder, left, stop, tripped = "", 0, False, False
 
@@ -53,7 +54,7 @@ sys.addaudithook(FAULT.hook)
 
 @pytest.fixture(autouse=True)
 def flushing_is_an_operation_too(monkeypatch):
-    """One that need not be done: no test pulls the plug."""
+    """Counts calls of fsync as file operations, without doing them."""
 
     def fsync(handle):
         if FAULT.folder:
@@ -65,7 +66,7 @@ def flushing_is_an_operation_too(monkeypatch):
 
 
 def write(folder, name, size=3):
-    """A bundle all of whose files say `name`; "old" lacks what "new" has and the other way round."""
+    """Writes a bundle with `name` in all its files; "old" and "new" have different optional files."""
 
     def save(path):
         with open(path, "w") as file:
@@ -73,21 +74,21 @@ def write(folder, name, size=3):
 
     optional = {"card": f"# {name}"}
     if name == "new":
-        optional = {"confidence": NOTED, "save_reranker_parameters": {"cider_regression": save}}
+        optional = {"confidence": CALIBRATION, "save_reranker_parameters": {"cider_regression": save}}
     return bundle.write(
         folder, CONFIG, Tokenizer([name]), save, metrics={"name": name}, overwrite=True, **optional
     )
 
 
-def told(folder, size=3):
-    """Which model there is, all of its files agreed."""
+def model_name(folder, size=3):
+    """The name in all files of the bundle, which must agree."""
 
-    def name_of(found):
-        name = found.tokenizer.word(4)
-        assert found.weights.read_text() == name * size and found.metrics == {"name": name}
-        assert found.card == ("" if name == "new" else f"# {name}")
-        assert bool(found.confidence) == (name == "new") == bool(found.reranker_parameters)
-        for path in found.reranker_parameters.values():
+    def name_of(model):
+        name = model.tokenizer.word(4)
+        assert model.weights.read_text() == name * size and model.metrics == {"name": name}
+        assert model.card == ("" if name == "new" else f"# {name}")
+        assert bool(model.confidence) == (name == "new") == bool(model.reranker_parameters)
+        for path in model.reranker_parameters.values():
             assert path.read_text() == name * size
         return name
 
@@ -130,13 +131,13 @@ def test_the_writer_is_stopped_at_every_file_operation(tmp_path, monkeypatch, be
                 bundle.read(folder)
             assert stop or not folder.exists() or not leftovers(folder)
         else:
-            name = told(folder)
+            name = model_name(folder)
             assert name in (before, "new")
         seen.add(name)
         # The next writer succeeds and leaves nothing of this one.
         write(folder, "next")
-        assert told(folder) == "next" and not leftovers(folder)
-        assert folders.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
+        assert model_name(folder) == "next" and not leftovers(folder)
+        assert transaction.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
         assert not before or (folder / "notes.txt").read_text() == "mine"
     assert k > 25 and seen == {before, "new"}
 
@@ -162,7 +163,7 @@ def test_files_are_on_disk_before_the_manifest_names_them(tmp_path, monkeypatch,
 
     def replace_when_flushed(source, target):
         if os.path.basename(target) == bundle.MANIFEST:
-            place = folders.place(folder, json.loads(Path(source).read_text()))
+            place = transaction.current_files(folder, json.loads(Path(source).read_text()))
             names = {name for name in bundle.FILES if (place / name).exists()}
             assert {bundle.WEIGHTS, bundle.VOCABULARY, bundle.METRICS} < names
             entries = flushed.get(place.stat().st_ino, {})
@@ -179,11 +180,11 @@ def test_files_are_on_disk_before_the_manifest_names_them(tmp_path, monkeypatch,
     monkeypatch.setattr(os, "replace", replace_when_flushed)
     write(folder, "new")
     assert len(named) == 2 and named[0].startswith(".write-") and named[1] == "m"
-    assert told(folder) == "new"
+    assert model_name(folder) == "new"
 
 
 def test_after_a_stop_the_manifest_can_be_amended(tmp_path):
-    """Which puts the files under their usual names first."""
+    """The files get their usual names first."""
     count = 0
     for k in range(1, 60):
         folder = tmp_path / f"m{k}"
@@ -195,17 +196,17 @@ def test_after_a_stop_the_manifest_can_be_amended(tmp_path):
             pass
         finally:
             FAULT.disarm()
-        name = told(folder)
-        halfway = folders.ENTRY in json.loads((folder / bundle.MANIFEST).read_text())
+        name = model_name(folder)
+        halfway = transaction.ENTRY in json.loads((folder / bundle.MANIFEST).read_text())
         count += halfway
         if k % 2:
-            bundle.settle(folder)
-            assert told(folder) == name and not leftovers(folder)
-            assert folders.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
+            bundle.recover(folder)
+            assert model_name(folder) == name and not leftovers(folder)
+            assert transaction.ENTRY not in json.loads((folder / bundle.MANIFEST).read_text())
         bundle.amend(folder, lambda manifest: {**manifest, "exports": {"1": {"strategy": "greedy"}}})
-        assert told(folder) == name and not leftovers(folder)
+        assert model_name(folder) == name and not leftovers(folder)
         manifest = json.loads((folder / bundle.MANIFEST).read_text())
-        assert manifest["exports"] and folders.ENTRY not in manifest
+        assert manifest["exports"] and transaction.ENTRY not in manifest
         assert (folder / "model.weights.h5").read_text() == name * 3
     assert count > 5
 
@@ -217,7 +218,7 @@ def test_readers_see_the_old_model_or_the_new(tmp_path):
     def look():
         while not over.is_set():
             try:
-                names.append(told(folder, size=50_000))
+                names.append(model_name(folder, size=50_000))
             except BaseException as error:
                 problems.append(error)
                 return
@@ -249,11 +250,13 @@ def test_writers_into_one_folder_do_not_mix(tmp_path):
         writer.start()
     for writer in writers:
         writer.join()
-    assert not problems and told(folder, size=20_000) in ("old", "new", "third") and not leftovers(folder)
+    assert (
+        not problems and model_name(folder, size=20_000) in ("old", "new", "third") and not leftovers(folder)
+    )
 
 
 def test_two_who_do_not_overwrite(tmp_path):
-    """The second finds the first one's model when it is done writing aside."""
+    """The second writer finds the model of the first one at its commit."""
     folder = tmp_path / "m"
 
     def slow(path):
@@ -263,7 +266,7 @@ def test_two_who_do_not_overwrite(tmp_path):
 
     with pytest.raises(BundleError, match="already holds a model"):
         bundle.write(folder, CONFIG, Tokenizer(["late"]), slow)
-    assert told(folder) == "old" and not leftovers(folder)
+    assert model_name(folder) == "old" and not leftovers(folder)
 
 
 def test_a_writer_at_work_is_no_leftover(tmp_path):
@@ -281,27 +284,30 @@ def test_a_writer_at_work_is_no_leftover(tmp_path):
 
 def test_a_folder_that_others_hold(tmp_path):
     folder = write(tmp_path / "m", "old")
-    with folders.locked(folder) as held:
+    with transaction.locked(folder) as held:
         assert held
-        with pytest.raises(BundleError, match="another program is writing"), folders.locked(folder, wait=0):
+        with (
+            pytest.raises(BundleError, match="another program is writing"),
+            transaction.locked(folder, wait=0),
+        ):
             pass
-        assert told(folder) == "old"  # readers need no lock
-    with folders.locked(folder, shared=True), folders.locked(folder, shared=True, wait=0) as held:
+        assert model_name(folder) == "old"  # readers need no lock
+    with transaction.locked(folder, shared=True), transaction.locked(folder, shared=True, wait=0) as held:
         assert held
 
 
-def test_a_model_that_changes_all_the_time_is_told(tmp_path):
+def test_a_model_that_always_changes_is_an_error(tmp_path):
     folder = write(tmp_path / "m", "old")
     turns = itertools.count()
 
-    def use(found):
+    def use(model):
         os.utime(folder / bundle.MANIFEST, ns=(1, next(turns)))
 
     with pytest.raises(BundleError, match="again and again"):
         bundle.opened(folder, use)
 
 
-def test_damage_is_told_at_once(tmp_path):
+def test_damage_is_reported_at_once(tmp_path):
     folder = write(tmp_path / "m", "old")
     (folder / "model.weights.h5").write_text("other")
     with pytest.raises(BundleError, match="damaged .*checksum"):
@@ -312,13 +318,13 @@ def test_damage_is_told_at_once(tmp_path):
 def test_a_manifest_cannot_name_another_folder(tmp_path, place):
     folder = write(tmp_path / "m", "old")
     manifest = json.loads((folder / bundle.MANIFEST).read_text())
-    (folder / bundle.MANIFEST).write_text(json.dumps({**manifest, folders.ENTRY: place}))
+    (folder / bundle.MANIFEST).write_text(json.dumps({**manifest, transaction.ENTRY: place}))
     with pytest.raises(BundleError, match="manifest of .*files: expected"):
         bundle.read(folder)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x"])
-def test_what_json_cannot_hold_is_told_before_anything_is_written(tmp_path, value):
+def test_invalid_metrics_are_refused_before_writing(tmp_path, value):
     def save(path):
         raise AssertionError("too late")
 
