@@ -1,4 +1,4 @@
-"""Images inside a served graph: one bad file costs its neighbours nothing, and is told in the same words."""
+"""Images inside a served graph: one bad file fails alone; the batch continues, and is told in the same words."""
 
 import subprocess
 import sys

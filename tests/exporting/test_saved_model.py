@@ -194,11 +194,11 @@ def test_no_images_give_no_rows(served):
 
 
 def test_the_notes(exported, tiny_model):
-    noted = read_metadata(exported)
-    assert (noted["strategy"], noted["max_length"], noted["n_best"]) == (BEAM, 7, 3)
-    assert (noted["image_size"], noted["grid"]) == ([32, 32], [4, 4])
-    assert noted["vocabulary"] == {"size": 14, "fingerprint": tiny_model.tokenizer.fingerprint}
-    assert noted["max_pixels"] == 50_000_000 and noted["batch_sizes"] == [1, 3]
+    stored_metadata = read_metadata(exported)
+    assert (stored_metadata["strategy"], stored_metadata["max_length"], stored_metadata["n_best"]) == (BEAM, 7, 3)
+    assert (stored_metadata["image_size"], stored_metadata["grid"]) == ([32, 32], [4, 4])
+    assert stored_metadata["vocabulary"] == {"size": 14, "fingerprint": tiny_model.tokenizer.fingerprint}
+    assert stored_metadata["max_pixels"] == 50_000_000 and stored_metadata["batch_sizes"] == [1, 3]
     manifest = json.loads((exported.parent / "captioner.json").read_text())
     assert manifest["exports"]["1"]["strategy"] == BEAM
     assert captioner.bundle.read(exported.parent).tokenizer.vocabulary == tiny_model.tokenizer.vocabulary

@@ -116,8 +116,8 @@ def test_a_recorded_export_keeps_the_bundle(tmp_path, tiny_bundle):
     exporting_versions.record_export(folder, folder / "4", {"strategy": "beam"})
     (folder / "3").rmdir()
     exporting_versions.record_export(folder, folder / "4", {"strategy": "sample"})
-    noted = json.loads((folder / "captioner.json").read_text())
-    assert noted["exports"] == {"4": {"strategy": "sample"}}
+    stored_metadata = json.loads((folder / "captioner.json").read_text())
+    assert stored_metadata["exports"] == {"4": {"strategy": "sample"}}
     assert captioner.bundle.read(folder).config == captioner.bundle.read(tiny_bundle).config
     exporting_versions.record_export(tmp_path, tmp_path / "1", {})  # no bundle, nothing to note it in
     assert [p.name for p in Path(tmp_path).iterdir()] == ["tiny"]

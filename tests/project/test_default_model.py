@@ -19,7 +19,7 @@ FILES = [path for path in DEFAULT.rglob("*") if path.is_file()]
 @pytest.fixture(scope="module")
 def photo():
     pytest.importorskip("skimage")
-    return photos.carried()[0]
+    return photos.sample_photos()[0]
 
 
 @pytest.fixture(scope="module")
