@@ -160,7 +160,7 @@ def test_the_model_uses_the_calibration(program, tmp_path, capsys):
     before = (tmp_path / "model" / bundle.CONFIDENCE).read_bytes()
     assert calibrate_confidence.main(program) == 2
     err = capsys.readouterr().err
-    assert "pass --overwrite" in err and err.count("\n") == 1
+    assert "add --overwrite" in err and err.count("\n") == 1
     assert (tmp_path / "model" / bundle.CONFIDENCE).read_bytes() == before
     assert calibrate_confidence.main([*program, "--overwrite"]) == 0
 
