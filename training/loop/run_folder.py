@@ -8,12 +8,13 @@ import json
 import math
 import typing
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner import atomic, metadata
-from captioner.errors import DataError
+from captioner import atomic, format1, metadata
+from captioner.errors import DataError, SpecError
 from training.config import Run, as_dict
 
 CONFIG, METRICS, MODEL = "run.json", "metrics.json", "model"
@@ -35,6 +36,9 @@ def read_config(run: Path, *needed: str) -> dict[str, Any]:
         DataError: if the file is missing or none of ours.
     """
     config = metadata.load(run / CONFIG, DataError)
+    if isinstance(config.get("model"), dict):
+        with suppress(SpecError):  # whoever builds it says what is wrong with it
+            config["model"] = format1.model_config(config["model"])
     wrong = _misfit(config, Run, "")
     for name in () if wrong else needed:
         part: Any = config
