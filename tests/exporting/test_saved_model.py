@@ -195,7 +195,11 @@ def test_no_images_give_no_rows(served):
 
 def test_the_notes(exported, tiny_model):
     stored_metadata = read_metadata(exported)
-    assert (stored_metadata["strategy"], stored_metadata["max_length"], stored_metadata["n_best"]) == (BEAM, 7, 3)
+    assert (stored_metadata["strategy"], stored_metadata["max_length"], stored_metadata["n_best"]) == (
+        BEAM,
+        7,
+        3,
+    )
     assert (stored_metadata["image_size"], stored_metadata["grid"]) == ([32, 32], [4, 4])
     assert stored_metadata["vocabulary"] == {"size": 14, "fingerprint": tiny_model.tokenizer.fingerprint}
     assert stored_metadata["max_pixels"] == 50_000_000 and stored_metadata["batch_sizes"] == [1, 3]
