@@ -147,8 +147,8 @@ def test_profile_never_shrinks(built):
     assert all(a >= b for a, b in zip(long, long[1:], strict=False))
     # Nor where it grows elsewhere.
     batches = batches_of(built, samples=3, references=0)
-    batches._fitting([[5, 6, 7, 2], *[[2]] * 11])
-    assert batches._fitting([[5, 2]] * 12)[:2] == [12, 12] and len(batches.profile) == 4
+    batches._fit_profile([[5, 6, 7, 2], *[[2]] * 11])
+    assert batches._fit_profile([[5, 2]] * 12)[:2] == [12, 12] and len(batches.profile) == 4
 
 
 # Whole runs.
