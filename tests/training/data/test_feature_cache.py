@@ -118,7 +118,8 @@ def test_rows_are_flushed_before_the_state(encoder, dataset, tmp_path, monkeypat
     monkeypatch.setattr(atomic, "flush", lambda path: (calls.append(Path(path).name), flush(path)))
     monkeypatch.setattr(os, "replace", lambda a, b: (calls.append(f"-> {Path(b).name}"), replace(a, b)))
     encode_split(encoder, dataset, "train", tmp_path)
-    assert calls[:2] == ["features.npy", "sums.npy"] and calls[3] == "-> state.json", calls
+    # Once when their space is taken, and once with their rows.
+    assert calls[:4] == ["features.npy", "sums.npy"] * 2 and calls[5] == "-> state.json", calls
 
 
 def test_two_programs_encode_a_split_once(encoder, dataset, tmp_path, capfd):
