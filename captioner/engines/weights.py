@@ -28,10 +28,12 @@ def load_weights(model: Any, stored: Any) -> None:
     """
     try:
         _only_numbers(stored.weights)
-        with _renamed(stored.weights) as path:
-            model.load_weights(str(path))
         if stored.format == 1:
+            with _renamed(stored.weights) as path:
+                model.load_weights(str(path))
             model.decoder.from_format_1()
+        else:
+            model.load_weights(str(stored.weights))
     except ModelError:
         raise
     except Exception as error:  # damage raises exceptions of any kind
@@ -96,7 +98,7 @@ def _only_numbers(path: Path) -> None:
 
 @contextmanager
 def _renamed(path: Path) -> Iterator[Path]:
-    """A file of weights whose groups have today's names: the file itself, or a copy for as long as the block runs."""
+    """The weights file of a folder of format 1 with today's group names: a copy that exists inside the block."""
     import h5py
 
     def renames(group: Any, prefix: str) -> list[tuple[str, str]]:

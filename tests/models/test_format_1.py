@@ -40,17 +40,15 @@ def test_its_captions_stay(decoder, tmp_path, monkeypatch):
         weight.assign(rng.normal(scale=0.5, size=weight.shape))
     folder = captioner.save(model, tmp_path / "m")
     np.testing.assert_allclose(logp(network(bundle.read(folder))), logp(model), atol=1e-6)
-    with (
-        monkeypatch.context() as patch
-    ):  # what format 1 computed: the bias with the word and with the mean feature
+    with monkeypatch.context() as patch:  # format 1 added the bias with the word and with the mean feature
         for module in ("cells", "decoders"):
             patch.setattr(f"captioner.models.{module}.project", lambda dense, x, bias=True: dense(x))
         expected = logp(model)
     assert abs(logp(model) - expected).max() > 0.01
     assert format_of(folder, change=1) == bundle.FORMAT == 2
-    found = network(bundle.read(folder))
-    np.testing.assert_allclose(logp(found), expected, atol=1e-5)
+    loaded = network(bundle.read(folder))
+    np.testing.assert_allclose(logp(loaded), expected, atol=1e-5)
     # Saved again it is of this format, and says the same.
-    again = captioner.save(found, tmp_path / "again")
+    again = captioner.save(loaded, tmp_path / "again")
     assert format_of(again) == bundle.FORMAT
     np.testing.assert_allclose(logp(network(bundle.read(again))), expected, atol=1e-5)

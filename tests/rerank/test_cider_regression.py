@@ -257,7 +257,7 @@ def test_the_program_fits_a_folder(tiny_model, tmp_path, capsys):
     with captioner.load(folder) as model:
         assert model.engine.model.reranker_parameters["cider_regression"].centre.shape == (12,)
     assert fit_cider_regression.main(program) == 2
-    assert "pass --overwrite" in capsys.readouterr().err
+    assert "add --overwrite" in capsys.readouterr().err
     (folder / "expectation.npz").write_bytes(b"damaged")
     assert fit_cider_regression.main([*program, "--overwrite"]) == 0
     assert fit_cider_regression.main([*program, "--rank", "0"]) != 0

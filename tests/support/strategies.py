@@ -8,9 +8,8 @@ from captioner.types import UNK
 WORDS = ["ant", "bee", "cat", "dog"]
 IDS = dict(zip(WORDS, range(4, 8), strict=True))
 KINDS = 6
-# Every strategy as the contract tests run it; a new row of the table needs one here.
+# Strategies as the contract tests run them, where the defaults would show less.
 OPTIONS = {
-    "greedy": {},
     "beam": {"width": 4, "n_best": 3},
     "sample": {"n": 3, "seed": 7},
     "diverse": {"width": 4, "groups": 2},
@@ -27,4 +26,4 @@ RULE_CASES = {
 
 def build_strategy(name: str, **options):
     """A strategy with its options of the contract tests, and further ones."""
-    return STRATEGIES[name](**OPTIONS[name], **options)
+    return STRATEGIES[name](**OPTIONS.get(name, {}), **options)
