@@ -24,9 +24,11 @@ LONGEST = [
     "models",
     "docs",
     "resume",
+    "stopping",
     "self_critical",
     "tflite",
     "saved_model",
+    "saved_model_decoders",
     "browser_single",
     "browser_batch",
 ]

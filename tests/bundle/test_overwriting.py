@@ -1,4 +1,4 @@
-"""Overwriting a model folder: after interruptions and for concurrent readers there is the old model or the new one."""
+"""Overwriting a model folder: after an interruption there is the old model or the new one, all on disk."""
 
 import errno
 import itertools
@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,8 @@ from captioner import bundle
 from captioner.bundle import transaction
 from captioner.errors import BundleError
 from captioner.text import Tokenizer
+from tests.support.model_folders import CONFIG, leftovers, model_name, write
 
-CONFIG = {"encoder": "small_cnn", "decoder": "lstm", "max_length": 20, "image_size": [32, 32]}
-CALIBRATION = {"bias": 1.0, "weights": {"mean_logp": 2.0, "least_logp": 0.0, "words": 0.0}}
 # Audit events of file operations; `os.replace` is a rename as well.
 WATCHED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 
@@ -49,6 +47,8 @@ class Fault:
 
 
 FAULT = Fault()
+
+
 sys.addaudithook(FAULT.hook)
 
 
@@ -63,40 +63,6 @@ def flushing_is_an_operation_too(monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     yield
     FAULT.disarm()
-
-
-def write(folder, name, size=3):
-    """Writes a bundle with `name` in all its files; "old" and "new" have different optional files."""
-
-    def save(path):
-        with open(path, "w") as file:
-            file.write(name * size)
-
-    optional = {"card": f"# {name}"}
-    if name == "new":
-        optional = {"confidence": CALIBRATION, "save_reranker_parameters": {"cider_regression": save}}
-    return bundle.write(
-        folder, CONFIG, Tokenizer([name]), save, metrics={"name": name}, overwrite=True, **optional
-    )
-
-
-def model_name(folder, size=3):
-    """The name in all files of the bundle, which must agree."""
-
-    def name_of(model):
-        name = model.tokenizer.word(4)
-        assert model.weights.read_text() == name * size and model.metrics == {"name": name}
-        assert model.card == ("" if name == "new" else f"# {name}")
-        assert bool(model.confidence) == (name == "new") == bool(model.reranker_parameters)
-        for path in model.reranker_parameters.values():
-            assert path.read_text() == name * size
-        return name
-
-    return bundle.opened(folder, name_of)
-
-
-def leftovers(folder):
-    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
 
 @pytest.mark.parametrize("linked", [True, False], ids=["links", "copies"])
@@ -209,102 +175,6 @@ def test_after_a_stop_the_manifest_can_be_amended(tmp_path):
         assert manifest["exports"] and transaction.ENTRY not in manifest
         assert (folder / "model.weights.h5").read_text() == name * 3
     assert count > 5
-
-
-def test_readers_see_the_old_model_or_the_new(tmp_path):
-    folder = write(tmp_path / "m", "old", size=50_000)
-    over, problems, names = threading.Event(), [], []
-
-    def look():
-        while not over.is_set():
-            try:
-                names.append(model_name(folder, size=50_000))
-            except BaseException as error:
-                problems.append(error)
-                return
-
-    readers = [threading.Thread(target=look) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for turn in range(30):
-        write(folder, "new" if turn % 2 == 0 else "old", size=50_000)
-    over.set()
-    for reader in readers:
-        reader.join()
-    assert not problems and set(names) == {"old", "new"} and len(names) > 5
-
-
-def test_writers_into_one_folder_do_not_mix(tmp_path):
-    folder = tmp_path / "m"
-    problems = []
-
-    def put(name):
-        for _ in range(10):
-            try:
-                write(folder, name, size=20_000)
-            except BaseException as error:
-                problems.append(error)
-
-    writers = [threading.Thread(target=put, args=(name,)) for name in ("old", "new", "third")]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert (
-        not problems and model_name(folder, size=20_000) in ("old", "new", "third") and not leftovers(folder)
-    )
-
-
-def test_two_who_do_not_overwrite(tmp_path):
-    """The second writer finds the model of the first one at its commit."""
-    folder = tmp_path / "m"
-
-    def slow(path):
-        with open(path, "w") as file:
-            file.write("late")
-        write(folder, "old")
-
-    with pytest.raises(BundleError, match="already holds a model"):
-        bundle.write(folder, CONFIG, Tokenizer(["late"]), slow)
-    assert model_name(folder) == "old" and not leftovers(folder)
-
-
-def test_a_writer_at_work_is_no_leftover(tmp_path):
-    folder = tmp_path / "m"
-
-    def slow(path):
-        with open(path, "w") as file:
-            file.write("late")
-        write(folder, "old")  # cleans what crashed writers left
-        assert os.path.exists(path)
-
-    bundle.write(folder, CONFIG, Tokenizer(["late"]), slow, overwrite=True)
-    assert bundle.read(folder).tokenizer.word(4) == "late"
-
-
-def test_a_folder_that_others_hold(tmp_path):
-    folder = write(tmp_path / "m", "old")
-    with transaction.locked(folder) as held:
-        assert held
-        with (
-            pytest.raises(BundleError, match="another program is writing"),
-            transaction.locked(folder, wait=0),
-        ):
-            pass
-        assert model_name(folder) == "old"  # readers need no lock
-    with transaction.locked(folder, shared=True), transaction.locked(folder, shared=True, wait=0) as held:
-        assert held
-
-
-def test_a_model_that_always_changes_is_an_error(tmp_path):
-    folder = write(tmp_path / "m", "old")
-    turns = itertools.count()
-
-    def use(model):
-        os.utime(folder / bundle.MANIFEST, ns=(1, next(turns)))
-
-    with pytest.raises(BundleError, match="again and again"):
-        bundle.opened(folder, use)
 
 
 def test_damage_is_reported_at_once(tmp_path):

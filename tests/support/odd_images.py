@@ -113,19 +113,20 @@ def bad() -> dict[str, bytes]:
     return files
 
 
-@cache
-def odd() -> dict[str, tuple[bytes, np.ndarray]]:
-    """Files that the graph reads, and the pixels uint8 [H, W, 3] that they show."""
-    image = few_colours()
-    pixels, files = np.asarray(image), {}
-    intact, plain = encoded(image, "PNG"), encoded(image, "JPEG", quality=95)
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def png_and_webp_metadata(image: PIL.Image.Image) -> dict[str, tuple[bytes, np.ndarray]]:
+    """PNG and WebP files with EXIF, XMP, text, or a broken profile."""
+    pixels = np.asarray(image)
+    files: dict[str, tuple[bytes, np.ndarray]] = {}
+    intact = encoded(image, "PNG")
     end = intact.rindex(b"IEND") - 4
     raw = (
         b"\nexif\n" + str(len(exif(6)) + 6).rjust(8).encode() + b"\n" + (b"Exif\0\0" + exif(6)).hex().encode()
     )
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     raw = b"Raw profile type exif\0\0" + zlib.compress(raw + b"\n")
-    text = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
+    text = b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
 
     def before(*chunks: bytes) -> bytes:
         return intact[:33] + b"".join(chunks) + intact[33:]
@@ -144,9 +145,16 @@ def odd() -> dict[str, tuple[bytes, np.ndarray]]:
     files["png-xmp"] = before(chunk(b"iTXt", text)), pixels
     files["png-large-text"] = before(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3_000_000)))), pixels
     files["png-broken-profile"] = before(chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile"))), pixels
-    files["webp-xmp"] = encoded(image, "WEBP", lossless=True, xmp=xmp), pixels
+    files["webp-xmp"] = encoded(image, "WEBP", lossless=True, xmp=XMP), pixels
+    return files
+
+
+def jpegs(image: PIL.Image.Image) -> dict[str, tuple[bytes, np.ndarray]]:
+    """JPEG files with odd segments before the image, and in CMYK."""
+    files: dict[str, tuple[bytes, np.ndarray]] = {}
+    plain = encoded(image, "JPEG", quality=95)
     as_jpeg, block = np.asarray(PIL.Image.open(io.BytesIO(plain))), segment(0xE1, b"Exif\0\0" + exif(6))
-    adobe = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp)
+    adobe = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)
     for name, segments, value in [
         ("exif", block, 6),
         ("xmp", adobe, 1),
@@ -164,7 +172,13 @@ def odd() -> dict[str, tuple[bytes, np.ndarray]]:
     marker = ink.index(b"\xff\xee\0\x0eAdobe")
     files["jpeg-cmyk-adobe"] = ink, np.zeros((8, 8, 3), np.uint8)
     files["jpeg-cmyk"] = ink[:marker] + ink[marker + 16 :], np.full((8, 8, 3), 55, np.uint8)
-    # Transparency.
+    return files
+
+
+def gifs(image: PIL.Image.Image) -> dict[str, tuple[bytes, np.ndarray]]:
+    """GIF files with clear pixels, frames smaller or larger than the screen, and tables that are short or missing."""
+    pixels = np.asarray(image)
+    files: dict[str, tuple[bytes, np.ndarray]] = {}
     files["gif-clear"] = encoded_clear(pixels, "GIF"), clear_corner(pixels)
     colours = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8).reshape(2, 2, 3)
     white, grey = np.full((4, 5, 3), 255, np.uint8), np.array([[0, 1], [2, 3]], np.uint8)[..., None]
@@ -181,6 +195,13 @@ def odd() -> dict[str, tuple[bytes, np.ndarray]]:
     two = bytes([10, 20, 30, 200, 0, 0])
     short = np.where(np.arange(4).reshape(2, 2, 1) < 2, colours, 0).astype(np.uint8)
     files["gif-short-table"] = gif((2, 2), (0, 0, 2, 2), table=two), short
+    return files
+
+
+def clear_files(image: PIL.Image.Image) -> dict[str, tuple[bytes, np.ndarray]]:
+    """PNG, BMP, and WebP files with clear pixels, and BMP files that only seem to have them."""
+    pixels = np.asarray(image)
+    files: dict[str, tuple[bytes, np.ndarray]] = {}
     for depth in (1, 2, 4):
         levels = np.arange(2**depth)
         bits = "".join(format(level, f"0{depth}b") for level in levels).ljust(8, "0")
@@ -203,6 +224,13 @@ def odd() -> dict[str, tuple[bytes, np.ndarray]]:
     files["bmp-no-alpha"] = bmp(rgba, (*usual[:3], 0)), pixels
     files["webp-clear"] = encoded_clear(pixels, "WEBP", lossless=True), clear_corner(pixels)
     return files
+
+
+@cache
+def odd() -> dict[str, tuple[bytes, np.ndarray]]:
+    """Files that the graph reads, and the pixels uint8 [H, W, 3] that they show."""
+    image = few_colours()
+    return png_and_webp_metadata(image) | jpegs(image) | gifs(image) | clear_files(image)
 
 
 @cache

@@ -1,6 +1,5 @@
-"""Moving average of weights, mixed precision, what train.py says of wrong input, and scoring a model folder."""
+"""Moving average of weights, mixed precision, what train.py says of wrong input, and flipped images."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,48 +7,22 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import PIL.Image
 import pytest
 
-import captioner
 from captioner.models import CaptionModel
-from training import evaluate, train
+from tests.support.short_runs import CHANGES
+from training import train
 from training.config import with_changes
 from training.data.source import Source
 from training.loop import checkpoint
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick")
-
 ROOT = Path(__file__).parents[2]
-SOURCE = "synthetic_scenes(train=6, validation=3, test=5, test_unseen=2, size=32)"
-CHANGES = [
-    f"data.source={SOURCE}",
-    "data.max_vocabulary=20",
-    "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.1)",
-    "model.image_size=32",
-    "model.max_length=4",
-    "model.train_encoder=false",
-    "xe.epochs=1",
-    "xe.batch_images=4",
-    "xe.ema_momentum=0.9",
-    "evaluation.strategy=greedy",
-    "evaluation.tests=test",
-]
 
 
 def arguments(*changes):
     return ["tiny", *(part for change in [*CHANGES, *changes] for part in ("--set", change))]
-
-
-@pytest.fixture(scope="module")
-def trained(quick):
-    """The folder of a finished run; its feature cache is beside it."""
-    out = Path("run").absolute()
-    run = with_changes(RECIPES.build("tiny"), CHANGES)
-    train.train(run, out, False)
-    return out
 
 
 def test_scored_and_saved_weights_are_the_moving_average(monkeypatch, tmp_path):
@@ -224,93 +197,6 @@ def test_train_starts_quietly():
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("train.py: expected a folder of images") and done.stderr.count("\n") == 1
-
-
-# Scoring a model folder.
-
-
-def score(capsys, *options):
-    code = evaluate.main([*options])
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def test_evaluate_agrees_with_training(trained, tmp_path, capsys):
-    predictions = tmp_path / "said.json"
-    common = [str(trained / "model"), SOURCE, "--strategy", "greedy", "--json"]
-    code, out, err = score(capsys, *common, "--predictions", str(predictions))
-    assert code == 0 and "5 images, features cached" in err
-    result, metrics = json.loads(out), json.loads((trained / "metrics.json").read_text())["test"]
-    assert result["split"] == "test" and result["images"] == 5
-    assert result["metrics"]["greedy"] == pytest.approx(metrics)
-    assert json.loads(predictions.read_text()) == json.loads((trained / "predictions_test.json").read_text())
-    # Without the cache the same, as far as float16 goes.
-    code, out, err = score(
-        capsys, *common, "--features", str(tmp_path / "none"), "--predictions", str(predictions)
-    )
-    assert code == 0 and "images read" in err and not (tmp_path / "none").exists()
-    assert set(json.loads(predictions.read_text())) == {f"test-{i:06d}" for i in range(5)}
-    assert json.loads(out)["metrics"]["greedy"].keys() == metrics.keys()
-
-
-def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
-    pytest.importorskip("ai_edge_litert")
-    lite = captioner.export(trained / "model", ["tflite"], output_dir=tmp_path)["tflite"]
-    common = [SOURCE, "--strategy", "greedy", "--json", "--features", str(tmp_path / "none")]
-    figures = []
-    for model in (lite, trained / "model"):
-        code, out, err = score(capsys, str(model), *common)
-        assert code == 0 and "5 images, images read" in err
-        figures.append(json.loads(out)["metrics"]["greedy"])
-    assert figures[0] == pytest.approx(figures[1])
-
-
-def test_training_saves_representative_images(trained):
-    paths = sorted((trained / "calibration").iterdir())
-    assert 0 < len(paths) <= 128
-    with PIL.Image.open(paths[0]) as image:
-        assert image.size == (32, 32)
-
-
-def test_evaluate_compares_strategies_on_any_split(trained, capsys):
-    specs = ["greedy", "beam(width=2)", "beam(width=1)"]
-    options = [part for spec in specs for part in ("--strategy", spec)]
-    code, out, _ = score(
-        capsys, str(trained / "model"), SOURCE, "--split", "validation", "--limit", "2", *options
-    )
-    lines = out.splitlines()
-    assert code == 0 and [line.split("  ")[0] for line in lines] == ["strategy", *specs]
-    names = [name for name in lines[0].split("  ") if name.strip()]
-    assert {"CIDEr-D", "BLEU-4", "exact match"} <= {name.strip() for name in names}
-    rows = dict(zip(specs, (line.split()[1:] for line in lines[1:]), strict=True))
-    assert rows["greedy"] == rows["beam(width=1)"] and all(
-        len(row) == len(names) - 1 for row in rows.values()
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (["no/model", SOURCE], "no/model"),
-        (["MODEL", "synthetic_scene"], "did you mean 'synthetic_scenes'"),
-        (["MODEL", "folder(path='no')"], "found no such folder"),
-        (["MODEL", SOURCE, "--split", "tset"], "'tset'"),
-        (["MODEL", SOURCE, "--strategy", "beem"], "did you mean 'beam'"),
-        (["MODEL", SOURCE, "--limit", "-1"], "--limit expects a whole number of at least 0"),
-        (
-            ["MODEL", SOURCE, "--strategy", "greedy", "--strategy", "beam", "--predictions", "x"],
-            "one --strategy",
-        ),
-        (["MODEL", SOURCE, "--limit", "1", "--predictions", "MODEL/captioner.json/x"], "captioner.json"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_evaluate_reports_wrong_input(options, says, trained, capsys):
-    words = [option.replace("MODEL", str(trained / "model")) for option in options]
-    code, out, err = score(capsys, *words)
-    last = err.splitlines()[-1]
-    assert code == 2 and out == "" and last.startswith("evaluate.py: ") and says in last
-    assert "Traceback" not in err
 
 
 # Data.

@@ -1,8 +1,5 @@
-"""Stopping and going on: a run that was stopped anywhere ends as one that never was."""
+"""Resuming: a run that was stopped anywhere ends as one that never was."""
 
-import csv
-import json
-import math
 import os
 import signal
 import subprocess
@@ -13,129 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner import signals
-from captioner.engines.keras import KerasEngine
-from captioner.models import CaptionModel
+from tests.support.interrupted_runs import CHANGES, history
 from training import train
 from training.config import with_changes
-from training.loop import checkpoint, trainer
+from training.loop import checkpoint
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
-
-# 8 images of 6 captions are 16 groups of 3, 4 steps an epoch; 10 steps in all. Everything that has a state is on:
-# dropout, the average of weights, the schedule, and the encoder's statistics where it is trained.
-CHANGES = [
-    "data.source=synthetic_scenes(train=8, validation=3, test=3, test_unseen=2, size=32)",
-    "data.max_vocabulary=20",
-    "data.captions_per_image=3",
-    "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.4)",
-    "model.image_size=32",
-    "model.max_length=4",
-    "model.train_encoder=false",
-    "xe.epochs=3",
-    "xe.batch_images=4",
-    "xe.ema_momentum=0.9",
-    "xe.warmup=0.3",
-    "xe.weight_decay=0.01",
-    "xe.label_smoothing=0.1",
-    "evaluation.strategy=greedy",
-    "evaluation.every=1",
-    "checkpoint_minutes=60",
-]
-
-
-FRESH = {
-    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0,
-    "seconds": 0.0, "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
-    "memory": 0.0,
-}  # fmt: skip
-
-
-class Crash(BaseException):
-    """Ends a run as a power cut does: nothing gets to tidy up after it."""
-
-
-@pytest.fixture(scope="module")
-def built(quick):
-    """`train.build` that builds a network once and then puts it back to its first values: tracing takes seconds."""
-    real, known = train.build, {}
-
-    def build(run, out, resume):
-        key = (run.data.source, run.model.train_encoder, run.xe.epochs)
-        if key not in known:
-            made = real(run, out, resume)
-            known[key] = made, [variable.numpy() for variable in made._variables()]
-            return made
-        made, values = known[key]
-        for variable, value in zip(made._variables(), values, strict=True):
-            variable.assign(value)
-        trainer.write_run(out, run)
-        made.run, made.out, made.run_logger = run, out, trainer.RunLogger(out)
-        made.state = {**FRESH}
-        return made
-
-    return build
-
-
-@pytest.fixture
-def make(monkeypatch, built):
-    """Runs a training to its end or to where it is made to stop; how many steps it did."""
-    real_step = CaptionModel.train_on_batch
-
-    def run_it(out, *changes, stop=None, at=0):
-        run = with_changes(RECIPES.build("tiny"), [*CHANGES, *changes])
-        real_score, steps, scorings = trainer.score, [], []
-
-        def step(self, *arguments, **more):
-            steps.append(1)
-            now = len(steps) == at
-            if now and stop == "Ctrl-C before":
-                signal.raise_signal(signal.SIGINT)
-            if now and stop == "crash before":
-                raise Crash
-            result = real_step(self, *arguments, **more)
-            if now and stop == "Ctrl-C after":
-                signal.raise_signal(signal.SIGINT)
-            if now and stop == "crash after":
-                raise Crash
-            return result
-
-        def score(*arguments, **more):
-            scorings.append(1)
-            if stop == "Ctrl-C while scoring" and len(scorings) == at:
-                signal.raise_signal(signal.SIGINT)
-            result = real_score(*arguments, **more)
-            if stop == "crash after scoring" and len(scorings) == at:
-                monkeypatch.setattr(trainer.Trainer, "save", crash)
-            return result
-
-        def crash(self):
-            raise Crash
-
-        def record(*arguments):
-            if stop == "Ctrl-C after scoring" and len(scorings) == at:
-                signal.raise_signal(signal.SIGINT)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(CaptionModel, "train_on_batch", step)
-            patch.setattr(trainer, "score", score)
-            patch.setattr(train, "build", built)
-            patch.setattr(trainer, "record", record)
-            save = trainer.Trainer.save
-            try:
-                train.train(run, out, train.open_run(out, run, overwrite=False))
-            except (KeyboardInterrupt, Crash):
-                assert stop
-                return len(steps)
-            finally:
-                monkeypatch.setattr(trainer.Trainer, "save", save)
-        assert not stop, f"never got to {stop} {at}"
-        return len(steps)
-
-    return run_it
-
 
 FROZEN, TRAINED = (), ("model.train_encoder=true",)
 
@@ -157,11 +38,6 @@ def uninterrupted(tmp_path_factory, quick, no_reports, built):
         return made[changes]
 
     return get
-
-
-def history(out):
-    with (out / "history.csv").open(newline="") as handle:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(handle)]
 
 
 def check_same(one, other):
@@ -250,51 +126,6 @@ def test_killed_run_equals_uninterrupted_run(uninterrupted, make, tmp_path):
     check_same(uninterrupted(FROZEN), out)
 
 
-# Choosing the best epoch.
-
-
-@pytest.fixture
-def scripted(monkeypatch):
-    """Scores that a test dictates, one a scoring."""
-
-    def script(*values):
-        left = list(values)
-        monkeypatch.setattr(trainer, "score", lambda *a, **k: {"CIDEr-D": left.pop(0), "BLEU-4": 1.0})
-
-    return script
-
-
-def weights_in(path):
-    return [array for name, array in checkpoint.read(path)[0].items() if "seed" not in name]
-
-
-def test_early_stopping_keeps_the_best_epoch(scripted, make, tmp_path, capsys):
-    scripted(5.0, 5.0, 77.0, 78.0)  # two epochs, then the two test splits
-    steps = make(tmp_path / "run", "evaluation.patience=1")
-    assert steps == 8 and "stopping early" in capsys.readouterr().out
-    assert [row["CIDEr-D"] for row in history(tmp_path / "run")] == ["5.0", "5.0"]
-    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert figures["epoch"] == 1 and figures["validation"]["CIDEr-D"] == 5.0
-    assert [figures[split]["CIDEr-D"] for split in ("test", "test_unseen")] == [77.0, 78.0]
-    assert checkpoint.read(tmp_path / "run" / "best.npz")[1] == {"epoch": 1}
-    saved = KerasEngine.open(str(tmp_path / "run" / "model")).model.decoder.variables
-    saved = [v.numpy() for v in saved if "seed" not in v.path]
-    best, last = (weights_in(tmp_path / "run" / name) for name in ("best.npz", "checkpoint.npz"))
-    assert len(best) == len(saved) > 9 and all(map(np.array_equal, saved, best))
-    assert not any(np.allclose(a, b, atol=1e-5) for a, b in zip(saved, last, strict=False) if a.ndim > 1)
-
-
-def test_patience_survives_a_stop(scripted, make, tmp_path):
-    changes = ["evaluation.patience=2"]
-    scripted(5.0, 4.0)
-    # Stopped when an epoch without a better score had been scored, but before that was written down.
-    make(tmp_path / "run", *changes, stop="Ctrl-C after scoring", at=2)
-    scripted(3.0, 3.0, 77.0, 78.0)
-    make(tmp_path / "run", *changes)
-    assert [row["CIDEr-D"] for row in history(tmp_path / "run")] == ["5.0", "3.0", "3.0"]
-    assert checkpoint.read(tmp_path / "run" / "best.npz")[1] == {"epoch": 1}
-
-
 # Folders that are in the way.
 
 
@@ -316,61 +147,6 @@ def test_other_runs_are_refused_and_untouched(uninterrupted, capsys):
     assert "finished" in refused(capsys, out)
     assert "other settings" in refused(capsys, out, "--set", "seed=9")
     assert listing(out) == before
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signal_writes_a_checkpoint(number, built, tmp_path, capsys, monkeypatch):
-    out, steps, real_step = tmp_path / "run", [], CaptionModel.train_on_batch
-
-    def step(self, *arguments, **more):
-        steps.append(1)
-        if len(steps) == 2:
-            signal.raise_signal(number)
-        return real_step(self, *arguments, **more)
-
-    monkeypatch.setattr(CaptionModel, "train_on_batch", step)
-    monkeypatch.setattr(train, "build", built)
-    arguments = [part for change in CHANGES for part in ("--set", change)]
-    assert train.main(["tiny", *arguments, "--out", str(out)]) == 128 + number
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        "train.py: stopped; run the same command again to resume"
-    )
-    assert checkpoint.read(out / "checkpoint.npz")[1]["step"] == 2
-    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.npz", "run.json"]
-
-
-def test_second_signal_stops_at_once(built, tmp_path, capsys, monkeypatch):
-    out, steps, real_step = tmp_path / "run", [], CaptionModel.train_on_batch
-    monkeypatch.setattr(signals, "_ECHO_SECONDS", 0.0)
-
-    def step(self, *arguments, **more):
-        steps.append(1)
-        result = real_step(self, *arguments, **more)
-        if len(steps) == 3:
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGTERM)
-        return result
-
-    monkeypatch.setattr(CaptionModel, "train_on_batch", step)
-    monkeypatch.setattr(train, "build", built)
-    arguments = [part for change in [*CHANGES, "checkpoint_minutes=0"] for part in ("--set", change)]
-    assert train.main(["tiny", *arguments, "--out", str(out)]) == 143
-    assert checkpoint.read(out / "checkpoint.npz")[1]["step"] == 2, "the third step was half done"
-
-
-def test_closed_output_writes_a_checkpoint(built, tmp_path, monkeypatch):
-    real_step = CaptionModel.train_on_batch
-
-    def step(self, *arguments, **more):
-        real_step(self, *arguments, **more)
-        raise BrokenPipeError
-
-    monkeypatch.setattr(CaptionModel, "train_on_batch", step)
-    monkeypatch.setattr(train, "build", built)
-    run = with_changes(RECIPES.build("tiny"), CHANGES)
-    with pytest.raises(BrokenPipeError):
-        train.train_into(run, tmp_path / "run")
-    assert (tmp_path / "run" / "checkpoint.npz").is_file()
 
 
 def test_files_are_flushed_before_renaming(make, tmp_path, monkeypatch):

@@ -1,0 +1,99 @@
+"""Fixtures of tests that stop runs."""
+
+import math
+import signal
+
+import pytest
+
+from captioner.models import CaptionModel
+from tests.support.interrupted_runs import CHANGES, Crash
+from training import train
+from training.config import with_changes
+from training.loop import trainer
+from training.recipes import RECIPES
+
+FRESH = {
+    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0,
+    "seconds": 0.0, "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
+    "memory": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(quick):
+    """`train.build` that builds a network once and then puts it back to its first values: tracing takes seconds."""
+    real, known = train.build, {}
+
+    def build(run, out, resume):
+        key = (run.data.source, run.model.train_encoder, run.xe.epochs)
+        if key not in known:
+            made = real(run, out, resume)
+            known[key] = made, [variable.numpy() for variable in made._variables()]
+            return made
+        made, values = known[key]
+        for variable, value in zip(made._variables(), values, strict=True):
+            variable.assign(value)
+        trainer.write_run(out, run)
+        made.run, made.out, made.run_logger = run, out, trainer.RunLogger(out)
+        made.state = {**FRESH}
+        return made
+
+    return build
+
+
+@pytest.fixture
+def make(monkeypatch, built):
+    """Runs a training to its end or to where it is made to stop; how many steps it did."""
+    real_step = CaptionModel.train_on_batch
+
+    def run_it(out, *changes, stop=None, at=0):
+        run = with_changes(RECIPES.build("tiny"), [*CHANGES, *changes])
+        real_score, steps, scorings = trainer.score, [], []
+
+        def step(self, *arguments, **more):
+            steps.append(1)
+            now = len(steps) == at
+            if now and stop == "Ctrl-C before":
+                signal.raise_signal(signal.SIGINT)
+            if now and stop == "crash before":
+                raise Crash
+            result = real_step(self, *arguments, **more)
+            if now and stop == "Ctrl-C after":
+                signal.raise_signal(signal.SIGINT)
+            if now and stop == "crash after":
+                raise Crash
+            return result
+
+        def score(*arguments, **more):
+            scorings.append(1)
+            if stop == "Ctrl-C while scoring" and len(scorings) == at:
+                signal.raise_signal(signal.SIGINT)
+            result = real_score(*arguments, **more)
+            if stop == "crash after scoring" and len(scorings) == at:
+                monkeypatch.setattr(trainer.Trainer, "save", crash)
+            return result
+
+        def crash(self):
+            raise Crash
+
+        def record(*arguments):
+            if stop == "Ctrl-C after scoring" and len(scorings) == at:
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(CaptionModel, "train_on_batch", step)
+            patch.setattr(trainer, "score", score)
+            patch.setattr(train, "build", built)
+            patch.setattr(trainer, "record", record)
+            save = trainer.Trainer.save
+            try:
+                train.train(run, out, train.open_run(out, run, overwrite=False))
+            except (KeyboardInterrupt, Crash):
+                assert stop
+                return len(steps)
+            finally:
+                monkeypatch.setattr(trainer.Trainer, "save", save)
+        assert not stop, f"never got to {stop} {at}"
+        return len(steps)
+
+    return run_it
