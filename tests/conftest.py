@@ -12,8 +12,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import pytest
 
 from tests.support.hostile_files import CALIBRATION, MARKER
-from tests.support.shared_exports import exported_once
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.shared_exports import exported_once
+from tests.support.models.tiny_model import build_tiny_model
 
 # Shells start background jobs with SIGINT ignored; tests of Ctrl-C need the default handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -9,7 +9,7 @@ import captioner
 from captioner.engines import ENGINES, engine_for
 from captioner.errors import BundleError, EngineError, ModelError, SpecError
 from captioner.types import Caption
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from captioner.engines.fake import FakeEngine
 from captioner.errors import EngineError, ImageError, SpecError
 from captioner.image import loading
 from captioner.types import Caption
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 
 # Each strategy costs seconds on first use, so the tests share two: the default and this one.
 N_BEST = "beam(width=4, n_best=4, min_length=2)"

@@ -15,7 +15,7 @@ from captioner.engines import versions
 from captioner.engines.tflite_file import pack, read
 from captioner.errors import EngineError, SpecError
 from captioner.text import Tokenizer
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 
 OLD, NEW = (
     "consensus(width=4, sharpness=0.5)",

@@ -14,7 +14,6 @@ from captioner.engines import versions
 from captioner.engines.keras import KerasEngine
 from captioner.engines.tflite import TFLiteEngine
 from captioner.errors import BundleError, EngineError
-from tests.support import odd_images
 from tests.support.hostile_files import (
     CALIBRATION,
     COMMAND,
@@ -28,6 +27,7 @@ from tests.support.hostile_files import (
     rewritten,
     survives,
 )
+from tests.support.images import odd_images
 
 pytestmark = pytest.mark.usefixtures("quick", "no_commands")
 

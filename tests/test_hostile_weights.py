@@ -11,8 +11,8 @@ import pytest
 import captioner
 from captioner import bundle
 from captioner.errors import BundleError, ModelError
-from tests.support import odd_images
 from tests.support.hostile_files import MARKER, folder_with
+from tests.support.images import odd_images
 
 pytestmark = pytest.mark.usefixtures("quick", "no_commands")
 

@@ -12,7 +12,6 @@ import captioner
 from captioner.errors import CaptionerError, EngineError, ModelError
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
-from tests.support import odd_images
 from tests.support.hostile_files import (
     MARKER,
     changed,
@@ -21,6 +20,7 @@ from tests.support.hostile_files import (
     package,
     rewritten,
 )
+from tests.support.images import odd_images
 
 pytestmark = pytest.mark.usefixtures("quick", "no_commands")
 

@@ -10,7 +10,7 @@ from captioner import bundle
 from captioner.bundle import transaction
 from captioner.errors import BundleError
 from captioner.text import Tokenizer
-from tests.support.model_folders import CONFIG, leftovers, model_name, write
+from tests.support.models.model_folders import CONFIG, leftovers, model_name, write
 
 
 def test_readers_see_the_old_model_or_the_new(tmp_path):

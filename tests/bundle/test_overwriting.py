@@ -14,7 +14,7 @@ from captioner import bundle
 from captioner.bundle import transaction
 from captioner.errors import BundleError
 from captioner.text import Tokenizer
-from tests.support.model_folders import CONFIG, leftovers, model_name, write
+from tests.support.models.model_folders import CONFIG, leftovers, model_name, write
 
 # Audit events of file operations; `os.replace` is a rename as well.
 WATCHED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}

@@ -12,7 +12,7 @@ from captioner.cli.heatmap_files import heatmap_files
 from captioner.engines.fake import FakeEngine
 from captioner.errors import DataError, EngineError, SpecError
 from captioner.types import Caption
-from tests.support.image_trees import draw
+from tests.support.images.image_trees import draw
 
 
 class PartlyFailing(FakeEngine):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from captioner.cli import main
-from tests.support.image_trees import draw
+from tests.support.images.image_trees import draw
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import pytest
 
 from captioner.cli.image_files import ImageFiles, image_files
 from captioner.image import loading
-from tests.support.image_trees import draw
+from tests.support.images.image_trees import draw
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 
 from captioner.text import Tokenizer
-from tests.support.probability_worlds import random_world
-from tests.support.strategies import KINDS, WORDS
+from tests.support.models.probability_worlds import random_world
+from tests.support.models.strategies import KINDS, WORDS
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from captioner.decoding import RULES, STRATEGIES, backend
-from tests.support.probability_worlds import (
+from tests.support.models.probability_worlds import (
     assert_same,
     captions,
     decode,
@@ -16,7 +16,7 @@ from tests.support.probability_worlds import (
     garden_path,
     words_of,
 )
-from tests.support.strategies import RULE_CASES, build_strategy
+from tests.support.models.strategies import RULE_CASES, build_strategy
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.normal(size=(2, 3, 5)).astype(np.float32)

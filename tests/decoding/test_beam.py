@@ -12,7 +12,7 @@ from captioner.decoding.rules import possible
 from captioner.errors import SpecError
 from captioner.text import Tokenizer
 from captioner.types import END, START
-from tests.support.probability_worlds import (
+from tests.support.models.probability_worlds import (
     World,
     assert_same,
     captions,
@@ -21,7 +21,7 @@ from tests.support.probability_worlds import (
     random_world,
     words_of,
 )
-from tests.support.strategies import KINDS, WORDS
+from tests.support.models.strategies import KINDS, WORDS
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 3.0])

@@ -1,7 +1,7 @@
 """Diverse beam search against plain beam search."""
 
-from tests.support.probability_worlds import captions, decode
-from tests.support.strategies import KINDS
+from tests.support.models.probability_worlds import captions, decode
+from tests.support.models.strategies import KINDS
 
 
 def test_without_penalty_each_group_is_beam_search(world):

@@ -6,8 +6,8 @@ import pytest
 from captioner.decoding import STRATEGIES
 from captioner.text import Tokenizer
 from captioner.types import END
-from tests.support.probability_worlds import assert_same, captions, decode, random_world
-from tests.support.strategies import IDS, KINDS, WORDS
+from tests.support.models.probability_worlds import assert_same, captions, decode, random_world
+from tests.support.models.strategies import IDS, KINDS, WORDS
 
 
 def holds_phrase(ids, phrase) -> bool:

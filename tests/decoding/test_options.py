@@ -4,7 +4,7 @@ import pytest
 
 from captioner.decoding import STRATEGIES, generate
 from captioner.errors import SpecError
-from tests.support.probability_worlds import decode
+from tests.support.models.probability_worlds import decode
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 
 from captioner.decoding import RULES, STRATEGIES, teacher_forced_logp
 from captioner.types import END, UNK
-from tests.support.probability_worlds import assert_same, captions, decode, words_of
-from tests.support.strategies import IDS, KINDS, RULE_CASES, WORDS, build_strategy
+from tests.support.models.probability_worlds import assert_same, captions, decode, words_of
+from tests.support.models.strategies import IDS, KINDS, RULE_CASES, WORDS, build_strategy
 
 
 @pytest.mark.parametrize("rule", RULES)

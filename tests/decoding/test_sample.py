@@ -7,8 +7,8 @@ import tensorflow as tf
 from captioner.decoding import STRATEGIES, generate
 from captioner.errors import SpecError
 from captioner.types import END, PAD, START, UNK
-from tests.support.probability_worlds import assert_same, captions, decode, random_world
-from tests.support.strategies import IDS
+from tests.support.models.probability_worlds import assert_same, captions, decode, random_world
+from tests.support.models.strategies import IDS
 
 
 def exact_probabilities(

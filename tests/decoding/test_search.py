@@ -11,8 +11,8 @@ from captioner.decoding import RULES, STRATEGIES, generate, teacher_forced_logp
 from captioner.errors import SpecError
 from captioner.text import Tokenizer
 from captioner.types import END, PAD, START, UNK, Hypotheses
-from tests.support.probability_worlds import LOCATIONS, World, assert_same, decode, random_world
-from tests.support.strategies import KINDS, WORDS, build_strategy
+from tests.support.models.probability_worlds import LOCATIONS, World, assert_same, decode, random_world
+from tests.support.models.strategies import KINDS, WORDS, build_strategy
 
 
 # Three required words do not fit into a caption of one.

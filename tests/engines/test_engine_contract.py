@@ -19,8 +19,8 @@ from captioner.errors import EngineError, ModelError, SpecError
 from captioner.image import loading
 from captioner.text import Tokenizer
 from captioner.types import Hypotheses
-from tests.support.engine_sources import ROWS, row_of, source_of
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.engine_sources import ROWS, row_of, source_of
+from tests.support.models.tiny_model import build_tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick")
 THREADS = 6

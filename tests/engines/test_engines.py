@@ -8,7 +8,7 @@ from captioner.errors import SpecError
 from captioner.image import loading
 from captioner.text import Tokenizer
 from captioner.types import END, PAD, Caption, Hypotheses
-from tests.support.engine_sources import ROWS, row_of, source_of
+from tests.support.models.engine_sources import ROWS, row_of, source_of
 
 
 def same(one: Caption, other: Caption, exactly: bool = True) -> bool:

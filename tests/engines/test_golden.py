@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import captioner
-from tests.support.drawn_images import drawn_image
+from tests.support.images.drawn_images import drawn_image
 
 DEFAULT = Path(__file__).parents[2] / "saved_models/default"
 GOLDEN = Path(__file__).with_name("golden_default.json")

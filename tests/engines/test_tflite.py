@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support import odd_images, small_models
+from tests.support.images import odd_images
+from tests.support.models import small_models
 
 pytest.importorskip("ai_edge_litert")
 

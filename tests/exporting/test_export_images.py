@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from captioner.errors import ImageError
 from captioner.image import loading, pillow_preprocess, tf_bytes, tf_decode, tf_headers
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 SIZE = (24, 32)
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ import resource, sys
 sys.path[:0] = {[str(ROOT)]!r}
 import tensorflow as tf
 from captioner.image import tf_decode
-from tests.support import odd_images
+from tests.support.images import odd_images
 graph = tf.function(lambda data: tf_decode.load_rows(data, (224, 224)),
                     input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 small = odd_images.encoded(odd_images.drawn(), "PNG")

@@ -9,7 +9,7 @@ import tensorflow as tf
 import captioner
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import TARGETS, saved_model
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 
 
 @pytest.mark.parametrize(

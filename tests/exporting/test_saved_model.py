@@ -19,9 +19,10 @@ from captioner.engines.versions import read_metadata
 from captioner.errors import EngineError
 from captioner.exporting import saved_model
 from captioner.signature import SIGNATURES, outputs
-from tests.support import odd_images, small_models
-from tests.support.exported_captions import FILES, same
-from tests.support.v1_session import session_of
+from tests.support.images import odd_images
+from tests.support.models import small_models
+from tests.support.models.exported_captions import FILES, same
+from tests.support.models.v1_session import session_of
 
 pytestmark = pytest.mark.usefixtures("quick")
 BEAM = "beam(width=3, n_best=3)"

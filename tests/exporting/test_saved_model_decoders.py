@@ -9,9 +9,10 @@ from captioner.exporting import saved_model
 from captioner.image import tf_decode
 from captioner.models import CELLS, DECODERS
 from captioner.signature import captions_from
-from tests.support import odd_images, small_models
-from tests.support.exported_captions import FILES, same
-from tests.support.v1_session import ops_of, session_of
+from tests.support.images import odd_images
+from tests.support.models import small_models
+from tests.support.models.exported_captions import FILES, same
+from tests.support.models.v1_session import ops_of, session_of
 
 pytestmark = pytest.mark.usefixtures("quick")
 LARGE = odd_images.encoded(odd_images.drawn(50, 40), "PNG")

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from captioner.errors import ImageError
 from captioner.image import loading, pillow_preprocess, tf_decode
-from tests.support import image_files, odd_images
+from tests.support.images import image_files, odd_images
 
 SIZE = (16, 16)
 COUNT = 1000

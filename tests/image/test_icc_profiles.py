@@ -9,7 +9,7 @@ import pytest
 from PIL import ImageCms
 
 from captioner.image import file_headers, loading, pillow_preprocess, tf_decode
-from tests.support import image_files
+from tests.support.images import image_files
 
 OPTIONS = {"PNG": {}, "JPEG": {"quality": 95}, "WEBP": {"lossless": True}, "TIFF": {}}
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

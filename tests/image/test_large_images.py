@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from captioner.errors import ImageError
 from captioner.image import file_headers, loading, pillow_preprocess, tf_decode, tf_headers
-from tests.support import image_files
+from tests.support.images import image_files
 
 HEIGHT, WIDTH = 811, 1237
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from captioner.errors import ImageError
 from captioner.image import loading, pillow_decode
-from tests.support.image_files import decoded, drawn, encoded, exif
+from tests.support.images.image_files import decoded, drawn, encoded, exif
 
 
 def test_every_form_gives_the_same_pixels(tmp_path):

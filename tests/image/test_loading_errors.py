@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from captioner.errors import ImageError
 from captioner.image import loading
-from tests.support.image_files import drawn, encoded
+from tests.support.images.image_files import drawn, encoded
 
 
 def test_closed_pil_image():

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from captioner.image import loading, pillow_preprocess, tf_decode
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 SIZE = (12, 20)
 # Files that Pillow itself reads differently, so that a PIL image of them differs.

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from captioner.image import tf_decode
-from tests.support.image_files import decoded, drawn, encoded, exif, loaded, photo
+from tests.support.images.image_files import decoded, drawn, encoded, exif, loaded, photo
 
 
 def exif_block(*args, **options):

@@ -7,7 +7,7 @@ import skimage.data
 
 from captioner.errors import ImageError
 from captioner.image import loading, pillow_preprocess, tf_decode
-from tests.support import image_files, odd_images
+from tests.support.images import image_files, odd_images
 
 SIZE = (32, 48)
 

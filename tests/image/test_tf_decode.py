@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from captioner.errors import ImageError
 from captioner.image import loading, not_images, tf_decode
-from tests.support.image_files import (
+from tests.support.images.image_files import (
     chunk,
     decoded,
     drawn,

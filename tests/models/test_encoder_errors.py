@@ -8,7 +8,7 @@ import pytest
 from captioner.errors import CaptionerError, ModelError, SpecError
 from captioner.models import ENCODERS, CaptionModel
 from captioner.models.encoders import Encoder, build_encoder
-from tests.support.small_models import TOKENIZER
+from tests.support.models.small_models import TOKENIZER
 
 DECODER = "lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.0)"
 

@@ -11,7 +11,7 @@ import captioner
 from captioner.models import ENCODERS, CaptionModel
 from captioner.models.encoders import _APPLICATIONS, Encoder, build_encoder
 from captioner.models.packing import pack
-from tests.support.small_models import CAPTIONS, IMAGES, TOKENIZER
+from tests.support.models.small_models import CAPTIONS, IMAGES, TOKENIZER
 from training.loop.losses import CaptionLoss
 
 DECODER = "lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.0)"

@@ -13,7 +13,7 @@ from captioner.errors import ModelError
 from captioner.models import CaptionModel
 from captioner.models.ensemble import joined
 from captioner.text import Tokenizer
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 from training import ensemble
 
 pytestmark = pytest.mark.usefixtures("quick")

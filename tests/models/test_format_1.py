@@ -8,7 +8,7 @@ import pytest
 import captioner
 from captioner import bundle
 from captioner.engines.keras import network
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 
 SIZES = "units=6, embedding=5, value_dim=8, attention='additive(units=4)'"
 DECODERS = [

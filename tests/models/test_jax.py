@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from captioner.models.packing import pack
-from tests.support.small_models import SIZES, build, features_of
+from tests.support.models.small_models import SIZES, build, features_of
 from training.loop.losses import CaptionLoss
 
 ROOT = Path(__file__).parents[2]

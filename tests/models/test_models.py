@@ -13,7 +13,7 @@ from captioner.errors import CaptionerError, ModelError, SpecError
 from captioner.models import CaptionModel
 from captioner.models.packing import pack, row_counts, unpack
 from captioner.types import PAD, START
-from tests.support.small_models import (
+from tests.support.models.small_models import (
     CAPTIONS,
     CHANNELS,
     IMAGES,

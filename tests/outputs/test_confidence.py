@@ -12,7 +12,7 @@ from captioner import bundle
 from captioner.errors import BundleError, DataError
 from captioner.outputs.confidence import Confidence, features
 from captioner.types import Caption
-from tests.support import odd_images
+from tests.support.images import odd_images
 from training import calibrate_confidence
 from training.data.datasets.example import Example
 

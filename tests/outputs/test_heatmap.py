@@ -10,7 +10,7 @@ import captioner
 from captioner import cli
 from captioner.errors import DataError, ImageError, SpecError
 from captioner.types import Caption
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 pytestmark = pytest.mark.usefixtures("quick")
 

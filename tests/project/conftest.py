@@ -9,7 +9,7 @@ import pytest
 import captioner
 from captioner.types import END
 from tests.support.documents import README, blocks
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 from training import fit_cider_regression
 
 

@@ -9,7 +9,7 @@ import captioner
 from captioner import bundle
 from captioner.cli import main
 from captioner.errors import EngineError
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 from training import photos
 
 DEFAULT = Path(__file__).parents[2] / "saved_models/default"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 pytest.importorskip("ai_edge_litert")
 

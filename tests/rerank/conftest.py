@@ -1,9 +1,9 @@
 import pytest
 
 from captioner.text import Tokenizer
-from tests.support.probability_worlds import random_world
-from tests.support.rerankers import fit_all, random_captions
-from tests.support.strategies import KINDS, WORDS
+from tests.support.models.probability_worlds import random_world
+from tests.support.models.rerankers import fit_all, random_captions
+from tests.support.models.strategies import KINDS, WORDS
 
 
 @pytest.fixture(scope="module")

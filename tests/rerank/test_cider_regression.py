@@ -16,7 +16,7 @@ from captioner.models.ensemble import joined
 from captioner.rerank import RERANKERS
 from captioner.rerank.cider_regression import CiderRegression
 from captioner.text import Tokenizer
-from tests.support.tiny_model import TINY_WORDS, build_tiny_model
+from tests.support.models.tiny_model import TINY_WORDS, build_tiny_model
 from training import fit_cider_regression
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -12,7 +12,7 @@ from captioner.rerank import RERANKERS
 from captioner.rerank.mbr import ngram_f1
 from captioner.text import Tokenizer
 from captioner.types import END, PAD
-from tests.support.probability_worlds import captions, decode, random_world
+from tests.support.models.probability_worlds import captions, decode, random_world
 
 WORDS = ["ant", "bee", "cat", "dog"]
 KINDS = 6

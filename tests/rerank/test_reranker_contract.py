@@ -14,9 +14,9 @@ from captioner.errors import SpecError
 from captioner.rerank import RERANKERS
 from captioner.rerank.base import Reranker
 from captioner.types import END, Hypotheses
-from tests.support.probability_worlds import assert_same, captions
-from tests.support.rerankers import OPTIONS, decode, decode_in_numpy, spec
-from tests.support.strategies import KINDS, WORDS
+from tests.support.models.probability_worlds import assert_same, captions
+from tests.support.models.rerankers import OPTIONS, decode, decode_in_numpy, spec
+from tests.support.models.strategies import KINDS, WORDS
 
 
 class ByTable(Reranker):

@@ -11,9 +11,9 @@ from captioner.registry import table_specs_only
 from captioner.rerank import RERANKERS
 from captioner.rerank.base import Reranker
 from captioner.types import Hypotheses
-from tests.support.probability_worlds import assert_same
-from tests.support.rerankers import decode, fit_all, random_captions
-from tests.support.tiny_model import TINY_WORDS, build_tiny_model
+from tests.support.models.probability_worlds import assert_same
+from tests.support.models.rerankers import decode, fit_all, random_captions
+from tests.support.models.tiny_model import TINY_WORDS, build_tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from tests.serving.test_examples import ALONE, EXAMPLES
-from tests.support import image_files, odd_images
+from tests.support.images import image_files, odd_images
 
 pytest.importorskip("ai_edge_litert")
 

@@ -9,7 +9,7 @@ import pytest
 
 import captioner
 from captioner.types import Caption
-from tests.support import odd_images
+from tests.support.images import odd_images
 from tests.support.serving.devserver import DevserverProcess
 
 EXAMPLES = Path(__file__).parents[2] / "serving/examples"

@@ -5,7 +5,7 @@ import shutil
 import PIL.Image
 import pytest
 
-from tests.support import odd_images
+from tests.support.images import odd_images
 from training import photos
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -18,7 +18,7 @@ def talking(tmp_path_factory):
 
     import captioner
     from captioner.types import END
-    from tests.support.tiny_model import build_tiny_model
+    from tests.support.models.tiny_model import build_tiny_model
 
     model = build_tiny_model()
     bias = model.decoder.logits.bias

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 pytest.importorskip("ai_edge_litert")
 

@@ -13,7 +13,7 @@ from captioner.errors import ModelError, SpecError
 from captioner.models import DECODERS, ENCODERS, CaptionModel
 from captioner.registry import parse_spec
 from captioner.text import Tokenizer
-from tests.support.tiny_model import TINY_WORDS
+from tests.support.models.tiny_model import TINY_WORDS
 from training import train
 from training.config import Run, as_dict, keys, with_changes
 from training.data.datasets import DATASETS

@@ -6,8 +6,8 @@ import pytest
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """The Paths of the folders of `save_models`; they are only read."""
+    from tests.support.models.shared_exports import made_once
     from tests.support.serving.page_server import save_models
-    from tests.support.shared_exports import made_once
 
     folder = made_once(tmp_path_factory, "page", save_models)
     return folder / "tiny", folder / "show_and_tell"

@@ -8,7 +8,7 @@ import skimage.data
 
 from captioner.outputs.heatmap import heatmap
 from captioner.types import Caption
-from tests.support import odd_images
+from tests.support.images import odd_images
 from tests.support.serving.page_browser import OBSERVE, add_files, expect, photo, screenshot, wait_for_caption
 
 

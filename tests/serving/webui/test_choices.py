@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.support.probability_worlds import random_world
+from tests.support.models.probability_worlds import random_world
 
 pytest.importorskip("grpc")
 pytest.importorskip("starlette")

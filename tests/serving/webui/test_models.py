@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support import odd_images
+from tests.support.images import odd_images
 from tests.support.serving.devserver import ANY_PORTS, free_ports, run_main
 from tests.support.serving_models import write_linear_model
 

@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 pytest.importorskip("grpc")
 pytest.importorskip("starlette")

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 

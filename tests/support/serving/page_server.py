@@ -6,8 +6,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support import odd_images
-from tests.support.tiny_model import build_tiny_model
+from tests.support.images import odd_images
+from tests.support.models.tiny_model import build_tiny_model
 
 pytest.importorskip("grpc")
 pytest.importorskip("starlette")

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from captioner.errors import DataError, SpecError
 from captioner.types import START
-from tests.support.small_models import SIZES, build, features_of
+from tests.support.models.small_models import SIZES, build, features_of
 from training import analyze
 from training.analysis import copy_task, gradients
 

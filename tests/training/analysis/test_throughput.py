@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from captioner.models.packing import pack
-from tests.support.small_models import CHANNELS, LOCATIONS, SPECS, features_of, model_of, short
+from tests.support.models.small_models import CHANNELS, LOCATIONS, SPECS, features_of, model_of, short
 from training import analyze
 from training.analysis import throughput
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from captioner.errors import SpecError
-from tests.support import odd_images
+from tests.support.images import odd_images
 from training import train
 from training.config import with_changes
 from training.data import augment

@@ -7,7 +7,7 @@ import pytest
 import captioner
 from captioner.errors import BundleError, DataError, ModelError, SpecError
 from captioner.models.packing import pack
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 from training import train
 from training.config import with_changes
 from training.loop.distillation import Teacher, open_teacher

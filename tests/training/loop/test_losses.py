@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from captioner.models.packing import pack
 from captioner.types import START
-from tests.support.tiny_model import build_tiny_model
+from tests.support.models.tiny_model import build_tiny_model
 from training.data.batches import CaptionGroup, PackedBatches
 from training.loop.losses import CaptionLoss
 

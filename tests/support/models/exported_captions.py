@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support import odd_images
+from tests.support.images import odd_images
 
 FILES = [odd_images.encoded(odd_images.drawn(40, 30, turn=60 * i), "PNG") for i in range(3)]
 

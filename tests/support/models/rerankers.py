@@ -5,8 +5,8 @@ import numpy as np
 from captioner.decoding import generate
 from captioner.decoding.backend import numpy_backend
 from captioner.types import Hypotheses
-from tests.support.probability_worlds import NumpyWorld
-from tests.support.strategies import KINDS
+from tests.support.models.probability_worlds import NumpyWorld
+from tests.support.models.strategies import KINDS
 from training import fit_cider_regression
 
 # Strategies as they are run here, so that there are several captions of an image to choose from.

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import PIL.Image
 
-from tests.support.image_files import (
+from tests.support.images.image_files import (
     bmp,
     chunk,
     clear_corner,

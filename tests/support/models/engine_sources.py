@@ -5,7 +5,7 @@ import contextlib
 from captioner.engines import ENGINES
 from captioner.engines.fake import FakeEngine
 from tests.support.fake_tf_serving import SERVERS, World
-from tests.support.shared_exports import exported_once
+from tests.support.models.shared_exports import exported_once
 
 ROWS = [*ENGINES, "fake"]
 
