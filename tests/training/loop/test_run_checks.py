@@ -16,7 +16,7 @@ CHANGES = [
     "data.source=synthetic_scenes(train=8, validation=3, test=3, test_unseen=2, size=32)",
     "data.max_vocabulary=20",
     "model.encoder=small_cnn(width=4, stages=1)",
-    "model.decoder=lstm(units=8, embedding=8, depth=8, attention='additive(units=8)', dropout=0.4)",
+    "model.decoder=lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)', dropout=0.4)",
     "model.image_size=32",
     "model.max_length=4",
     "model.train_encoder=false",
