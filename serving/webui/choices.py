@@ -44,7 +44,7 @@ _LABELS = {
     ),
 }
 # Labels of the rows of `RERANKERS`.
-_RERANKERS = {"mbr": "Consensus: the caption that most resembles the others"}
+_RERANKERS = {"mbr": "Consensus (minimum Bayes risk)"}
 
 
 class Choices:
