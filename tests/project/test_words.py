@@ -79,6 +79,7 @@ EXCEPTIONS = {
     "training/loop/old_names.py": r".*",
     "captioner/rerank/cider_regression.py": r'"images": "pictures"',  # an array's name in files of format 1
     "tests/test_hostile_weights.py": r'"pictures": np.array',
+    "training/data/feature_cache.py": r'"pictures": dataset.fingerprint',  # in names of caches on disk
     "training/data/transforms.py": r"in a mirror",  # in ids that cache keys and seeds hold
     "training/data/datasets/scenes.py": r"the picture shows",  # captions of the dataset
     "tests/training/data/test_synthetic_scenes.py": r"the picture shows",

@@ -257,7 +257,7 @@ def _locate(
             "pixels": tf_decode.VERSION,
             "size": encoder.image_size,
             "encoder": weights_fingerprint(encoder),
-            "images": dataset.fingerprint,
+            "pictures": dataset.fingerprint,  # the word that caches on disk were named with
             "split": split,
             "ids": hashlib.sha256("\n".join(e.id for e in examples).encode()).hexdigest(),
         },
