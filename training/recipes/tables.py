@@ -1,20 +1,12 @@
-"""The tables of keys and of recipes in training/README.md, generated from the code.
-
-    python -c "from training.recipes import tables; tables.write('training/README.md')"
-
-writes them between the lines `<!-- NAME -->` and `<!-- /NAME -->` of a Markdown file.
-"""
+"""The tables of keys and of recipes in training/README.md, generated from the code; `make docs` writes them there."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import typing
-from pathlib import Path
 from typing import Any
 
-from captioner import atomic
-from captioner.errors import DataError
 from captioner.registry import parse_spec
 from training.config import Run
 from training.recipes import RECIPES
@@ -55,27 +47,6 @@ def recipes_table() -> str:
 
 
 TABLES = {"recipes": recipes_table, "keys": keys_table}
-
-
-def updated(text: str) -> str:
-    """A Markdown text with all tables of `TABLES` brought up to date.
-
-    Raises:
-        DataError: if the lines around a table are missing.
-    """
-    for name, table in TABLES.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, opened, rest = text.partition(start)
-        _, closed, after = rest.partition(end)
-        if not opened or not closed:
-            raise DataError(f"expected the lines <!-- {name} --> and <!-- /{name} -->, got neither or one")
-        text = f"{before}{start}{table()}\n{end}{after}"
-    return text
-
-
-def write(file: str | Path) -> None:
-    """Brings the tables in a Markdown file up to date."""
-    atomic.write_text(file, updated(Path(file).read_text(encoding="utf-8")))
 
 
 def _keys(kind: Any, prefix: str = "") -> list[tuple[str, str, Any, str]]:
