@@ -14,12 +14,14 @@ repository replaces the program's folder on the import path. No TensorFlow here.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from captioner.errors import CaptionerError, in_command_line_words
 from captioner.signals import stoppable
@@ -56,6 +58,28 @@ def program(
         return run_program(built.prog, lambda: run(built.parse_args(arguments)), stopped)
 
     return main
+
+
+def training_program(name: str) -> Any:
+    """Imports a program of the folder training/, which the library itself never imports.
+
+    Args:
+        name: str, such as "adapt".
+
+    Returns:
+        The module.
+
+    Raises:
+        CaptionerError: if this installation lacks the folder.
+    """
+    if not (_REPOSITORY / _FOLDERS[0] / f"{name}.py").is_file():
+        raise CaptionerError(
+            f"expected the folder {_FOLDERS[0]} beside the package captioner, {_REPOSITORY} has none: training needs a "
+            "clone of the repository, with `pip install -e '.[train]'`"
+        )
+    if str(_REPOSITORY) not in sys.path:
+        sys.path.append(str(_REPOSITORY))
+    return importlib.import_module(f"{_FOLDERS[0]}.{name}")
 
 
 def run_program(name: str, work: Callable[[], int | None], stopped: str = "stopped") -> int:

@@ -44,6 +44,11 @@ class Data:
             epoch is twice as long.
         cached_augmentations: int. Cached features of so many augmentations of each training image; a step takes one of
             them or the image itself. For frozen encoders.
+        repeats: int. Times that each training image comes in an epoch: more with few images, so that validations do
+            not take most of the time.
+        images: int. Train on so many of the training images, drawn by the seed; 0 for all.
+        hold_out: int. So many of these are the validation split (a hold-out); 0 for the dataset's validation split.
+        vocabulary: str. `captions`: the words of the training captions; `union`: those of `model.init_from` too.
     """
 
     source: str
@@ -55,10 +60,16 @@ class Data:
     augment: bool = False
     horizontal_flip: bool = False
     cached_augmentations: int = 0
+    repeats: int = 1
+    images: int = 0
+    hold_out: int = 0
+    vocabulary: str = "captions"
 
     def __post_init__(self) -> None:
         _check(self, "data.", min_count=(1,), max_vocabulary=(0,), captions_per_image=(1,))
-        _check(self, "data.", max_bad=(0, 1), cached_augmentations=(0,))
+        _check(self, "data.", max_bad=(0, 1), cached_augmentations=(0,), images=(0,), hold_out=(0,))
+        _check(self, "data.", repeats=(1,))
+        _choice(self.vocabulary, "data.vocabulary", ["captions", "union"])
 
 
 @dataclass(frozen=True)
@@ -68,13 +79,19 @@ class Model:
     Attributes:
         encoder: spec of `ENCODERS`, such as `densenet169(weights='imagenet')` or, without a network,
             `densenet169(weights='FILE')`; with `layer=['pool4_relu', 'relu'], join='fine'` features of two depths.
+            Empty: that of `init_from`, with its image size.
         decoder: spec of `DECODERS`, such as `lstm(units=512, attention='multi_head(heads=8)', dropout=0.5)`.
+            Empty: that of `init_from`.
         image_size: int. Height and width in pixels.
         max_length: int. Most ids of a caption, its end included; longer training captions are cut.
         train_encoder: bool. Train the encoder too, from pixels; else its features are computed once and cached.
         freeze_batch_norm: bool. A trained encoder keeps the means and variances of its batch normalisation and drops no
             units: right for a pretrained one, wrong for one with random weights.
-        init_from: str. Model folder of the same networks and vocabulary, whose weights training begins with.
+        init_from: str. Model folder of the same networks, whose weights training begins with. Words that its
+            vocabulary lacks begin as `new_words` says.
+        init_parts: str. `all`: encoder and decoder begin with its weights; `encoder`: the encoder alone.
+        new_words: str. How vectors of new words begin: `mean`, that of all words, or `subwords`, that of the words
+            whose character n-grams are most alike.
     """
 
     encoder: str
@@ -84,9 +101,13 @@ class Model:
     train_encoder: bool = False
     freeze_batch_norm: bool = True
     init_from: str = ""
+    init_parts: str = "all"
+    new_words: str = "subwords"
 
     def __post_init__(self) -> None:
         _check(self, "model.", image_size=(1,), max_length=(2,))
+        _choice(self.init_parts, "model.init_parts", ["all", "encoder"])
+        _choice(self.new_words, "model.new_words", ["mean", "subwords"])
 
 
 @dataclass(frozen=True)
@@ -163,8 +184,7 @@ class SelfCritical:
     def __post_init__(self) -> None:
         _check(self, "scst.", epochs=(0,), references=(0,), xe_weight=(0,), temperature=(0.01,), **_OPTIMIZER)
         _check(self, "scst.", samples=(2 if self.baseline == "leave_one_out" else 1,))
-        if self.baseline not in ("leave_one_out", "greedy"):
-            raise SpecError(unknown("scst.baseline", self.baseline, ["leave_one_out", "greedy"]))
+        _choice(self.baseline, "scst.baseline", ["leave_one_out", "greedy"])
 
 
 @dataclass(frozen=True)
@@ -203,6 +223,8 @@ class Run:
         seed: int. Of weights, order and dropout.
         checkpoint_minutes: float. Minutes between checkpoints: how much work a crash may cost.
         deterministic: bool. Slower kernels whose result does not depend on how threads are scheduled.
+        sized_by_data: bool. Batches, epochs, augmentations and hold-out follow from the number of images and captions
+            (`training/recipes/sizing.py`), unless they are set.
     """
 
     name: str
@@ -214,6 +236,7 @@ class Run:
     seed: int = 1
     checkpoint_minutes: float = 5.0
     deterministic: bool = False
+    sized_by_data: bool = False
 
     def __post_init__(self) -> None:
         _check(self, "", seed=(0, 2**32 - 1), checkpoint_minutes=(0,))
@@ -276,6 +299,12 @@ def _check(part: Any, prefix: str, **ranges: tuple[float, ...]) -> None:
             checks.integer(value, option, int(least), int(most[0]) if most else None)
         else:
             checks.number(value, option, least, most[0] if most else math.inf)
+
+
+def _choice(value: str, option: str, choices: list[str]) -> None:
+    """Raises a SpecError for a value that is none of the choices."""
+    if value not in choices:
+        raise SpecError(unknown(option, value, choices))
 
 
 def _cast(key: str, kind: Any, text: str) -> Any:

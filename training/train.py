@@ -16,8 +16,9 @@ from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.programs import program
 from captioner.registry import parse_spec
-from training.config import Run, keys, with_changes
+from training.config import Run, keys
 from training.loop import lock
+from training.loop.plan import settled
 from training.loop.run_folder import CONFIG, MODEL, read_config, settings
 from training.recipes import RECIPES
 
@@ -76,13 +77,14 @@ def _config(out: Path) -> dict | None:
         return None
 
 
-def build(run: Run, out: Path, resume: bool) -> Any:
+def build(run: Run, out: Path, resume: bool, dataset: Any = None) -> Any:
     """Does everything before the first step: checks, vocabulary, model, features, and the run's folder.
 
     Args:
         run: Run.
         out: path of the run's folder.
         resume: bool, what `open_run` returned. If False, a run in the folder is deleted, after all checks.
+        dataset: Dataset, default None, which is that of `data.source`.
 
     Returns:
         `Trainer` before its first step.
@@ -93,7 +95,9 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     from captioner.decoding import generate
     from captioner.models import CaptionModel
     from training.data.source import Source
+    from training.loop.plan import check_distinct, describe
     from training.loop.trainer import Trainer, write_run
+    from training.loop.warm_start import load_initial_weights
 
     _check(run)
     if run.deterministic:
@@ -102,7 +106,7 @@ def build(run: Run, out: Path, resume: bool) -> Any:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(run.seed)
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if run.xe.mixed_precision else "float32")
-    source = Source(run)
+    source = Source(run, dataset)
     model = CaptionModel(
         run.model.encoder,
         run.model.decoder,
@@ -113,7 +117,8 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     )
     model.freeze_batch_norm = run.model.freeze_batch_norm
     if run.model.init_from:
-        _load_initial_weights(model, run.model.init_from)
+        part, new_words = run.model.init_parts, run.model.new_words
+        load_initial_weights(model, run.model.init_from, part, new_words, _trusted(run))
     if run.xe.distillation_teacher:
         from training.loop.distillation import open_teacher
 
@@ -125,7 +130,11 @@ def build(run: Run, out: Path, resume: bool) -> Any:
     if not resume and _config(out) is not None:
         _clear(out)
     write_run(out, run)
+    if run.sized_by_data:
+        print("\n".join(describe(run, source, model)), flush=True)
     source.prepare(model)
+    if run.sized_by_data and source.key == "features":
+        check_distinct(source)
     return Trainer(run, out, source, model)
 
 
@@ -171,30 +180,16 @@ def _clear(out: Path) -> None:
             path.unlink()
 
 
-def _load_initial_weights(model: Any, folder: str) -> None:
-    """Loads the weights of a model folder into a model.
-
-    Raises:
-        BundleError: if it is no complete model folder.
-        DataError: if its vocabulary is another one.
-        ModelError: if it is another network.
-    """
-    from captioner.engines.keras import load_weights
-    from training.loop.distillation import read_with_vocabulary
-
-    load_weights(model, read_with_vocabulary(folder, "model.init_from=", model.tokenizer))
-
-
-def train(run: Run, out: Path, resume: bool) -> dict:
+def train(run: Run, out: Path, resume: bool, dataset: Any = None) -> dict:
     """Trains a run to its end, resumed or from the beginning.
 
     Args:
-        run, out, resume: see `build`.
+        run, out, resume, dataset: see `build`.
 
     Returns:
         The content of `metrics.json`.
     """
-    trainer = build(run, out, resume)
+    trainer = build(run, out, resume, dataset)
     print(_summary(trainer), flush=True)
     if resume and trainer.restore():
         state = trainer.state
@@ -208,13 +203,14 @@ def train(run: Run, out: Path, resume: bool) -> dict:
         raise
 
 
-def train_into(run: Run, out: Path, overwrite: bool = False) -> dict:
+def train_into(run: Run, out: Path, overwrite: bool = False, dataset: Any = None) -> dict:
     """Trains into a folder or resumes the run there; no other training can write to it meanwhile.
 
     Args:
         run: Run.
         out: path of the run's folder.
         overwrite: bool, default False. Delete the run that is there and start over.
+        dataset: see `build`.
 
     Returns:
         The content of `metrics.json`.
@@ -231,7 +227,7 @@ def train_into(run: Run, out: Path, overwrite: bool = False) -> dict:
         raise DataError(f"cannot make the folder {out}: {error.strerror or error}") from None
     try:
         with lock.exclusive(out, "another training", "give another --out"):
-            return train(run, out, open_run(out, run, overwrite))
+            return train(run, out, open_run(out, run, overwrite), dataset)
     finally:
         with suppress(OSError):  # a run that could not start leaves no folder
             for folder in created:
@@ -256,9 +252,9 @@ def run(options: argparse.Namespace) -> None:
         raise SpecError(
             f"expected a recipe that returns a Run, {options.recipe} gives {type(recipe).__name__}"
         )
-    config = with_changes(recipe, options.changes)
+    config, dataset = settled(recipe, options.changes)
     out = Path(options.out or Path("runs") / config.name)
-    metrics = train_into(config, out, options.overwrite)
+    metrics = train_into(config, out, options.overwrite, dataset)
     for split in config.evaluation.tests:
         values = ", ".join(f"{name} {value:.1f}" for name, value in metrics[split].items())
         print(f"{split}: {values}")

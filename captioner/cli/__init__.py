@@ -1,4 +1,4 @@
-"""The command line: `captioner bench | caption | evaluate | export | models | show`.
+"""The command line: `captioner adapt | bench | caption | evaluate | export | models | show`.
 
 Exit codes are in `captioner.cli.parser.EXIT_CODES`, and in every command's `--help`.
 """
@@ -13,6 +13,7 @@ from captioner.programs import program
 
 # Each command is a module with `arguments(parser)`, `run(options) -> exit code`, and its help as docstring.
 COMMANDS = {
+    "adapt": "adapt a model to your own images and captions",
     "bench": "measure size, start, latency and memory of models",
     "caption": "describe images in sentences",
     "evaluate": "score captions against references",

@@ -95,6 +95,11 @@ class Decoder(keras.layers.Layer):
     def from_format_1(self) -> None:
         """Converts weights of a model folder of format 1; most decoders keep theirs."""
 
+    def vocabulary_weights(self) -> list[tuple[Any, int]]:
+        """The variables that have an entry for every word, each with the axis of the vocabulary."""
+        weights = [(self.embedding.embeddings, 0), (self.logits.bias, 0)]
+        return weights if isinstance(self.logits, Tied) else [*weights, (self.logits.kernel, 1)]
+
     def query_dim(self, value_dim: int) -> int:
         """Width Q of the attention's queries, for values of width D = `value_dim`."""
         raise NotImplementedError

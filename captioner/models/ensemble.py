@@ -63,6 +63,10 @@ class Ensemble(keras.layers.Layer):
         for member in self.members:
             member.from_format_1()
 
+    def vocabulary_weights(self) -> list[tuple[Any, int]]:
+        """See `Decoder.vocabulary_weights`."""
+        return [entry for member in self.members for entry in member.vocabulary_weights()]
+
     def start(self, features: Any, training: bool = False, history: int | None = None) -> tuple[Any, Any]:
         """See `Decoder.start`."""
         started = [member.start(features, training=training, history=history) for member in self.members]

@@ -9,19 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from captioner import bundle
 from captioner.cli.progress import progress_bar
 from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
+from captioner.types import SPECIALS
 from training.config import Run
 from training.data.augment import augmented
 from training.data.batches import CaptionGroup, caption_groups
-from training.data.datasets import DATASETS, Example
+from training.data.datasets import DATASETS, Dataset, Example
 from training.data.datasets.bad_rows import BadRows
 from training.data.datasets.synthetic_scenes import SyntheticScenes, exact_match
 from training.data.feature_cache import ConcatFeatures, Features, align, encode_split
-from training.data.transforms import AugmentedView, HorizontalFlip
+from training.data.transforms import AugmentedView, HorizontalFlip, Subset
 
 
 class Pixels:
@@ -85,25 +87,35 @@ class Pixels:
         )
 
 
+def _union(tokenizer: Tokenizer, start: Tokenizer) -> Tokenizer:
+    """A vocabulary with the words of both, those of the first before the rest."""
+    return Tokenizer(list(dict.fromkeys((*tokenizer.vocabulary, *start.vocabulary)))[len(SPECIALS) :])
+
+
 class Source:
     """The data of a run, ready for training and scoring.
 
     Args:
         run: Run.
+        dataset: Dataset, default None, which is that of `data.source`.
 
     Attributes:
-        tokenizer: fitted on the training captions alone.
+        tokenizer: fitted on the training captions alone, and the words of `model.init_from` if the run says so.
+        caption_words: tuple of str. Words of the training captions that the vocabulary has.
         key: "features" when the encoder is frozen, else "images".
         caption_groups: training captions as ids, grouped by image.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, dataset: Dataset | None = None):
         self.run, data = run, run.data
-        plain = DATASETS.build(data.source)
+        plain: Any = dataset or DATASETS.build(data.source)
         if not hasattr(plain, "splits") or not hasattr(plain, "examples"):
             raise DataError(f"expected a dataset from data.source={data.source}, got {type(plain).__name__}")
+        self._plain, self._subset = plain, None
+        if data.images or data.hold_out:
+            plain = self._subset = Subset(plain, data.images, data.hold_out, run.seed)
         self.dataset = HorizontalFlip(plain) if data.horizontal_flip else plain
-        self._scenes = isinstance(plain, SyntheticScenes)
+        self._scenes = isinstance(self._plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
         self._augmented: list[Features | ConcatFeatures] = []
@@ -116,6 +128,9 @@ class Source:
         self.tokenizer = Tokenizer.fit(
             self.training_captions, min_count=data.min_count, max_size=data.max_vocabulary or None
         )
+        self.caption_words = self.tokenizer.vocabulary[len(SPECIALS) :]
+        if data.vocabulary == "union":
+            self.tokenizer = _union(self.tokenizer, bundle.read(run.model.init_from).tokenizer)
 
     def prepare(self, model: CaptionModel) -> None:
         """Computes or opens the features or the pixels of every split."""
@@ -124,8 +139,7 @@ class Source:
             self._open(split)
         count = self.run.data.cached_augmentations
         if count:
-            augmented = [AugmentedView(self.dataset, number) for number in range(1, count + 1)]
-            features = [self._open("train"), *(self._encoded(view, "train") for view in augmented)]
+            features = [self._open("train"), *(self._encoded("train", view) for view in range(1, count + 1))]
             # An image has the same index in all of them.
             self._splits["train"], *self._augmented = align(
                 features, "train", self.run.data.features, self.run.data.max_bad
@@ -147,12 +161,25 @@ class Source:
                 pixels.drop_unreadable(bad, split)
                 self._splits[split] = pixels
             else:
-                self._splits[split] = self._encoded(self.dataset, split)
+                self._splits[split] = self._encoded(split)
         return self._splits[split]
 
-    def _encoded(self, dataset: Any, split: str) -> Features | ConcatFeatures:
+    def _encoded(self, split: str, view: int = 0) -> Features | ConcatFeatures:
+        """Features of a split, or of an augmentation of it.
+
+        A subset is taken from the cached features of all images, so that every subset shares them.
+        """
         data = self.run.data
-        return encode_split(self._encoder, dataset, split, data.features, max_bad=data.max_bad)
+        source, numbers = self._subset.numbers(split) if self._subset else (split, None)
+        dataset = HorizontalFlip(self._plain) if data.horizontal_flip else self._plain
+        if view:
+            dataset = AugmentedView(dataset, view)
+        features = encode_split(self._encoder, dataset, source, data.features, max_bad=data.max_bad)
+        if numbers is None:
+            return features
+        if data.horizontal_flip and split == "train":  # the flipped images come after all others
+            numbers = [*numbers, *(number + len(features.all_examples) // 2 for number in numbers)]
+        return features.subset(np.intersect1d(features.numbers, numbers))
 
     def examples(self, split: str) -> list[Example]:
         """The examples of a split whose images can be read."""

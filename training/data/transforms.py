@@ -1,11 +1,15 @@
-"""Datasets made of another one: augmented images, and horizontal flips with left and right swapped in the captions."""
+"""Datasets made of another one: augmented images, horizontal flips with left and right swapped in the captions, and
+subsets of the training images with a validation split of their own."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
+from captioner.errors import DataError
 from training.data import augment
 from training.data.datasets.example import Dataset, Example
 
@@ -73,6 +77,72 @@ class HorizontalFlip(DatasetWrapper):
         """The examples of a split; those of "train" twice, first as they are, then flipped."""
         examples = self.dataset.examples(split)
         return examples if split != "train" else [*examples, *map(flipped, examples)]
+
+
+class Subset(DatasetWrapper):
+    """A dataset with fewer training images, or with a validation split held out of them.
+
+    Images are in the order of a hash of their id and the seed, so that a smaller subset is part of a larger one, and
+    the same images are held out of each. Other splits stay.
+
+    Args:
+        dataset: Dataset.
+        images: int, default 0. Training images to draw, including those held out; 0 for all.
+        hold_out: int, default 0. So many of them are the validation split; 0 for that of the dataset.
+        seed: int, default 1.
+
+    Raises:
+        DataError: if the dataset has fewer images, or none is left to train on.
+
+    Example:
+        >>> from training.data.datasets import DATASETS
+        >>> scenes = DATASETS.build("synthetic_scenes(train=30)")
+        >>> subset = Subset(scenes, images=20, hold_out=5)
+        >>> len(subset.examples("train")), len(subset.examples("validation"))
+        (15, 5)
+    """
+
+    def __init__(self, dataset: Dataset, images: int = 0, hold_out: int = 0, seed: int = 1):
+        super().__init__(dataset)
+        self._images, self._hold_out, self._seed = images, hold_out, seed
+        count = len(dataset.examples("train"))
+        if images > count:
+            raise DataError(
+                f"expected data.images to be at most {count:,}, the training images there are, got {images:,}"
+            )
+        if hold_out >= (images or count):
+            raise DataError(
+                f"expected data.hold_out to leave images to train on, got {hold_out:,} of {images or count:,}"
+            )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the wrapped dataset, and validation where images are held out."""
+        return tuple(dict.fromkeys((*self.dataset.splits, *(["validation"] if self._hold_out else []))))
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """Numbers of the training images to draw, in the order of their hashes."""
+        keys = [
+            hashlib.sha256(f"{self._seed} {example.id}".encode("utf-8", "surrogateescape")).digest()
+            for example in self.dataset.examples("train")
+        ]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return order[: self._images or None]
+
+    def numbers(self, split: str) -> tuple[str, list[int] | None]:
+        """The split of the wrapped dataset that a split is taken from, and which of its images; None for all."""
+        if split == "train":
+            return "train", sorted(self._order[self._hold_out :])
+        if split == "validation" and self._hold_out:
+            return "train", sorted(self._order[: self._hold_out])
+        return split, None
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """The examples of a split, in the order of the wrapped dataset."""
+        source, numbers = self.numbers(split)
+        examples = self.dataset.examples(source)
+        return examples if numbers is None else [examples[number] for number in numbers]
 
 
 def flipped(example: Example) -> Example:

@@ -75,8 +75,9 @@ class SelfCriticalBatches:
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Numbers of the images of each batch of an epoch; the last batch is filled up with those of the first."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(self._count)
-        order = np.resize(order, -(-self._count // self.batch) * self.batch)
+        rng = np.random.default_rng([self.seed, epoch])
+        order = np.concatenate([rng.permutation(self._count) for _ in range(self.source.run.data.repeats)])
+        order = np.resize(order, -(-len(order) // self.batch) * self.batch)
         return list(order.reshape(-1, self.batch))
 
     def epoch(

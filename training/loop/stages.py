@@ -71,7 +71,10 @@ def build_stages(run: Run, source: Source, model: CaptionModel) -> list[Stage]:
     stages = []
     if run.xe.epochs:
         packed = PackedBatches(
-            source.caption_groups, run.xe.batch_images, run.data.captions_per_image, run.seed
+            source.caption_groups * run.data.repeats,
+            run.xe.batch_images,
+            run.data.captions_per_image,
+            run.seed,
         )
         stages.append(_stage("xe", 0, run.xe, packed, CaptionLoss(run.xe.label_smoothing)))
     if run.scst.epochs:

@@ -5,6 +5,8 @@ from captioner.registry import Table
 RECIPES = Table(
     "recipe",
     {
+        "own": "training.recipes.own:own",
+        "scratch": "training.recipes.own:scratch",
         "tiny": "training.recipes.tiny:tiny",
         "flickr8k_lstm": "training.recipes.flickr8k:lstm",
         "flickr8k_gru": "training.recipes.flickr8k:gru",

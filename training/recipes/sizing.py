@@ -1,0 +1,62 @@
+"""Settings that follow from the number of images and captions: what the recipes `own` and `scratch` leave open.
+
+The rules were chosen on validation images, for 50 to 6,000 images; training/README.md has the figures.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from training.config import Run
+
+# Hold-out: this share of the images, at least so many where that leaves four fifths to train on, at most so many.
+_SHARE, _LEAST, _MOST = 0.1, 10, 500
+# Epochs, and validations, where there are fewer images than that takes; an epoch then shows each several times.
+_EPOCHS = 12
+# Each training image is shown with so many augmentations where that makes at most this many cached images.
+_AUGMENTATIONS, _MOST_CACHED = 4, 4000
+
+
+def hold_out(images: int) -> int:
+    """How many of a number of images to validate on: a tenth, but at least 10 of 50 and at most 500.
+
+    Example:
+        >>> [hold_out(n) for n in (10, 50, 100, 300, 1000, 20000)]
+        [2, 10, 10, 30, 100, 500]
+    """
+    return min(_MOST, max(round(_SHARE * images), min(_LEAST, images // 5)))
+
+
+def sized(run: Run, images: int, captions: int) -> Run:
+    """A run with the settings that suit a number of training images and captions.
+
+    With c captions, a step has about 2 sqrt(c) of them (8 to 160), and training shows about 1,500 sqrt(c) in all, half
+    as many with a decoder that is trained already: some 750 steps for few images, more where a step is full.
+
+    Args:
+        run: Run of the recipe `own` or `scratch`.
+        images: int. Training images, those held out not counted.
+        captions: int. Their captions.
+
+    Returns:
+        A new `Run`.
+    """
+    per_image = captions / images
+    per_step = min(160.0, max(8.0, 2 * math.sqrt(captions)))
+    batch = max(2, round(per_step / min(per_image, run.data.captions_per_image)))
+    trained = run.model.init_parts == "all"
+    shown = 1500 * math.sqrt(captions) * (0.5 if trained else 1.0)
+    repeats = max(1, round(shown / captions / _EPOCHS))
+    epochs = max(3, round(shown / captions / repeats))
+    augmentations = max(0, min(_AUGMENTATIONS, _MOST_CACHED // images))
+    return replace(
+        run,
+        data=replace(
+            run.data,
+            min_count=1 if captions < 1000 else 2 if captions < 5000 else 3,
+            cached_augmentations=augmentations,
+            repeats=repeats,
+        ),
+        xe=replace(run.xe, epochs=epochs, batch_images=batch),
+    )
