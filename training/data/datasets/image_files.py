@@ -20,8 +20,8 @@ _NO_FOLDERS = {"__MACOSX"}
 class ImageFiles:
     """Looks up and reads the image files of a folder.
 
-    Hidden files (`._a.jpg`, as a Mac writes beside `a.jpg`) and those of hidden folders count as images only where a row
-    names them.
+    Hidden files (`._a.jpg`, as a Mac writes beside `a.jpg`) and those of hidden folders count as images only where a
+    row names them.
 
     Args:
         folder: Path.

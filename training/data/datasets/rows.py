@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from captioner.caption_files import Row
-from captioner.caption_files.columns import split_name
+from captioner.caption_files.columns import SPLIT_NAMES, split_name
 from captioner.checks import number
 from captioner.errors import DataError
 from training.data.datasets.bad_rows import BadRows
 from training.data.datasets.files import SPLITS, FileDataset, Images, caption_fault
 
 _log = logging.getLogger("captioner.datasets")
+
+_SPLIT_WORD = re.compile(rf"(?:^|[^a-z])(({'|'.join(SPLIT_NAMES)})[0-9]*)(?![a-z0-9])")
 
 
 class Shares:
@@ -53,9 +56,7 @@ class Shares:
         """The remedy for a split without images: the smallest share in steps of 0.05 that gives it some, or nothing."""
         if split == "train":
             return ""
-        share, other = (
-            (self.validation, self.test) if split == "validation" else (self.test, self.validation)
-        )
+        share, other = (self.validation, self.test) if split == "validation" else (self.test, self.validation)
         start = other if split == "validation" else 0.0
         places = [_place_by_hash(name) for name in names]
         enough = (s / 20 for s in range(1, 20) if any(start <= p < start + s / 20 for p in places))
@@ -112,6 +113,29 @@ def split_of_path(name: str) -> str:
     return next(filter(None, map(split_name, folders)), "")
 
 
+def splits_of_files(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The split that each of several files of captions states by its name, such as `captions_val2017.json`.
+
+    Args:
+        names: sequence of str.
+
+    Returns:
+        list of (the word as it is in the name, split). The split is empty for all unless there are at least two
+        different ones; then a file that states none is of train.
+
+    Example:
+        >>> splits_of_files(["captions_train2017.json", "captions_val2017.json"])
+        [('train2017', 'train'), ('val2017', 'validation')]
+        >>> splits_of_files(["captions_train2017.json"])
+        [('train2017', '')]
+    """
+    matches = [_SPLIT_WORD.search(name.lower()) for name in names]
+    words = [match[1] if match else "" for match in matches]
+    splits = [split_name(match[2]) if match else "" for match in matches]
+    several = len({split for split in splits if split}) > 1
+    return [(word, (split or "train") if several else "") for word, split in zip(words, splits, strict=True)]
+
+
 def splits_by_folder(rows: Sequence[Row]) -> list[Row]:
     """Rows without a split with that of the folder their image is in; where only some have one, the rest is train."""
     rows = [row if row.split else row._replace(split=split_of_path(row.image) or None) for row in rows]
@@ -130,8 +154,9 @@ def dataset_of_rows(
 ) -> FileDataset:
     """Checks rows of captions and makes a dataset of the good ones.
 
-    A row is bad if it has a fault of its own, its image is absent, no image or outside the folder, its caption is empty,
-    its split is unknown, or its image is in another split already. A caption that comes again for an image counts once.
+    A row is bad if it has a fault of its own, its image is absent, no image or outside the folder, its caption is
+    empty, its split is unknown, or its image is in another split already. A caption that comes again for an image
+    counts once.
 
     Args:
         kind: str. The dataset's name in messages.

@@ -169,9 +169,7 @@ def test_unnamed_images_are_reported(tmp_path, caplog):
         [("image", "caption"), *[(n, "a dog") for n in ("a.png", "sub/b.png", "c.png")]],
     )
     DATASETS.build("folder", path=str(photos))
-    assert (
-        "captions.csv: no captions for 2 of the image files, such as IMG_1.HEIC: left out" in caplog.text
-    )
+    assert "captions.csv: no captions for 2 of the image files, such as IMG_1.HEIC: left out" in caplog.text
 
 
 @pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
