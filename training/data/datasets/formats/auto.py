@@ -60,8 +60,8 @@ def auto(
     7. `.txt` files beside images: `text_files`;
     8. XMP or IPTC in one of the first 200 photos: `embedded`.
 
-    Of a captions file, the contents say the format (COCO's, Karpathy's or a table), and images may be in a folder beside
-    it.
+    Of a captions file, the contents say the format (COCO's, Karpathy's or a table), and images may be in a folder
+    beside it.
 
     Args:
         path: str. The folder, a captions file, or a tar file or a pattern of them.

@@ -25,10 +25,10 @@ def embedded(
 ) -> FileDataset:
     """Photos with their captions inside, in XMP or IPTC, as photo managers write them.
 
-    Captions are the alternative text (`Iptc4xmpCore:AltTextAccessibility`) and the description (`dc:description`) in XMP,
-    and IPTC's Caption/Abstract; equal ones count once. JPEG, PNG, WebP and TIFF have them. Photos without a caption are
-    counted and left out. Folders called `train`, `validation` (or `val`) and `test` make the splits; where there are
-    none, a hash of the image's name decides, as in the dataset `folder`.
+    Captions are the alternative text (`Iptc4xmpCore:AltTextAccessibility`) and the description (`dc:description`) in
+    XMP, and IPTC's Caption/Abstract; equal ones count once. JPEG, PNG, WebP and TIFF have them. Photos without a
+    caption are counted and left out. Folders called `train`, `validation` (or `val`) and `test` make the
+    splits; where there are none, a hash of the image's name decides, as in the dataset `folder`.
 
     Args:
         path: str. The folder.

@@ -128,7 +128,7 @@ def _members(path: Path, file: BinaryIO, length: int) -> Iterator[Member]:
     count = 0
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # or it would keep them all
+            tar.members.clear()  # type: ignore[attr-defined]  # or it would keep them all
             count += 1
             if count > _MOST_MEMBERS:
                 raise ValueError(f"more than {_MOST_MEMBERS:,} files in it")
