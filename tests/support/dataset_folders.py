@@ -189,6 +189,8 @@ def draw_with_xmp(path, packet, number=0):
         chunk = PngImagePlugin.PngInfo()
         chunk.add_itxt("XML:com.adobe.xmp", packet.decode())
         return draw(path, number, pnginfo=chunk)
+    if path.suffix == ".tif":
+        return draw(path, number, tiffinfo={700: packet})
     return draw(path, number, xmp=packet)
 
 

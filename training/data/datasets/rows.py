@@ -174,7 +174,7 @@ def dataset_of_rows(
     """
     images = _Images(source, shares)
     for row in rows:
-        if fault := row.fault or images.add(row):
+        if fault := images.add(row):
             bad.add(row.where, row.image, fault)
     bad.check(len(rows))
     if not images.captions:
@@ -197,9 +197,9 @@ class _Images:
 
     def add(self, row: Row) -> str:
         """Adds a row; returns what is wrong with it, or an empty string."""
-        name, fault = self._source.locate(row.image)
+        name, fault = self._source.locate(row.image) if row.image else ("", "")
         self._named.add(name)
-        if fault := next(filter(None, map(caption_fault, row.captions)), "") or fault:
+        if fault := row.fault or next(filter(None, map(caption_fault, row.captions)), "") or fault:
             return fault
         if row.split is not None:
             self.has_splits = True
