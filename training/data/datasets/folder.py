@@ -61,7 +61,7 @@ def folder(
     file = _captions_file(place, captions)
     bad = BadRows("folder", bad_rows, max_bad)
     table = read_rows(file, file.name)
-    if table.columns != ("image", "caption"):
+    if table.columns[0] != "image" or table.columns[1] not in ("caption", "captions"):
         _log.warning("%s: images by the column %r, captions by %r", file, *table.columns)
     return dataset_of_rows("folder", ImageFiles(place), table.rows, shares, bad, SplitColumn(file.name))
 

@@ -13,6 +13,7 @@ from captioner.image import loading
 
 _TAIL = 1 << 16
 _MOST_FILES = 200_000
+_MOST_BOXES = 1000
 # Folders that archives of a Mac hold beside the images, with a file for each of them.
 _NO_FOLDERS = {"__MACOSX"}
 
@@ -190,7 +191,28 @@ def ends_fault(file: BinaryIO, start: int, size: int) -> str | None:
     file.seek(max(start, start + size - _TAIL))
     tail = file.read(min(_TAIL, size))
     kind = loading.kind(head)
+    if head[4:12] in (b"ftypavif", b"ftypavis") and ".avif" in loading.SUFFIXES:
+        # Decoding a folder of them would take minutes.
+        return "" if _boxes_end(file, start, size) else "truncated AVIF, the end of the image is missing"
     if kind == "WebP" and size < 8 + int.from_bytes(head[4:8], "little"):
         return "truncated WebP, the end of the image is missing"
     complete = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"") in tail
     return "" if kind is not None and complete else None
+
+
+def _boxes_end(file: BinaryIO, start: int, size: int) -> bool:
+    """Whether the boxes of an AVIF file end where it ends (ISO/IEC 14496-12, section 4.2)."""
+    at = 0
+    for _ in range(_MOST_BOXES):
+        if at == size:
+            return True
+        file.seek(start + at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 0:  # to the end of the file
+            return True
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length
+        if length < 8 or at + length > size:
+            return False
+        at += length
+    return False

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import DataError
+from captioner.image import loading
 from training.data.datasets import DATASETS, BadRows
 
 
@@ -282,3 +283,20 @@ def test_bad_rows_class(tmp_path):
     nowhere.add("f:1", "a.jpg", "reason")
     with pytest.raises(DataError, match="cannot write the list of 1 bad rows"):
         nowhere.check(1000)
+
+
+@pytest.mark.skipif(".avif" not in loading.SUFFIXES, reason="this Pillow reads no AVIF")
+def test_avif_files_are_checked_without_decoding_them(tmp_path, monkeypatch):
+    photos, rng = tmp_path / "photos", np.random.default_rng(0)
+    photos.mkdir()
+    for name in ("a.avif", "b.avif"):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(photos / name)
+    rows = [(name, "noise", "train") for name in ("a.avif", "b.avif")]
+    write_csv(photos / "captions.csv", [("image", "caption", "split"), *rows])
+    (photos / "b.avif").write_bytes((photos / "b.avif").read_bytes()[:-20])
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "to_bytes", None)
+        data = DATASETS.build("folder", path=str(photos), max_bad=0.5)
+    assert [row.reason for row in data.bad_rows.rows] == ["truncated AVIF, the end of the image is missing"]
+    (example,) = data.examples("train")
+    assert example.read().startswith(b"\x89PNG")

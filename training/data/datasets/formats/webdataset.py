@@ -134,7 +134,12 @@ class _Samples:
                     texts[0], f"{self._shard}/{key}", "no image of this name is in the tar file"
                 )
                 continue
-            rows = [row for member in texts for row in self._text_rows(member, image)]
+            rows: list[Row] = []
+            for member in texts:
+                # What is in the .txt is often in the .json again, beside an address and a size.
+                known = {caption for row in rows for caption in row.captions}
+                of_member = self._text_rows(member, image)
+                rows += [row for row in of_member if row.fault or not known.issuperset(row.captions)]
             # A .json that says nothing about captions stands beside many a .txt.
             yield from [row for row in rows if not row.fault] or rows
 

@@ -201,3 +201,9 @@ def test_a_tar_file_that_becomes_shorter_is_an_image_error(tmp_path, image):
     with pytest.raises(CaptionerError, match="x.tar/1.png: cannot read it: .* has become shorter"):
         example.read()
     assert not list(Path(tmp_path).glob("1.*"))  # nothing was extracted
+
+
+def test_a_caption_in_both_texts_is_no_repetition(tmp_path, image, caplog):
+    texts = [("1.json", b'{"caption": "a dog", "url": "http://x/1.png"}'), ("1.txt", b"a dog")]
+    data = build(write_tar(tmp_path / "x.tar", [("1.png", image), *texts]))
+    assert captions_of(data) == {"x.tar/1.png": ("a dog",)} and data.repeated == 0 and not caplog.text
