@@ -119,12 +119,14 @@ def visible_files(folder: Path) -> Iterator[str]:
     count = 0
     for place, folders, names in os.walk(folder):  # links to folders are not followed: no loops
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NO_FOLDERS)
+        inside = Path(place).relative_to(folder).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
         for name in sorted(names):
             if not name.startswith("."):
                 count += 1
                 if count > _MOST_FILES:
                     return
-                yield Path(place, name).relative_to(folder).as_posix()
+                yield prefix + name
 
 
 def relative_path(name: str) -> tuple[str, str]:
