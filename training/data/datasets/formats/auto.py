@@ -86,19 +86,7 @@ def auto(
         >>> data = auto(str(photos), validation=0, test=0)
         recognised: .txt files beside images, 1 images, 1 captions
     """
-    place = Path(path).expanduser()
-    if captions is not None:
-        sources = [_of_file(existing_folder("auto", path), Path(captions).expanduser())]
-    elif path.endswith(".tar"):
-        sources = [Source("tar files (webdataset)", functools.partial(webdataset, path))]
-    elif place.is_file():
-        parent = place.parent
-        sources = [_of_file(parent.parent if parent.name == "annotations" else parent, place)]
-    else:
-        sources = list(_sources(existing_folder("auto", path)))
-    if not sources:
-        raise DataError(_nothing(place))
-    first, *others = sources
+    first, *others = _recognised(path, captions)
     options: dict[str, Any] = {"max_bad": max_bad, "bad_rows": bad_rows}
     if getattr(first.build, "func", None) is not flickr:  # which has splits always
         options |= {"validation": validation, "test": test}
@@ -110,6 +98,22 @@ def auto(
     data = first.build(**options)
     print(f"recognised: {first.label}, {data.summary}", flush=True)
     return data
+
+
+def _recognised(path: str, captions: str | None) -> list[Source]:
+    """The formats that a path holds, at least one, the most explicit first."""
+    place = Path(path).expanduser()
+    if captions is not None:
+        return [_of_file(existing_folder("auto", path), Path(captions).expanduser())]
+    if path.endswith(".tar"):
+        return [Source("tar files (webdataset)", functools.partial(webdataset, path))]
+    if place.is_file():
+        parent = place.parent
+        return [_of_file(parent.parent if parent.name == "annotations" else parent, place)]
+    sources = list(_sources(existing_folder("auto", path)))
+    if not sources:
+        raise DataError(_nothing(place))
+    return sources
 
 
 def _sources(place: Path) -> Iterator[Source]:

@@ -21,18 +21,18 @@ _PROPERTIES = (
 # IPTC-IIM 4.2: 1:90 is the coded character set, 2:120 Caption/Abstract.
 _CHARACTER_SET, _ABSTRACT = (1, 90), (2, 120)
 _UTF8 = b"\x1b%G"
-# What cameras and programs write where a caption belongs.
+# What cameras and programs write where a caption belongs, in capitals.
 _NO_CAPTIONS = {
-    "olympus digital camera",
-    "sony dsc",
-    "minolta digital camera",
-    "konica minolta digital camera",
-    "samsung camera pictures",
-    "digital camera",
-    "exif_jpeg_picture",
-    "default",
-    "untitled",
-    "created with gimp",
+    "OLYMPUS DIGITAL CAMERA",
+    "SONY DSC",
+    "MINOLTA DIGITAL CAMERA",
+    "KONICA MINOLTA DIGITAL CAMERA",
+    "SAMSUNG CAMERA PICTURES",
+    "DIGITAL CAMERA",
+    "EXIF_JPEG_PICTURE",
+    "DEFAULT",
+    "UNTITLED",
+    "CREATED WITH GIMP",
 }
 
 
@@ -57,7 +57,7 @@ def photo_captions(path: Path, language: str | None = None) -> list[str]:
     if language is None:
         texts += _abstracts(iptc)
     texts = [" ".join(text.split()) for text in texts]
-    return [text for text in dict.fromkeys(texts) if text and text.lower() not in _NO_CAPTIONS]
+    return [text for text in dict.fromkeys(texts) if text and text.upper() not in _NO_CAPTIONS]
 
 
 def xmp_captions(packet: bytes, language: str | None = None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -62,6 +62,14 @@ def webdataset(
     """
     shares = Shares(validation, test)
     shards = tar_files(path)
+    images, rows = _read(shards)
+    bad = BadRows("webdataset", bad_rows, max_bad)
+    words = SplitNames(shards[0].name if len(shards) == 1 else f"{len(shards):,} tar files", "tar file")
+    return dataset_of_rows("webdataset", TarImages(images), rows, shares, bad, words)
+
+
+def _read(shards: Sequence[Path]) -> tuple[dict[str, Member], list[Row]]:
+    """The images of all tar files, by id, and the rows of their captions."""
     root = Path(os.path.commonpath([shard.parent for shard in shards]))
     names = [shard.relative_to(root).as_posix() for shard in shards]
     splits = [
@@ -78,9 +86,7 @@ def webdataset(
             samples.add(member)
         images |= samples.images
         rows += [row._replace(split=row.split or split or None) for row in samples.rows()]
-    bad = BadRows("webdataset", bad_rows, max_bad)
-    words = SplitNames(names[0] if len(names) == 1 else f"{len(names):,} tar files", "tar file")
-    return dataset_of_rows("webdataset", TarImages(images), rows, shares, bad, words)
+    return images, rows
 
 
 def tar_files(path: str) -> list[Path]:

@@ -118,9 +118,9 @@ def test_random_damage_never_ends_in_another_error(photos):
         originals[name] = draw_with_xmp(photos / name, xmp([("x-default", "a dog")]))
     add_segment(originals["1.jpg"], iptc_segment(b"a cat"))
     originals = {path: path.read_bytes() for path in originals.values()}
-    for path, whole in originals.items():
+    for path, intact in originals.items():
         for _ in range(150):
-            content = bytearray(whole)
+            content = bytearray(intact)
             for _ in range(generator.choice((1, 4, 40))):
                 content[generator.randrange(len(content))] = generator.randrange(256)
             path.write_bytes(content[: generator.choice((len(content), len(content) // 2))])

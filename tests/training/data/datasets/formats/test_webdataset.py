@@ -144,13 +144,13 @@ def test_what_is_no_file_or_leads_out_is_a_bad_row(tmp_path, image):
 
 
 def test_damaged_and_compressed_tar_files_are_one_line(tmp_path, image):
-    whole = write_tar(
+    intact = write_tar(
         tmp_path / "x.tar", [(f"{i}.{end}", image) for i in range(3) for end in ("png", "txt")]
     ).read_bytes()
     cases = {
-        "cut in an image": (whole[: 512 + len(image) // 2], "damaged or cut off"),
-        "a header overwritten": (whole[:2048] + b"\xff" * 512 + whole[2560:], "damaged or cut off"),
-        "gzip": (gzip.compress(whole), "not compressed.* use gunzip on it"),
+        "cut in an image": (intact[: 512 + len(image) // 2], "damaged or cut off"),
+        "a header overwritten": (intact[:2048] + b"\xff" * 512 + intact[2560:], "damaged or cut off"),
+        "gzip": (gzip.compress(intact), "not compressed.* use gunzip on it"),
         "text": (b"no tar at all " * 100, "damaged or cut off"),
         "empty": (b"", "damaged or cut off"),
     }
@@ -171,13 +171,13 @@ def test_sizes_that_a_header_claims_are_not_believed(tmp_path, image):
 
 
 def test_random_damage_never_ends_in_another_error(tmp_path, image):
-    whole = write_tar(
+    intact = write_tar(
         tmp_path / "x.tar",
         [("1.png", image), ("1.txt", b"a dog"), ("2.png", image), ("2.json", b'{"text": "x"}')],
     ).read_bytes()
     generator = random.Random(0)
     for _ in range(300):
-        content = bytearray(whole)
+        content = bytearray(intact)
         for _ in range(generator.choice((1, 4, 40))):
             content[generator.randrange(len(content))] = generator.randrange(256)
         (tmp_path / "x.tar").write_bytes(content[: generator.choice((len(content), 3000))])
