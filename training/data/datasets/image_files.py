@@ -158,6 +158,8 @@ def image_fault(path: Path) -> str:
         str, without the file's name.
     """
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would never end
+            loading.to_bytes(path, path.name)
         with path.open("rb") as file:
             fault = ends_fault(file, 0, file.seek(0, os.SEEK_END))
         if fault is None:

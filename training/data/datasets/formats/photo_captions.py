@@ -125,6 +125,8 @@ def _blocks(path: Path) -> tuple[bytes, dict[tuple[int, int], Any]]:
     import PIL.Image
     from PIL.IptcImagePlugin import getiptcinfo
 
+    if not path.is_file():  # reading a pipe would never end
+        raise ImageError("not a file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, and of damaged EXIF

@@ -121,6 +121,8 @@ def _rows(folder: Path, text: str, images: list[str]) -> Iterable[Row]:
         return
     path = folder / text
     try:
+        if not path.is_file():  # reading a pipe would never end
+            raise DataError("not a file")
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"a text file of more than {_MOST_BYTES >> 20} MB")
         yield from text_rows(text, image, read_text(path, strict=False))

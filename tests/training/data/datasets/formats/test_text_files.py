@@ -1,5 +1,7 @@
 """Text files beside images: lines, encodings, and files that are beside nothing."""
 
+import os
+
 import pytest
 
 from captioner.errors import DataError
@@ -52,6 +54,18 @@ def test_bad_texts_are_bad_rows(photos):
     parts = ["not UTF-8", "is empty", "text file is empty", "UTF-16", "more than 1 MB", "several images"]
     for row, part in zip(data.bad_rows.rows, parts, strict=True):
         assert part in row.reason
+
+
+def test_pipes_are_not_waited_for(photos):
+    for name in ("1.png", "2.png"):
+        draw(photos / name)
+    (photos / "1.txt").write_text("a dog")
+    os.mkfifo(photos / "2.txt")
+    (row,) = build(photos, max_bad=0.5).bad_rows.rows
+    assert (row.where, row.reason) == ("2.txt", "not a file")
+    os.mkfifo(photos / "3.jpg")
+    with pytest.raises(DataError, match="3.jpg: not a file|expected at most .* not a file"):
+        DATASETS.build("embedded", path=str(photos))
 
 
 def test_no_text_says_what_there_is(photos):
