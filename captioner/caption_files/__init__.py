@@ -2,7 +2,7 @@
 
 from captioner.caption_files.captions import References, aligned, read_predictions, read_references
 from captioner.caption_files.reading import parse_json, read_text
-from captioner.caption_files.row import Row, Rows
+from captioner.caption_files.row import Row, Rows, make_row
 from captioner.caption_files.rows import read_rows
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Row",
     "Rows",
     "aligned",
+    "make_row",
     "parse_json",
     "read_predictions",
     "read_references",

@@ -21,7 +21,7 @@ class Row(NamedTuple):
     Attributes:
         where: str. File and line, or file and entry, for messages.
         image: str. The id of the image: COCO's file name where the file has it.
-        captions: list of str. One, or those of a list "captions"; none where `fault` is set.
+        captions: list of str. One, or those of a list ("captions", "caption" or "text"); none where `fault` is set.
         split: str or None. The split's name in the file; None in a file without that column.
         fields: mapping. All columns of the row, by their names in the file.
         fault: str. Why the row cannot be used, or an empty string.
@@ -62,7 +62,7 @@ def make_row(where: str, fields: Mapping[str, Any], columns: tuple[str, str] | N
     else:
         image = next((lower[name] for name in IMAGE if lower.get(name) not in (None, "")), None)
         one = next((lower[name] for name in CAPTION if lower.get(name) is not None), None)
-        texts = lower["captions"] if isinstance(lower.get("captions"), list) else [one]
+        texts = next((value for value in (lower.get("captions"), one) if isinstance(value, list)), [one])
     split = str(lower["split"] or "") if "split" in lower else None
     is_name = isinstance(image, str | int | float) and not isinstance(image, bool)
     name = str(image).strip() if is_name else ""

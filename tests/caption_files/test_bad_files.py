@@ -47,7 +47,7 @@ BAD_ROWS = [
     (".jsonl", '{"image": "1.png", "caption": "a", "logp": 1e999}', 0, "the number 1e999 is too large"),
     (".jsonl", '{"image": ' + "1" * 5000 + ', "caption": "a"}', 0, "a number of 5,000 digits"),
     (".jsonl", '{"image": "1.png", "caption": ' + "[" * 100_000, 0, "nested too deeply"),
-    (".jsonl", '{"image": "1.png", "caption": ["a"]}', 0, "not both there as text, got ['a'] as caption"),
+    (".jsonl", '{"image": "1.png", "caption": ["a", 3]}', 0, "not both there as text, got 3 as caption"),
     (".jsonl", '{"image": "1.png", "captions": ["a", 7]}', 0, "not both there as text, got 7 as caption"),
     (".jsonl", '{"image": "1.png", "captions": []}', 0, "an empty list of captions"),
     (".jsonl", '[{"image": "1.png", "caption": "a"}]', 0, "(a whole list must be in a .json file)"),

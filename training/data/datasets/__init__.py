@@ -13,7 +13,13 @@ DATASETS = Table(
     {
         "synthetic_scenes": "training.data.datasets.synthetic_scenes:SyntheticScenes",
         "flickr": "training.data.datasets.flickr:flickr",
+        "auto": "training.data.datasets.formats.auto:auto",
         "folder": "training.data.datasets.folder:folder",
+        "image_folder": "training.data.datasets.formats.hugging_face:image_folder",
+        "coco_json": "training.data.datasets.formats.coco_json:coco_json",
+        "text_files": "training.data.datasets.formats.text_files:text_files",
+        "webdataset": "training.data.datasets.formats.webdataset:webdataset",
+        "embedded": "training.data.datasets.formats.embedded:embedded",
         "coco": "training.data.datasets.tfds_source:coco",
         "tfds": "training.data.datasets.tfds_source:tfds_dataset",
     },

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from captioner.caption_files.columns import SPLIT_NAMES, split_name
 from captioner.errors import DataError
-from captioner.image import loading
 from captioner.text.normalize import words
 from training.data.datasets.bad_rows import BadRows
 from training.data.datasets.example import Example, missing_split
-from training.data.datasets.image_folder import ImageFolder
+from training.data.datasets.image_files import ImageFiles
 
 SPLITS = ("train", "validation", "test")
 
@@ -36,13 +36,29 @@ class Entry:
     split: str
 
 
+class Images(Protocol):
+    """Where the images of a dataset are: a folder (`ImageFiles`) or archives. They go by names."""
+
+    def locate(self, name: str) -> tuple[str, str]:
+        """The name of the image that a row names, and what is wrong with it or an empty string."""
+
+    def read(self, name: str) -> bytes:
+        """The encoded image; raises `ImageError`."""
+
+    def content(self, name: str) -> bytes:
+        """The bytes of the image as they are stored; raises `OSError`."""
+
+    def unnamed(self, named: Collection[str]) -> tuple[int, str]:
+        """The number of images that are not among `named`, and the first of them."""
+
+
 class FileDataset:
-    """A dataset of images in a folder.
+    """A dataset of images in a folder or in archives.
 
     Args:
         kind: str. The dataset's name in messages.
-        folder: Path. Where the images are.
-        images: dict of split to dict of image name to captions. Names are relative to the folder.
+        source: Images. Where the images are.
+        images: dict of split to dict of image name to captions.
         bad_rows: BadRows. The rows that were left out.
         remedies: mapping of split to what to do where it holds no image, for the message; default None.
 
@@ -55,12 +71,12 @@ class FileDataset:
     def __init__(
         self,
         kind: str,
-        folder: Path,
+        source: Images,
         images: Mapping[str, Mapping[str, Sequence[str]]],
         bad_rows: BadRows,
         remedies: Mapping[str, str] | None = None,
     ):
-        self.kind, self.folder, self.bad_rows = kind, folder, bad_rows
+        self.kind, self.source, self.bad_rows = kind, source, bad_rows
         self._remedies = remedies or {}
         self._images = {split: images[split] for split in SPLITS if images.get(split)}
 
@@ -68,6 +84,12 @@ class FileDataset:
     def splits(self) -> tuple[str, ...]:
         """The splits that hold images."""
         return tuple(self._images)
+
+    @property
+    def summary(self) -> str:
+        """The numbers of images and captions, such as "212 images, 1,060 captions"."""
+        captions = [texts for images in self._images.values() for texts in images.values()]
+        return f"{len(captions):,} images, {sum(map(len, captions)):,} captions"
 
     def examples(self, split: str) -> list[Example]:
         """The examples of a split, in the order of the captions file; `id` is the image's name.
@@ -84,7 +106,7 @@ class FileDataset:
         if split not in self._images:
             raise missing_split(f"the {self.kind} dataset", split, self.splits, self._remedies.get(split, ""))
         return [
-            Example(name, tuple(captions), functools.partial(loading.to_bytes, self.folder / name))
+            Example(name, tuple(captions), functools.partial(self.source.read, name))
             for name, captions in self._images[split].items()
         ]
 
@@ -99,7 +121,7 @@ class FileDataset:
         for split, images in self._images.items():
             for name in images:
                 try:
-                    content = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
+                    content = hashlib.sha256(self.source.content(name)).hexdigest()
                 except OSError:  # deleted since: encoding it will raise the error
                     content = "absent"
                 digest.update(f"{split}\0{name}\0{content}\n".encode())
@@ -133,7 +155,7 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
         DataError: if too many are bad, or none is left.
     """
     captions_of: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
-    images = ImageFolder(folder)
+    images = ImageFiles(folder)
     seen: set[str] = set()
     total = 0
     for entry in entries:
@@ -160,7 +182,7 @@ def collect(kind: str, folder: Path, entries: Iterable[Entry], bad: BadRows) -> 
     bad.check(total)
     if not any(captions_of.values()):
         raise DataError(f"expected images with captions for the {kind} dataset in {folder}, found none")
-    return FileDataset(kind, folder, captions_of, bad)
+    return FileDataset(kind, images, captions_of, bad)
 
 
 def caption_fault(caption: str) -> str:

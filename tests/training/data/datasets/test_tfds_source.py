@@ -99,9 +99,3 @@ def test_coco_captions_of_tensorflow_datasets(tfds, tmp_path, monkeypatch):
     assert DATASETS.build("coco", data_dir=str(tmp_path)).fingerprint != data.fingerprint
     with pytest.raises(DataError, match="expected whole TFRecords"):
         DATASETS.build("coco", data_dir=str(tmp_path)).examples("train")
-
-
-def test_every_dataset_has_a_description():
-    described = DATASETS.describe()
-    assert list(described) == ["synthetic_scenes", "flickr", "folder", "coco", "tfds"]
-    assert all(described.values())

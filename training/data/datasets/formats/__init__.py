@@ -1,0 +1,1 @@
+"""Datasets in the formats that people have: each module reads one, `auto` recognises them."""
