@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import tensorflow as tf
 from captioner.atomic import write_text
 from training.analysis import report
 from training.data.datasets import Example
+from training.loop.choosing import CIDER, LOSS, metric_text
 from training.loop.run_folder import HISTORY, read_epochs, write_table
+
+_log = logging.getLogger("captioner.training")
 
 
 class RunLogger:
@@ -25,6 +29,7 @@ class RunLogger:
     def __init__(self, out: Path):
         self.out = out
         self._events: Any = None
+        self._warned: set[str] = set()  # kinds of warnings
 
     def _writer(self) -> Any:
         if self._events is None:
@@ -34,19 +39,31 @@ class RunLogger:
     def row(self, row: dict[str, Any]) -> None:
         """Prints an epoch and writes it to `history.csv` (a repeated epoch replaces its row) and TensorBoard."""
         parts = [f"loss {row['loss']:.3f}"]
-        parts += [f"{k} {row[k]:.1f}" for k in ("CIDEr-D", "BLEU-4", "unique captions") if k in row]
+        names = (LOSS, CIDER, "BLEU-4", "unique captions")
+        parts += [metric_text(name, row[name]) for name in names if name in row]
         print(
             f"epoch {row['epoch']}: {', '.join(parts)}; {row['seconds'] / 60:.1f} minutes of training",
             flush=True,
         )
-        path = self.out / HISTORY
-        before = read_epochs(path) if path.is_file() else []
-        write_table(path, [*(old for old in before if old["epoch"] < row["epoch"]), row])
+        before = [old for old in self.history() if old["epoch"] < row["epoch"]]
+        write_table(self.out / HISTORY, [*before, row])
         with self._writer().as_default(step=row["epoch"]):
             for name, value in row.items():
-                if name != "epoch":
+                if name != "epoch" and value is not None:
                     tf.summary.scalar(name.replace(" ", "_"), value)
             self._writer().flush()
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of `history.csv`; none before the first epoch."""
+        path = self.out / HISTORY
+        return read_epochs(path) if path.is_file() else []
+
+    def warn(self, warnings: Mapping[str, str], again: bool = False) -> None:
+        """Prints warnings, by kind, on standard error: one of each kind unless `again`."""
+        for kind, warning in warnings.items():
+            if again or kind not in self._warned:
+                self._warned.add(kind)
+                _log.warning("warning: %s", warning)
 
     def samples(
         self, epoch: int, captions: Sequence[str], examples: Sequence[Example], count: int = 8
