@@ -103,7 +103,8 @@ def lengthened(run: Run, stages: Sequence[Stage]) -> Run:
         run: Run.
         stages: what `build_stages` returned.
     """
-    longer = replace(run, **{stage.name: stage.settings for stage in stages})
+    settings: dict[str, Any] = {stage.name: stage.settings for stage in stages}
+    longer = replace(run, **settings)
     if longer.xe.epochs == run.xe.epochs:
         return run
     every = round(run.evaluation.every * longer.xe.epochs / run.xe.epochs)
