@@ -62,7 +62,7 @@ def test_scored_and_saved_weights_are_the_moving_average(monkeypatch, tmp_path):
         # Training continues with the weights themselves.
         for weight, expected in zip(weights, raw, strict=True):
             np.testing.assert_allclose(weight, expected, atol=1e-6)
-    assert max(np.abs(a - w).max() for a, w in zip(average, raw, strict=True)) > 0.01
+    assert max(np.abs(a - w).max() for a, w in zip(average, raw, strict=True)) > 0.001
 
 
 # Mixed precision.
