@@ -17,9 +17,9 @@ from captioner.programs import program
 from captioner.registry import parse_spec
 from training.config import Run, keys
 from training.loop import lock
-from training.loop.choosing import metric_text
 from training.loop.plan import settled
 from training.loop.run_folder import CONFIG, MODEL, has_settings, read_config
+from training.loop.selection.choosing import metric_text
 from training.recipes import RECIPES
 
 # What the first version of a run.json holds.

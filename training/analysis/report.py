@@ -22,7 +22,6 @@ from captioner.reports import charts, page
 from captioner.reports.images import Images, ReportImage
 from training.analysis.gradients import curves_of
 from training.data.datasets import DATASETS
-from training.loop.choosing import CIDER, LOSS, best_of, phrase
 from training.loop.run_folder import (
     CONFIG,
     GRADIENTS,
@@ -32,6 +31,7 @@ from training.loop.run_folder import (
     read_epochs,
     read_metrics,
 )
+from training.loop.selection.choosing import CIDER, LOSS, best_of, phrase
 
 KIND = "captioner training"
 # The settings that are shown at once; the others are folded away.

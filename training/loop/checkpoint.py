@@ -15,7 +15,7 @@ import numpy as np
 from captioner import atomic
 from captioner.errors import DataError
 from training.loop import old_names
-from training.loop.choosing import CIDER
+from training.loop.selection.choosing import CIDER
 
 
 def write(path: str | Path, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from captioner import bundle, metadata
 from captioner.models import CaptionModel
 from training.config import Run
-from training.loop.choosing import phrase
+from training.loop.selection.choosing import phrase
 
 _METRICS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 

@@ -22,12 +22,12 @@ from training.config import Run, as_dict
 from training.data.batches import Batch
 from training.data.quantization_images import save_representative_images
 from training.data.source import Source
-from training.loop import checkpoint, diagnosis
-from training.loop.choosing import CIDER, LOSS, Criterion, criterion
-from training.loop.epoch_progress import EpochProgress
+from training.loop import checkpoint
 from training.loop.model_card import card
 from training.loop.run_folder import CONFIG, GRADIENTS, METRICS, MODEL, finite
-from training.loop.run_logger import RunLogger
+from training.loop.run_logger import EpochProgress, RunLogger
+from training.loop.selection import diagnosis
+from training.loop.selection.choosing import CIDER, LOSS, Criterion, criterion
 from training.loop.stages import build_stages, lengthened
 from training.loop.validation import Scoring
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from training.loop.choosing import CIDER, LAST, LOSS, Criterion
+from training.loop.selection.choosing import CIDER, LAST, LOSS, Criterion
 
 NEAR_ZERO = 1.0  # CIDEr-D
 _LEAST_IMAGES = 5  # few captions of fewer images may well be alike

@@ -13,7 +13,16 @@ from tests.support.short_runs import CHANGES
 from training import train
 from training.config import with_changes
 from training.loop import checkpoint, validation
-from training.loop.choosing import CIDER, LAST, LOSS, Criterion, best_of, criterion, metric_text, phrase
+from training.loop.selection.choosing import (
+    CIDER,
+    LAST,
+    LOSS,
+    Criterion,
+    best_of,
+    criterion,
+    metric_text,
+    phrase,
+)
 from training.loop.stages import lengthened
 from training.recipes import RECIPES
 
