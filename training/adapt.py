@@ -22,6 +22,7 @@ from captioner.programs import program
 from captioner.registry import Spec
 from training.loop.plan import settled
 from training.loop.run_folder import MODEL
+from training.loop.selection.choosing import metric_text
 from training.recipes import RECIPES
 from training.train import train_into
 
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     out = Path(options.out or Path("runs") / f"{name}{'-scratch' if options.scratch else ''}")
     metrics = train_into(config, out, options.overwrite, dataset)
     for split in ("validation", *config.evaluation.tests):
-        values = ", ".join(f"{key} {value:.1f}" for key, value in metrics[split].items() if value is not None)
+        values = ", ".join(metric_text(name, value) for name, value in metrics[split].items())
         print(f"{split}: {values}")
     print(f"model: {out / MODEL}; try it: captioner caption {photos} --model {out / MODEL}")
 

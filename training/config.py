@@ -116,6 +116,8 @@ class CrossEntropy:
 
     Attributes:
         epochs: int. Most epochs, 0 for none; the learning rate's schedule ends with the last.
+        min_steps: int. Least number of steps: epochs are added until there are so many; 0 for none. There are as many
+            validations as without them.
         batch_images: int. Images of a batch (B).
         learning_rate: float. Peak of the schedule.
         warmup: float. Share of all steps over which the rate rises to its peak.
@@ -124,7 +126,8 @@ class CrossEntropy:
         attention_penalty: float. Weight of doubly stochastic attention (Xu et al. 2015, eq. 14).
         weight_decay: float. Decoupled (AdamW).
         global_clipnorm: float. Global norm that gradients are clipped to, 0 for none.
-        ema_momentum: float. Momentum of the moving average of weights that is evaluated and saved, 0 for none.
+        ema_momentum: float. Momentum of the moving average of weights that is evaluated and saved, 0 for none; after t
+            steps at most (1 + t) / (10 + t).
         mixed_precision: bool. bfloat16 arithmetic in all that is trained, in both stages; weights stay float32.
         distillation_teacher: str. Model folder whose distributions over words are learnt too, such as an ensemble
             (`training/loop/distillation.py`).
@@ -133,6 +136,7 @@ class CrossEntropy:
     """
 
     epochs: int = 15
+    min_steps: int = 0
     batch_images: int = 64
     learning_rate: float = 1e-3
     warmup: float = 0.05
@@ -148,7 +152,7 @@ class CrossEntropy:
     distillation_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(self, "xe.", epochs=(0,), label_smoothing=(0, 1), attention_penalty=(0,))
+        _check(self, "xe.", epochs=(0,), min_steps=(0,), label_smoothing=(0, 1), attention_penalty=(0,))
         _check(self, "xe.", distillation_weight=(0,), distillation_temperature=(0.05,), **_OPTIMIZER)
 
 
@@ -194,7 +198,10 @@ class Evaluation:
     Attributes:
         strategy: spec of `STRATEGIES`, the same for validation and test.
         every: int. Epochs between validations.
-        patience: int. Stop after so many validations without a better CIDEr-D, 0 for never.
+        choose_by: str. What the best epoch is chosen by: `cider`, CIDEr-D; `loss`, cross-entropy of the references in
+            nats a word (of self-critical training the last epoch is kept then); `auto`, loss where fewer than 50 images
+            are validated, else CIDEr-D; `last`, not chosen: the last epoch is kept.
+        patience: int. Stop after so many validations without a better epoch, 0 for never.
         batch_images: int. Images decoded together.
         limit: int. Validate on the first so many images only, 0 for all.
         tests: names of splits, separated by commas. Scored once at the end.
@@ -203,6 +210,7 @@ class Evaluation:
 
     strategy: str = DEFAULT_STRATEGY
     every: int = 1
+    choose_by: str = "auto"
     patience: int = 0
     batch_images: int = 50
     limit: int = 0
@@ -211,6 +219,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _check(self, "evaluation.", every=(1,), patience=(0,), batch_images=(1,), limit=(0,))
+        _choice(self.choose_by, "evaluation.choose_by", ["auto", "cider", "loss", "last"])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,7 @@ def evaluate(
         else:
             captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
             texts = captioning(read, len(examples), strategy)
-        metrics[strategy] = score(texts, examples, training or (), official, undefined=math.nan)
+        metrics[strategy] = score(texts, examples, training or (), official)
         if isinstance(dataset, SyntheticScenes):
             metrics[strategy]["exact match"] = exact_match(texts, examples)
         captions[strategy] = {example.id: text for example, text in zip(examples, texts, strict=True)}
@@ -231,8 +230,6 @@ def run(options: argparse.Namespace) -> None:
     dataset = DATASETS.build(options.dataset)
     dataset.examples(options.split)
     model = load(options.model, **({"trust": tuple(options.trust)} if options.trust else {}))
-    # The program prints it in a line of its own.
-    warnings.filterwarnings("ignore", "no CIDEr-D")
     metrics, captions = evaluate(
         model if model.engine.model is None else model.engine.model,
         dataset,

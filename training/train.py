@@ -6,7 +6,6 @@ import argparse
 import shutil
 import sys
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,12 @@ from captioner.registry import parse_spec
 from training.config import Run, keys
 from training.loop import lock
 from training.loop.plan import settled
-from training.loop.run_folder import CONFIG, MODEL, read_config, settings
+from training.loop.run_folder import CONFIG, MODEL, has_settings, read_config
+from training.loop.selection.choosing import metric_text
 from training.recipes import RECIPES
+
+# What the first version of a run.json holds.
+_FIRST_SETTINGS = ("name", "data", "model", "xe", "scst", "evaluation", "seed")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,7 +60,7 @@ def open_run(out: Path, run: Run, overwrite: bool) -> bool:
         raise BundleError(f"expected {out} to be empty or one of our runs, it is neither; give another --out")
     if overwrite:
         return False
-    if config != settings(run):
+    if not has_settings(config, run):
         raise BundleError(
             f"{out} holds a run with other settings (see {out / CONFIG}); give another --out, or --overwrite "
             "to delete it"
@@ -72,7 +75,7 @@ def open_run(out: Path, run: Run, overwrite: bool) -> bool:
 def _config(out: Path) -> dict | None:
     """The settings in a folder's run.json, or None if it has none."""
     try:
-        return read_config(out, *(entry.name for entry in fields(Run)))
+        return read_config(out, *_FIRST_SETTINGS)
     except DataError:
         return None
 
@@ -256,7 +259,7 @@ def run(options: argparse.Namespace) -> None:
     out = Path(options.out or Path("runs") / config.name)
     metrics = train_into(config, out, options.overwrite, dataset)
     for split in config.evaluation.tests:
-        values = ", ".join(f"{name} {value:.1f}" for name, value in metrics[split].items())
+        values = ", ".join(metric_text(name, value) for name, value in metrics[split].items())
         print(f"{split}: {values}")
     print(f"model: {out / 'model'}")
 

@@ -21,6 +21,7 @@ CHANGES = [
     "xe.label_smoothing=0.1",
     "evaluation.strategy=greedy",
     "evaluation.every=1",
+    "evaluation.choose_by=cider",
     "checkpoint_minutes=60",
 ]
 

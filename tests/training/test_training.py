@@ -31,13 +31,15 @@ def test_scored_and_saved_weights_are_the_moving_average(monkeypatch, tmp_path):
     )
     trainer = train.build(run, tmp_path / "run", False)
     weights = trainer.model.decoder.trainable_variables
-    raw, average, validated = [], [], []
+    raw, average, validated, steps = [], [], [], []
 
     def step(batch, step=trainer._step):
         step(batch)
         raw[:] = [weight.numpy() for weight in weights]
-        # The average begins with the weights after the first step.
-        average[:] = [0.9 * a + 0.1 * w for a, w in zip(average or raw, raw, strict=True)]
+        # The average begins with the weights after the first step, and warms up.
+        steps.append(1)
+        momentum = min(0.9, len(steps) / (9 + len(steps)))  # (1 + t) / (10 + t) after t earlier steps
+        average[:] = [momentum * a + (1 - momentum) * w for a, w in zip(average or raw, raw, strict=True)]
 
     def score_split(split, *options, score_split=trainer.score_split):
         validated.append((split, [weight.numpy() for weight in weights]))
@@ -46,7 +48,7 @@ def test_scored_and_saved_weights_are_the_moving_average(monkeypatch, tmp_path):
     monkeypatch.setattr(trainer, "_step", step)
     monkeypatch.setattr(trainer, "score_split", score_split)
     for _ in range(2):
-        trainer.state["best"] = -1.0  # every epoch is the best so far
+        trainer.state["best"] = -np.inf  # every epoch is the best so far
         trainer._train_epoch()
         trainer._end_epoch()
         (split, scored), (arrays, _) = validated.pop(), checkpoint.read(trainer.out / "best.npz")
@@ -60,7 +62,7 @@ def test_scored_and_saved_weights_are_the_moving_average(monkeypatch, tmp_path):
         # Training continues with the weights themselves.
         for weight, expected in zip(weights, raw, strict=True):
             np.testing.assert_allclose(weight, expected, atol=1e-6)
-    assert max(np.abs(a - w).max() for a, w in zip(average, raw, strict=True)) > 0.01
+    assert max(np.abs(a - w).max() for a, w in zip(average, raw, strict=True)) > 0.001
 
 
 # Mixed precision.

@@ -31,6 +31,7 @@ from training.loop.run_folder import (
     read_epochs,
     read_metrics,
 )
+from training.loop.selection.choosing import CIDER, LOSS, best_of, phrase
 
 KIND = "captioner training"
 # The settings that are shown at once; the others are folded away.
@@ -43,14 +44,15 @@ _CURVES = {
     "loss": "Loss",
     _SPLIT_LOSS: "Loss of self-critical training",
     "reward": "Reward of sampled captions",
+    LOSS: "Loss of the references on validation",
     "CIDEr-D": "CIDEr-D on validation",
     "BLEU-4": "BLEU-4 on validation",
     "learning rate": "Learning rate at the end of an epoch",
 }
 # Formats of an epoch's metrics, where one decimal is not right.
 _FORMATS = {
-    "loss": ".3f", _SPLIT_LOSS: ".3f", "reward": ".3f", "learning rate": ".2g", "mean length": ".2f", "seconds": ",.0f",
-    "vocabulary": ",.0f", "sample_seconds": ".2g", "reward_seconds": ".2g",
+    "loss": ".3f", LOSS: ".3f", _SPLIT_LOSS: ".3f", "reward": ".3f", "learning rate": ".2g", "mean length": ".2f",
+    "seconds": ",.0f", "vocabulary": ",.0f", "sample_seconds": ".2g", "reward_seconds": ".2g",
 }  # fmt: skip
 
 
@@ -140,17 +142,23 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _run(run: Path) -> dict[str, Any]:
     epochs = _history(run / HISTORY)
-    scored = [row for row in epochs if row.get("CIDEr-D") is not None]
-    metrics = _metrics(run)
-    best = max(scored, key=lambda row: row["CIDEr-D"])["epoch"] if scored else None
+    choose_by = _config(run).get("evaluation", {}).get("choose_by", "auto")
+    metrics, (best, measure) = _metrics(run), best_of(epochs, choose_by)
     best = metrics.get("epoch", best)
-    at_best = next((row["CIDEr-D"] for row in scored if row["epoch"] == best), None)
+    measure = metrics.get("chosen_by", measure)
+    at_best: dict[str, Any] = next((row for row in epochs if row["epoch"] == best), {})
     gradients = curves_of(run) if (run / GRADIENTS).is_file() else {}
     return {
         "finished": bool(metrics),
         "epochs": len(epochs),
         "minutes": epochs[-1]["seconds"] / 60 if epochs[-1].get("seconds") is not None else None,
-        "best": {"epoch": best, "CIDEr-D": at_best},
+        "best": {
+            "epoch": best,
+            CIDER: at_best.get(CIDER),
+            LOSS: at_best.get(LOSS),
+            "chosen": "" if best is None else phrase(measure, best),
+        },
+        "warnings": metrics.get("warnings", []),
         "history": epochs,
         "gradients": [{"epoch": epoch, "norms": norms.tolist()} for epoch, norms in gradients.items()],
     }

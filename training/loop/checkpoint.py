@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from captioner import atomic
 from captioner.errors import DataError
 from training.loop import old_names
+from training.loop.selection.choosing import CIDER
 
 
 def write(path: str | Path, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
@@ -50,6 +54,28 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | Non
     except Exception as error:  # what zip and numpy raise depends on which byte is wrong
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"the checkpoint {path} is damaged ({reason}); delete it to start over") from None
+
+
+def values(variables: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Values of Keras variables by number and path."""
+    return {f"{i}:{v.path}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(variables)}
+
+
+def assign(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives Keras variables the values that `values` returned, in the same order."""
+    for variable, value in zip(variables, arrays.values(), strict=True):
+        variable.assign(value)
+
+
+def initial_state() -> dict[str, Any]:
+    """The state of a trainer before its first step."""
+    return {
+        "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0, "seconds": 0.0,
+        "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
+        "memory": 0.0,  # peak of the resident set so far, in 10^6 bytes
+        "chosen_by": CIDER,  # what "best" is a value of; earlier versions knew CIDEr-D alone
+        "best_metrics": {},  # on validation, in the best epoch
+    }  # fmt: skip
 
 
 def fits(state: Any, fresh: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from captioner import bundle, metadata
 from captioner.models import CaptionModel
 from training.config import Run
+from training.loop.selection.choosing import phrase
 
 _METRICS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 
@@ -24,15 +26,17 @@ def card(run: Run, model: CaptionModel, metrics: dict[str, Any]) -> str:
         f"- parameters: {model.count_params():,}; vocabulary: {len(model.tokenizer):,}",
         f"- data: `{run.data.source}`",
         *([f"- initial weights: those of `{run.model.init_from}`"] if run.model.init_from else []),
-        f"- training: {_trained(run)}, seed {run.seed}; best epoch {metrics['epoch']} by CIDEr-D on the "
-        "validation split",
+        f"- training: {_trained(run)}, seed {run.seed}; {phrase(metrics['chosen_by'], metrics['epoch'])}",
         f"- decoding of the metrics below: `{run.evaluation.strategy}`",
         "",
     ]
     for split in run.evaluation.tests:
         lines += [f"## {split}", "", "| metric | value |", "|---|---|"]
-        lines += [f"| {name} | {value:.2f} |" for name, value in metrics[split].items()]
+        for name, value in metrics[split].items():
+            lines.append(f"| {name} | {'undefined' if math.isnan(value) else f'{value:.2f}'} |")
         lines.append("")
+    if metrics["warnings"]:
+        lines += ["## Warnings", "", *(f"- {warning}" for warning in metrics["warnings"]), ""]
     return "\n".join(lines)
 
 

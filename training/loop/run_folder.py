@@ -82,16 +82,22 @@ def read_metrics(run: Path) -> dict[str, Any]:
         run: Path of the run's folder.
 
     Returns:
-        dict of split to dict of metric to number, or to None where it was undefined; and of "epoch", "seconds" and
-        "memory" to a number.
+        dict of split to dict of metric to number, or to None where it was undefined; of "epoch", "seconds" and
+        "memory" to a number; and, but for runs of earlier versions, of "chosen_by" to what the epoch was chosen by and
+        of "warnings" to a list of lines.
 
     Raises:
         DataError: if the file is missing or holds anything else.
     """
     metrics = metadata.load(run / METRICS, DataError)
     for name, value in metrics.items():
+        texts = {"warnings": value, "chosen_by": [value]}.get(name)
         numbers = value.values() if isinstance(value, dict) else [value]
-        if not all(number is None or type(number) in (int, float) for number in numbers):
+        if texts is not None:
+            good = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+        else:
+            good = all(number is None or type(number) in (int, float) for number in numbers)
+        if not good:
             raise DataError(f"expected metrics in {run / METRICS}, {name} is {_short(value)}")
     return metrics
 
@@ -140,6 +146,30 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def settings(run: Run) -> dict[str, Any]:
     """A run's settings as `read_config` returns them."""
     return json.loads(json.dumps(as_dict(run)))
+
+
+def has_settings(config: Mapping[str, Any], run: Run) -> bool:
+    """Whether a run folder's settings, as `read_config` returns them, are those of a run.
+
+    Settings that the version which wrote them did not know count as equal.
+
+    Example:
+        >>> from training.config import Data, Model
+        >>> run = Run("x", Data("folder(path='a', captions='b')"), Model("small_cnn", "lstm"))
+        >>> has_settings({"name": "x", "xe": {"epochs": 15}}, run), has_settings({"xe": {"epochs": 9}}, run)
+        (True, False)
+    """
+    return _completed(config, settings(run)) == settings(run)
+
+
+def _completed(part: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {
+        name: _completed(value, defaults[name])
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict)
+        else value
+        for name, value in part.items()
+    }
+    return {**defaults, **parts}
 
 
 def finite(value: Any) -> Any:

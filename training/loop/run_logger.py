@@ -1,18 +1,25 @@
-"""Logs of a run: metrics of every epoch, sample captions, predictions, a report and TensorBoard events."""
+"""Logs of a run: progress, metrics of every epoch, sample captions, predictions, a report and TensorBoard events."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from captioner.atomic import write_text
+from captioner.cli.progress import progress_bar
 from training.analysis import report
 from training.data.datasets import Example
 from training.loop.run_folder import HISTORY, read_epochs, write_table
+from training.loop.selection.choosing import CIDER, LOSS, metric_text
+
+_log = logging.getLogger("captioner.training")
 
 
 class RunLogger:
@@ -25,6 +32,7 @@ class RunLogger:
     def __init__(self, out: Path):
         self.out = out
         self._events: Any = None
+        self._warned: set[str] = set()  # kinds of warnings
 
     def _writer(self) -> Any:
         if self._events is None:
@@ -34,19 +42,31 @@ class RunLogger:
     def row(self, row: dict[str, Any]) -> None:
         """Prints an epoch and writes it to `history.csv` (a repeated epoch replaces its row) and TensorBoard."""
         parts = [f"loss {row['loss']:.3f}"]
-        parts += [f"{k} {row[k]:.1f}" for k in ("CIDEr-D", "BLEU-4", "unique captions") if k in row]
+        names = (LOSS, CIDER, "BLEU-4", "unique captions")
+        parts += [metric_text(name, row[name]) for name in names if name in row]
         print(
             f"epoch {row['epoch']}: {', '.join(parts)}; {row['seconds'] / 60:.1f} minutes of training",
             flush=True,
         )
-        path = self.out / HISTORY
-        before = read_epochs(path) if path.is_file() else []
-        write_table(path, [*(old for old in before if old["epoch"] < row["epoch"]), row])
+        before = [old for old in self.history() if old["epoch"] < row["epoch"]]
+        write_table(self.out / HISTORY, [*before, row])
         with self._writer().as_default(step=row["epoch"]):
             for name, value in row.items():
-                if name != "epoch":
+                if name != "epoch" and value is not None:
                     tf.summary.scalar(name.replace(" ", "_"), value)
             self._writer().flush()
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of `history.csv`; none before the first epoch."""
+        path = self.out / HISTORY
+        return read_epochs(path) if path.is_file() else []
+
+    def warn(self, warnings: Mapping[str, str], again: bool = False) -> None:
+        """Prints warnings, by kind, on standard error: one of each kind unless `again`."""
+        for kind, warning in warnings.items():
+            if again or kind not in self._warned:
+                self._warned.add(kind)
+                _log.warning("warning: %s", warning)
 
     def samples(
         self, epoch: int, captions: Sequence[str], examples: Sequence[Example], count: int = 8
@@ -79,3 +99,47 @@ class RunLogger:
             content = {e.id: v for e, v in zip(examples, values, strict=True)}
             text = json.dumps(content, ensure_ascii=False, indent=0) + "\n"
             write_text(self.out / f"{name}_{split}.json", text)
+
+
+class EpochProgress:
+    """A progress bar that counts steps; a context manager.
+
+    Args:
+        title: str, such as "epoch 1/9".
+        steps: int. Those of the epoch.
+        done: int. How many of them were done before.
+        later_steps: int. Those of the stage's later epochs.
+    """
+
+    def __init__(self, title: str, steps: int, done: int, later_steps: int):
+        self._left = steps - done + later_steps
+        # Rates are of the last steps: the first one is mostly tracing.
+        self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=20)
+        self._bar = progress_bar(
+            total=steps, initial=done, desc=title, unit="step",
+            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
+        )  # fmt: skip
+
+    def __enter__(self) -> EpochProgress:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+
+    def step(self, captions: int, loss: float) -> None:
+        """Counts a step on so many captions; `loss` is the epoch's mean so far."""
+        self._left -= 1
+        self._recent.append((time.monotonic(), self._recent[-1][1] + captions))
+        (since, earlier), (now, count) = self._recent[0], self._recent[-1]
+        rate = (count - earlier) / (now - since)
+        left = self._left * (now - since) / (len(self._recent) - 1)
+        self._bar.set_postfix_str(
+            f"loss {loss:.3f}, {rate:.0f} captions/s, {_clock(left)} left in all", refresh=False
+        )
+        self._bar.update()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
@@ -11,6 +13,7 @@ from training.config import CrossEntropy, Run, SelfCritical
 from training.data.batches import PackedBatches
 from training.data.source import Source
 from training.loop.losses import CaptionLoss
+from training.loop.optimizer import AveragedAdam
 from training.loop.self_critical import SelfCriticalBatches
 
 
@@ -54,7 +57,7 @@ class Stage(NamedTuple):
         model.attention_penalty = getattr(settings, "attention_penalty", 0.0)
         model.compile(
             # With weight decay it is AdamW; without, AdamW would update all weights twice for nothing.
-            optimizer=keras.optimizers.Adam(
+            optimizer=AveragedAdam(
                 rate,
                 weight_decay=settings.weight_decay or None,
                 global_clipnorm=settings.global_clipnorm or None,
@@ -67,7 +70,7 @@ class Stage(NamedTuple):
 
 
 def build_stages(run: Run, source: Source, model: CaptionModel) -> list[Stage]:
-    """The stages that have epochs, in order."""
+    """The stages that have epochs, in order; `xe.min_steps` may give the first more of them."""
     stages = []
     if run.xe.epochs:
         packed = PackedBatches(
@@ -79,11 +82,36 @@ def build_stages(run: Run, source: Source, model: CaptionModel) -> list[Stage]:
         stages.append(_stage("xe", 0, run.xe, packed, CaptionLoss(run.xe.label_smoothing)))
     if run.scst.epochs:
         sampled = SelfCriticalBatches(run.scst, source, model, run.seed)
-        stages.append(_stage("scst", run.xe.epochs, run.scst, sampled, CaptionLoss(summed=True)))
+        first = stages[-1].last if stages else 0
+        stages.append(_stage("scst", first, run.scst, sampled, CaptionLoss(summed=True)))
     return stages
 
 
 def _stage(name: str, first: int, settings: Any, batches: Any, loss: CaptionLoss) -> Stage:
-    return Stage(
-        name, first, settings, batches, loss, [len(batches.plan(first + e)) for e in range(settings.epochs)]
+    steps = [len(batches.plan(first + epoch)) for epoch in range(settings.epochs)]
+    while sum(steps) < getattr(settings, "min_steps", 0):
+        steps.append(len(batches.plan(first + len(steps))))
+    return Stage(name, first, replace(settings, epochs=len(steps)), batches, loss, steps)
+
+
+def lengthened(run: Run, stages: Sequence[Stage]) -> Run:
+    """A run with the epochs that its stages have; prints a line where `xe.min_steps` has added some.
+
+    Validations are then as many as without: `evaluation.every` grows as the epochs do.
+
+    Args:
+        run: Run.
+        stages: what `build_stages` returned.
+    """
+    settings: dict[str, Any] = {stage.name: stage.settings for stage in stages}
+    longer = replace(run, **settings)
+    if longer.xe.epochs == run.xe.epochs:
+        return run
+    every = round(run.evaluation.every * longer.xe.epochs / run.xe.epochs)
+    steps = sum(stages[0].steps)
+    print(
+        f"xe.min_steps={run.xe.min_steps}: {longer.xe.epochs} epochs of cross-entropy, {steps:,} steps, instead of "
+        f"{run.xe.epochs}; a validation every {every} epochs",
+        flush=True,
     )
+    return replace(longer, evaluation=replace(run.evaluation, every=every))

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from captioner import api, atomic
 from captioner.benchmark import peak_memory
-from captioner.cli.progress import progress_bar
 from captioner.errors import DataError
 from captioner.models import CaptionModel
 from captioner.signals import defer_signals
@@ -28,9 +25,11 @@ from training.data.source import Source
 from training.loop import checkpoint
 from training.loop.model_card import card
 from training.loop.run_folder import CONFIG, GRADIENTS, METRICS, MODEL, finite
-from training.loop.run_logger import RunLogger
-from training.loop.stages import build_stages
-from training.loop.validation import Captioning, score
+from training.loop.run_logger import EpochProgress, RunLogger
+from training.loop.selection import diagnosis
+from training.loop.selection.choosing import CIDER, LOSS, Criterion, criterion
+from training.loop.stages import build_stages, lengthened
+from training.loop.validation import Scoring
 
 
 class Trainer:
@@ -48,19 +47,22 @@ class Trainer:
     """
 
     def __init__(self, run: Run, out: Path, source: Source, model: CaptionModel):
-        self.run, self.out, self.source, self.model = run, out, source, model
+        self.out, self.source, self.model = out, source, model
         self.stages = build_stages(run, source, model)
+        self.run = lengthened(run, self.stages)
         self.stage = self.stages[0]
         content = repr([tuple(group) for group in source.caption_groups]) + source.tokenizer.fingerprint
         self._data = hashlib.sha256(content.encode()).hexdigest()
         self.stage.compile(model)
-        self._captioning: dict[int, Captioning] = {}
-        self.state: dict[str, Any] = {
-            "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0, "seconds": 0.0,
-            "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
-            "memory": 0.0,  # peak of the resident set so far, in 10^6 bytes
-        }  # fmt: skip
+        self.scoring = Scoring(model, source, self.run.evaluation)
+        self.state = checkpoint.initial_state()
+        self._saved = time.monotonic()
         self.run_logger = RunLogger(out)
+
+    @property
+    def criterion(self) -> Criterion:
+        """What the epochs of this stage are compared by."""
+        return criterion(self.run.evaluation.choose_by, self.stage.name, len(self.scoring.validated))
 
     # Checkpoints.
 
@@ -76,11 +78,14 @@ class Trainer:
     def save(self) -> None:
         """Writes the checkpoint."""
         best = None if math.isinf(self.state["best"]) else self.state["best"]
-        checkpoint.write(
-            self.out / "checkpoint.npz",
-            _arrays(self._variables()),
-            {**self.state, "best": best, "data": self._data},
-        )
+        state = {**self.state, "best": best, "data": self._data}
+        checkpoint.write(self.out / "checkpoint.npz", checkpoint.values(self._variables()), state)
+        self._saved = time.monotonic()
+
+    def _save_if_due(self, due: bool = False) -> None:
+        # Not after every epoch, which may be as short as a step.
+        if due or time.monotonic() - self._saved > self.run.checkpoint_minutes * 60:
+            self.save()
 
     def restore(self) -> bool:
         """Restores the last checkpoint; returns whether there was one."""
@@ -109,9 +114,10 @@ class Trainer:
         variables = self._variables()
         if [a.shape for a in arrays.values()] != [tuple(v.shape) for v in variables]:
             raise mismatch
-        for variable, value in zip(variables, arrays.values(), strict=True):
-            variable.assign(value)
-        self.state |= {**state, "best": -math.inf if state["best"] is None else state["best"]}
+        checkpoint.assign(variables, arrays)
+        # Checkpoints of earlier versions say neither what the best epoch was chosen by nor more about it.
+        earlier = {"chosen_by": CIDER, "best_metrics": {CIDER: state["best"]}}
+        self.state |= {**earlier, **state, "best": -math.inf if state["best"] is None else state["best"]}
         return True
 
     @contextmanager
@@ -136,16 +142,16 @@ class Trainer:
         """Trains to the end, from wherever the run is; returns the content of `metrics.json`."""
         state = self.state
         patience = self.run.evaluation.patience or math.inf
+        self._begin_choosing()
         while not state["finished"]:
             while state["epoch"] < self.stage.last and state["epochs_without_improvement"] < patience:
                 if not state["epoch_done"]:
                     self._train_epoch()
                 self._end_epoch()
                 if state["epochs_without_improvement"] >= patience:
-                    print(
-                        f"no better CIDEr-D in {state['epochs_without_improvement']} validations: stopping early"
-                    )
-                self.save()
+                    count = state["epochs_without_improvement"]
+                    print(f"no better {self.criterion.measure} in {count} validations: stopping early")
+                self._save_if_due(self._validates(state["epoch"]))
             if state["stage"] + 1 == len(self.stages):
                 break
             self._enter(state["stage"] + 1)
@@ -157,42 +163,33 @@ class Trainer:
         self.stage = self.stages[number]
         self.stage.compile(self.model)
         self.state |= {"stage": number, "epoch": self.stage.first, "epochs_without_improvement": 0}
+        self._begin_choosing()
         self.save()
+
+    def _begin_choosing(self) -> None:
+        """Says what the best epoch is chosen by; a best value of another measure is dropped, its weights stay."""
+        measure, reason = self.criterion
+        if reason:
+            print(reason, flush=True)
+        if self.state["chosen_by"] != measure and not self.state["finished"]:
+            self.state |= {"chosen_by": measure, "best": -math.inf, "epochs_without_improvement": 0}
 
     def _train_epoch(self) -> None:
         state, stage, epoch = self.state, self.stage, self.state["epoch"]
         index = epoch - stage.first
         steps, later_steps = stage.steps[index], sum(stage.steps[index + 1 :])
-        began, saved = time.monotonic(), time.monotonic()
-        seconds, first = state["seconds"], state["step"]
-        # Rates are of the last steps: the first one is mostly tracing.
-        recent: deque[tuple[float, int]] = deque([(began, 0)], maxlen=20)
-        bar = progress_bar(
-            total=steps, initial=first, desc=f"epoch {epoch + 1}/{stage.last}", unit="step",
-            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
-        )  # fmt: skip
-        with bar:
+        seconds, first, began = state["seconds"], state["step"], time.monotonic()
+        with EpochProgress(f"epoch {epoch + 1}/{stage.last}", steps, first, later_steps) as progress:
             batches = stage.batches.epoch(epoch, self.source.training, self.source.key, skip=first)
             for batch in batches:
                 # A step is done and counted, or neither.
                 with defer_signals():
                     self._step(batch)
-                now = time.monotonic()
-                state["seconds"] = seconds + now - began
-                recent.append((now, recent[-1][1] + batch.captions))
-                (since, earlier), (_, captions) = recent[0], recent[-1]
-                rate = (captions - earlier) / (now - since)
-                left = (steps + later_steps - state["step"]) * (now - since) / (len(recent) - 1)
-                mean = state["loss"] / state["losses"]
-                bar.set_postfix_str(
-                    f"loss {mean:.3f}, {rate:.0f} captions/s, {_clock(left)} left in all", refresh=False
-                )
-                bar.update()
-                if now - saved > self.run.checkpoint_minutes * 60:
-                    self.save()
-                    saved = now
+                state["seconds"] = seconds + time.monotonic() - began
+                progress.step(batch.captions, state["loss"] / state["losses"])
+                self._save_if_due()
         state["epoch_done"] = True
-        self.save()
+        self._save_if_due()
 
     def _step(self, batch: Batch) -> None:
         self.model.reset_metrics()  # Keras would average over all epochs so far
@@ -208,6 +205,10 @@ class Trainer:
         for name, value in batch.metrics.items():
             state["metrics"][name] = state["metrics"].get(name, 0.0) + value
 
+    def _validates(self, epochs: int) -> bool:
+        """Whether there is a validation after so many epochs."""
+        return epochs % self.run.evaluation.every == 0 or epochs == self.stage.last
+
     def _end_epoch(self) -> None:
         state, run = self.state, self.run
         epoch, losses = state["epoch"], max(1, state["losses"])
@@ -219,21 +220,27 @@ class Trainer:
         } | {name: value / losses for name, value in state["metrics"].items()}
         change: dict[str, Any] = {"epoch": epoch + 1, "step": 0, "loss": 0.0, "losses": 0, "metrics": {}}
         change["epoch_done"] = False
-        if (epoch + 1) % run.evaluation.every == 0 or epoch + 1 == self.stage.last:
+        validates = self._validates(epoch + 1)
+        if validates:
             with self.averaged():
                 captions, metrics = self.score_split("validation", run.evaluation.limit)
-                row |= metrics
-                if metrics["CIDEr-D"] > state["best"]:
-                    change |= {"best": metrics["CIDEr-D"], "best_epoch": epoch + 1}
-                    change["epochs_without_improvement"] = 0
-                    arrays = _arrays(self._model_variables())
-                    checkpoint.write(self.out / "best.npz", arrays, {"epoch": epoch + 1})
+                if self.criterion.measure == LOSS:
+                    metrics = {**metrics, LOSS: self.scoring.reference_loss()}
+                row |= finite(metrics)
+                value = self.criterion.value(metrics, epoch + 1)
+                if value > state["best"]:
+                    change |= {"best": value, "best_epoch": epoch + 1, "epochs_without_improvement": 0}
+                    change["best_metrics"] = {name: row[name] for name in (CIDER, LOSS) if name in row}
+                    weights = checkpoint.values(self._model_variables())
+                    checkpoint.write(self.out / "best.npz", weights, {"epoch": epoch + 1})
                 else:
                     change["epochs_without_improvement"] = state["epochs_without_improvement"] + 1
             self.run_logger.samples(epoch + 1, captions, self.source.examples("validation"))
-        record(self.model, *self.source.probe(), self.out / GRADIENTS, epoch + 1)
+        if validates or epoch == 0:
+            record(self.model, *self.source.probe(), self.out / GRADIENTS, epoch + 1)
         self.run_logger.row(row)
-        if "CIDEr-D" in row:
+        if validates:
+            self.run_logger.warn(self._warnings())
             self.run_logger.report()
         memory = max(state["memory"], peak_memory() or 0.0)
         # Last and at once: an epoch whose end is interrupted is ended again, and then counts once.
@@ -243,29 +250,33 @@ class Trainer:
         self, split: str, limit: int = 0, official: bool = False
     ) -> tuple[list[str], dict[str, float]]:
         """Captions and metrics of a split with the current weights."""
-        examples = self.source.examples(split)
-        count = min(limit or len(examples), len(examples))
-        batch = min(self.run.evaluation.batch_images, count)
-        if batch not in self._captioning:
-            self._captioning[batch] = Captioning(
-                self.model, self.run.evaluation.strategy, batch, self.source.key
-            )
-        captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
-        return captions, score(captions, examples[:count], self.source.training_captions, official)
+        return self.scoring(split, limit, official)
+
+    def _warnings(self) -> dict[str, str]:
+        """Warnings about the run so far, or about the whole one when it is finished, by kind."""
+        state, stages, epochs = self.state, [stage.name for stage in self.stages], self.stages[-1].last
+        history = diagnosis.validations(self.run_logger.history())
+        images = len(self.scoring.validated)
+        if not state["finished"]:
+            return diagnosis.so_far(history, images, epochs)
+        return diagnosis.at_end(history, state["best_epoch"], state["chosen_by"], images, epochs, stages)
 
     def _load_best_weights(self) -> None:
         saved = checkpoint.read(self.out / "best.npz")
         if saved is not None:
-            for variable, value in zip(self._model_variables(), saved[0].values(), strict=True):
-                variable.assign(value)
+            checkpoint.assign(self._model_variables(), saved[0])
 
     def _finish(self) -> dict[str, Any]:
         """Scores the best weights on the test splits, once, and writes the bundle."""
         self._load_best_weights()
         self.state["finished"] = True
+        warnings = self._warnings()
+        self.run_logger.warn(warnings, again=True)
         metrics: dict[str, Any] = {
-            "validation": {"CIDEr-D": self.state["best"]},
+            "validation": self.state["best_metrics"],
             "epoch": self.state["best_epoch"],
+            "chosen_by": self.state["chosen_by"],
+            "warnings": list(warnings.values()),
             "seconds": round(self.state["seconds"], 1),
             "memory": round(self.state["memory"], 1),
         }
@@ -282,17 +293,6 @@ class Trainer:
         # Last, as this folder shows that the run is finished.
         api.save(self.model, self.out / MODEL, card=text, metrics=finite(metrics), overwrite=True)
         return metrics
-
-
-def _arrays(variables: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Values of variables by number and path."""
-    return {f"{i}:{v.path}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(variables)}
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def write_run(out: Path, run: Run) -> None:

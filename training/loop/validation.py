@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +13,10 @@ from captioner.cli.progress import progress_bar
 from captioner.decoding import generate
 from captioner.metrics import evaluate
 from captioner.models import CaptionModel
+from training.config import Evaluation
+from training.data.batches import PackedBatches, caption_groups
 from training.data.datasets import Example
+from training.data.source import Source
 
 
 class Captioning:
@@ -50,20 +53,109 @@ class Captioning:
         return captions
 
 
+class ReferenceLoss:
+    """Cross-entropy of references under teacher forcing, in a graph that is traced once.
+
+    Args:
+        model: CaptionModel.
+        examples: the images of a split and their references, each of which is cut to the model's length.
+        read: from image numbers [B] to the inputs of the split.
+        key: "features" or "images": what `read` returns.
+        batch: int. Images at a time.
+    """
+
+    def __init__(
+        self,
+        model: CaptionModel,
+        examples: Sequence[Example],
+        read: Callable[[np.ndarray], Any],
+        key: str,
+        batch: int,
+    ):
+        self._read, self._key = read, key
+        group = max(len(example.captions) for example in examples)
+        groups = caption_groups(examples, model.tokenizer, group, model.max_length)
+        self._batches = PackedBatches(groups, batch, group, seed=0)
+
+        def run(inputs: Any, targets: Any, weights: Any) -> Any:
+            logits = tf.cast(model(inputs, training=False), tf.float32)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+            return tf.reduce_sum(losses * weights)
+
+        self._run = tf.function(run, autograph=False)
+
+    def __call__(self) -> float:
+        """The mean over all words, ends included, in nats a word, with the current weights."""
+        total, words = 0.0, 0.0
+        left = set(range(len(self._batches.caption_groups)))
+        for plan in self._batches.plan(0):
+            numbers = [number for number in plan if number in left]  # the last is filled up with earlier ones
+            left -= set(numbers)
+            images, packed, _ = self._batches.packed(numbers)
+            inputs = {self._key: self._read(images), **packed.as_inputs()}
+            tensors = tf.nest.map_structure(tf.convert_to_tensor, (inputs, packed.targets, packed.weights))
+            total += float(self._run(*tensors))
+            words += float(packed.weights.sum())
+        return total / words
+
+
 def score(
     captions: Sequence[str],
     examples: Sequence[Example],
     training: Sequence[str] = (),
     official: bool = False,
-    undefined: float = 0.0,
 ) -> dict[str, float]:
     """All metrics of captions against their examples' references; see `captioner.evaluate`.
 
-    Undefined metrics (CIDEr-D of a single image) are `undefined`: 0, as the best epoch is chosen by them.
+    Undefined metrics (CIDEr-D of a single image) are NaN.
     """
     predictions = {example.id: caption for example, caption in zip(examples, captions, strict=True)}
     references = {example.id: list(example.captions) for example in examples}
-    metrics = evaluate(
-        predictions, references, official=official, training=training or None, allow_empty=True
-    )
-    return {name: undefined if math.isnan(value) else value for name, value in metrics.items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "no CIDEr-D")  # programs print it in a line of their own
+        return evaluate(
+            predictions, references, official=official, training=training or None, allow_empty=True
+        )
+
+
+class Scoring:
+    """Captions and scores the splits of a run with the current weights of its model.
+
+    Args:
+        model: CaptionModel.
+        source: Source.
+        evaluation: Evaluation. The settings.
+
+    Attributes:
+        validated: list of Example. The validation images that are scored.
+    """
+
+    def __init__(self, model: CaptionModel, source: Source, evaluation: Evaluation):
+        self.model, self.source, self.evaluation = model, source, evaluation
+        self.validated = source.examples("validation")[: evaluation.limit or None]
+        self._captioning: dict[int, Captioning] = {}
+        self._reference_loss: ReferenceLoss | None = None
+
+    def __call__(
+        self, split: str, limit: int = 0, official: bool = False
+    ) -> tuple[list[str], dict[str, float]]:
+        """Captions and metrics of a split, or of its first `limit` images."""
+        examples = self.source.examples(split)
+        count = min(limit or len(examples), len(examples))
+        batch = min(self.evaluation.batch_images, count)
+        if batch not in self._captioning:
+            self._captioning[batch] = Captioning(self.model, self.evaluation.strategy, batch, self.source.key)
+        captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
+        return captions, score(captions, examples[:count], self.source.training_captions, official)
+
+    def reference_loss(self) -> float:
+        """Cross-entropy of the references of the validation images, in nats a word."""
+        if self._reference_loss is None:
+            self._reference_loss = ReferenceLoss(
+                self.model,
+                self.validated,
+                self.source.reader("validation"),
+                self.source.key,
+                min(self.evaluation.batch_images, len(self.validated)),
+            )
+        return self._reference_loss()

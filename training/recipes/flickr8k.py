@@ -23,7 +23,12 @@ def _run(name: str, decoder: str, encoder: str = ENCODER) -> Run:
         data=Data(source=DATA, min_count=5),
         model=Model(encoder=encoder, decoder=decoder, max_length=22),
         xe=CrossEntropy(
-            epochs=10, batch_images=32, learning_rate=1.5e-3, label_smoothing=0.1, ema_momentum=0.995
+            epochs=10,
+            min_steps=1000,
+            batch_images=32,
+            learning_rate=1.5e-3,
+            label_smoothing=0.1,
+            ema_momentum=0.995,
         ),
         evaluation=Evaluation(every=2, official=True),
     )

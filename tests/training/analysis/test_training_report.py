@@ -65,7 +65,9 @@ def test_report_of_one_run(tmp_path):
     check_scores(page, data, ("times 100,",))
     check_self_contained(page)
     result = data["runs"][0]
-    assert result["best"] == {"epoch": 2, "CIDEr-D": 48.25} and result["finished"]
+    chosen = "best epoch 2 by CIDEr-D on the validation split"
+    assert result["best"] == {"epoch": 2, "CIDEr-D": 48.25, "validation loss": None, "chosen": chosen}
+    assert result["finished"]
     assert result["minutes"] == pytest.approx(4 * 61.5 / 60) and result["epochs"] == 4
     assert [row.get("loss") for row in result["history"]] == [5.0, 2.5, None, None]
     assert [row.get("self-critical loss") for row in result["history"]] == [None, None, 0.1, 0.1]
@@ -144,7 +146,8 @@ def test_report_of_a_new_run(tmp_path):
         (run / name).unlink()
     page, data = read(report.write([run]))
     check_scores(page, data)
-    assert data["runs"][0]["best"] == {"epoch": None, "CIDEr-D": None} and "No samples" in page.rest
+    nothing = {"epoch": None, "CIDEr-D": None, "validation loss": None, "chosen": ""}
+    assert data["runs"][0]["best"] == nothing and "No samples" in page.rest
     (run / "history.csv").write_text("epoch,loss,learning rate\n1,nan,0.1\n")
     assert read(report.write([run]))[1]["runs"][0]["history"][0]["loss"] is None
 

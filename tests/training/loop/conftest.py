@@ -1,6 +1,5 @@
 """Fixtures of tests that stop runs."""
 
-import math
 import signal
 
 import pytest
@@ -9,14 +8,8 @@ from captioner.models import CaptionModel
 from tests.support.interrupted_runs import CHANGES, Crash
 from training import train
 from training.config import with_changes
-from training.loop import trainer
+from training.loop import checkpoint, trainer, validation
 from training.recipes import RECIPES
-
-FRESH = {
-    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0,
-    "seconds": 0.0, "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
-    "memory": 0.0,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +17,8 @@ def built(quick):
     """`train.build` that builds a network once and then puts it back to its first values: tracing takes seconds."""
     real, known = train.build, {}
 
-    def build(run, out, resume):
-        key = (run.data.source, run.model.train_encoder, run.xe.epochs)
+    def build(run, out, resume, dataset=None):
+        key = (run.data.source, run.model.train_encoder, run.xe.epochs, run.evaluation.choose_by)
         if key not in known:
             made = real(run, out, resume)
             known[key] = made, [variable.numpy() for variable in made._variables()]
@@ -35,7 +28,7 @@ def built(quick):
             variable.assign(value)
         trainer.write_run(out, run)
         made.run, made.out, made.run_logger = run, out, trainer.RunLogger(out)
-        made.state = {**FRESH}
+        made.state = checkpoint.initial_state()
         return made
 
     return build
@@ -48,7 +41,7 @@ def make(monkeypatch, built):
 
     def run_it(out, *changes, stop=None, at=0):
         run = with_changes(RECIPES.build("tiny"), [*CHANGES, *changes])
-        real_score, steps, scorings = trainer.score, [], []
+        real_score, steps, scorings = validation.score, [], []
 
         def step(self, *arguments, **more):
             steps.append(1)
@@ -82,7 +75,7 @@ def make(monkeypatch, built):
 
         with monkeypatch.context() as patch:
             patch.setattr(CaptionModel, "train_on_batch", step)
-            patch.setattr(trainer, "score", score)
+            patch.setattr(validation, "score", score)
             patch.setattr(train, "build", built)
             patch.setattr(trainer, "record", record)
             save = trainer.Trainer.save

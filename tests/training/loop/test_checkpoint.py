@@ -1,7 +1,6 @@
 """Checkpoints: round trips, failed writes, damaged files and states of other types."""
 
 import errno
-import math
 import os
 
 import numpy as np
@@ -10,11 +9,7 @@ import pytest
 from captioner.errors import DataError
 from training.loop import checkpoint
 
-FRESH = {
-    "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0,
-    "seconds": 0.0, "loss": 0.0, "losses": 0, "metrics": {}, "epoch_done": False, "finished": False, "stage": 0,
-    "memory": 0.0,
-}  # fmt: skip
+FRESH = checkpoint.initial_state()
 
 
 class Crash(BaseException):
@@ -87,6 +82,7 @@ def test_damaged_checkpoint_is_never_read_wrong(tmp_path):
 
 WRONG = [
     {"epoch": "3"}, {"epoch": -1}, {"metrics": []}, {"finished": 1}, {"best": "high"}, {"loss": True}, {"data": 1},
+    {"chosen_by": 1}, {"best_metrics": 3.0},
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from captioner.models import CaptionModel
 from tests.support.interrupted_runs import CHANGES, history
 from training import train
 from training.config import with_changes
-from training.loop import checkpoint, trainer
+from training.loop import checkpoint, validation
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
@@ -26,7 +26,7 @@ def scripted(monkeypatch):
 
     def script(*values):
         left = list(values)
-        monkeypatch.setattr(trainer, "score", lambda *a, **k: {"CIDEr-D": left.pop(0), "BLEU-4": 1.0})
+        monkeypatch.setattr(validation, "score", lambda *a, **k: {"CIDEr-D": left.pop(0), "BLEU-4": 1.0})
 
     return script
 
