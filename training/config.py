@@ -33,6 +33,8 @@ class Data:
 
     Attributes:
         source: spec of `DATASETS`, such as `folder(path='photos')`.
+        language: str. Language of the captions, for bad endings, flips and alternative texts: `en`, `de`, a code
+            without rules such as `fr`, or `auto`, detected from them (`captioner/text/languages.py`).
         min_count: int. Occurrences in the training captions that a word needs to enter the vocabulary.
         max_vocabulary: int. Largest size of the vocabulary, 0 for no bound.
         captions_per_image: int. Captions of one image in a batch (G).
@@ -40,13 +42,14 @@ class Data:
         max_bad: float. Share of images that may be unreadable.
         augment: bool. Random crops and changes of brightness, contrast and saturation; needs
             `model.train_encoder=true`, as cached features cannot change.
-        horizontal_flip: bool. Train on flipped images as well, left and right swapped in their English captions: an
-            epoch is twice as long.
+        horizontal_flip: bool. Train on flipped images as well, left and right swapped in their captions (English or
+            German): an epoch is twice as long.
         cached_augmentations: int. Cached features of so many augmentations of each training image; a step takes one of
             them or the image itself. For frozen encoders.
     """
 
     source: str
+    language: str = "auto"
     min_count: int = 5
     max_vocabulary: int = 0
     captions_per_image: int = 5
@@ -58,6 +61,8 @@ class Data:
 
     def __post_init__(self) -> None:
         _check(self, "data.", min_count=(1,), max_vocabulary=(0,), captions_per_image=(1,))
+        if self.language != "auto":
+            checks.language_code(self.language, "data.language")
         _check(self, "data.", max_bad=(0, 1), cached_augmentations=(0,))
 
 

@@ -123,7 +123,9 @@ def evaluate(
         else:
             captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
             texts = captioning(read, len(examples), strategy)
-        metrics[strategy] = score(texts, examples, training or (), official, undefined=math.nan)
+        metrics[strategy] = score(
+            texts, examples, training or (), official, undefined=math.nan, language=model.language
+        )
         if isinstance(dataset, SyntheticScenes):
             metrics[strategy]["exact match"] = exact_match(texts, examples)
         captions[strategy] = {example.id: text for example, text in zip(examples, texts, strict=True)}

@@ -14,6 +14,7 @@ from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
+from captioner.text.languages import detect
 from training.config import Run
 from training.data.augment import augmented
 from training.data.batches import CaptionGroup, caption_groups
@@ -93,6 +94,7 @@ class Source:
 
     Attributes:
         tokenizer: fitted on the training captions alone.
+        language: code of the captions' language, detected if the run does not say it.
         key: "features" when the encoder is frozen, else "images".
         caption_groups: training captions as ids, grouped by image.
     """
@@ -102,7 +104,7 @@ class Source:
         plain = DATASETS.build(data.source)
         if not hasattr(plain, "splits") or not hasattr(plain, "examples"):
             raise DataError(f"expected a dataset from data.source={data.source}, got {type(plain).__name__}")
-        self.dataset = HorizontalFlip(plain) if data.horizontal_flip else plain
+        self.dataset = plain
         self._scenes = isinstance(plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
@@ -113,6 +115,9 @@ class Source:
                 self.dataset.examples(split)  # raises an error that lists the splits
         # A caption counts once, with horizontal flips too.
         self.training_captions = [c for e in plain.examples("train") for c in e.captions]
+        self.language = detect(self.training_captions) if data.language == "auto" else data.language
+        if data.horizontal_flip:
+            self.dataset = HorizontalFlip(plain, self.language)
         self.tokenizer = Tokenizer.fit(
             self.training_captions, min_count=data.min_count, max_size=data.max_vocabulary or None
         )

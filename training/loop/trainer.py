@@ -251,7 +251,8 @@ class Trainer:
                 self.model, self.run.evaluation.strategy, batch, self.source.key
             )
         captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
-        return captions, score(captions, examples[:count], self.source.training_captions, official)
+        training, language = self.source.training_captions, self.source.language
+        return captions, score(captions, examples[:count], training, official, language=language)
 
     def _load_best_weights(self) -> None:
         saved = checkpoint.read(self.out / "best.npz")

@@ -13,6 +13,7 @@ from captioner.cli.progress import progress_bar
 from captioner.decoding import generate
 from captioner.metrics import evaluate
 from captioner.models import CaptionModel
+from captioner.text.languages import ENGLISH
 from training.data.datasets import Example
 
 
@@ -56,6 +57,7 @@ def score(
     training: Sequence[str] = (),
     official: bool = False,
     undefined: float = 0.0,
+    language: str = ENGLISH,
 ) -> dict[str, float]:
     """All metrics of captions against their examples' references; see `captioner.evaluate`.
 
@@ -64,6 +66,11 @@ def score(
     predictions = {example.id: caption for example, caption in zip(examples, captions, strict=True)}
     references = {example.id: list(example.captions) for example in examples}
     metrics = evaluate(
-        predictions, references, official=official, training=training or None, allow_empty=True
+        predictions,
+        references,
+        official=official,
+        training=training or None,
+        allow_empty=True,
+        language=language,
     )
     return {name: undefined if math.isnan(value) else value for name, value in metrics.items()}
