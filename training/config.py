@@ -17,14 +17,9 @@ from captioner.registry import unknown
 
 # Ranges of the keys that both stages have.
 _OPTIMIZER: dict[str, tuple[float, ...]] = {
-    "batch_images": (1,),
-    "learning_rate": (0,),
-    "warmup": (0, 1),
-    "final_lr_ratio": (0, 1),
-    "weight_decay": (0,),
-    "global_clipnorm": (0,),
-    "ema_momentum": (0, 0.999999),
-}
+    "batch_images": (1,), "learning_rate": (0,), "warmup": (0, 1), "final_lr_ratio": (0, 1),
+    "weight_decay": (0,), "global_clipnorm": (0,), "ema_momentum": (0, 0.999999),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

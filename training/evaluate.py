@@ -108,14 +108,16 @@ def evaluate(
     examples = (examples if cached is None else cached.examples)[: limit or None]
     if not examples:
         raise DataError(f"expected images that can be read in {split!r}, got none")
-    origin = "images read" if cached is None else "features cached"
-    print(f"{len(examples):,} images, {origin}", file=sys.stderr)
+    print(
+        f"{len(examples):,} images, {'images read' if cached is None else 'features cached'}", file=sys.stderr
+    )
     read: Callable[[np.ndarray], np.ndarray]
     if cached is not None:
         read = lambda index: cached[index].astype(np.float32)  # noqa: E731
     elif not engine:
         read = LazyFeatures(model, examples)
-    training = training_captions(dataset)
+    training = training_captions(dataset) or ()
+    options: Any = {"official": official, "undefined": math.nan, "language": model.language}
     metrics, captions = {}, {}
     for strategy, passed in requested.items():
         if engine:
@@ -123,9 +125,7 @@ def evaluate(
         else:
             captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
             texts = captioning(read, len(examples), strategy)
-        metrics[strategy] = score(
-            texts, examples, training or (), official, undefined=math.nan, language=model.language
-        )
+        metrics[strategy] = score(texts, examples, training, **options)
         if isinstance(dataset, SyntheticScenes):
             metrics[strategy]["exact match"] = exact_match(texts, examples)
         captions[strategy] = {example.id: text for example, text in zip(examples, texts, strict=True)}

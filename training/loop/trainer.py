@@ -243,16 +243,14 @@ class Trainer:
         self, split: str, limit: int = 0, official: bool = False
     ) -> tuple[list[str], dict[str, float]]:
         """Captions and metrics of a split with the current weights."""
-        examples = self.source.examples(split)
-        count = min(limit or len(examples), len(examples))
-        batch = min(self.run.evaluation.batch_images, count)
+        source, evaluation = self.source, self.run.evaluation
+        examples = source.examples(split)[: limit or None]
+        batch = min(evaluation.batch_images, len(examples))
         if batch not in self._captioning:
-            self._captioning[batch] = Captioning(
-                self.model, self.run.evaluation.strategy, batch, self.source.key
-            )
-        captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
-        training, language = self.source.training_captions, self.source.language
-        return captions, score(captions, examples[:count], training, official, language=language)
+            self._captioning[batch] = Captioning(self.model, evaluation.strategy, batch, source.key)
+        captions = self._captioning[batch](source.reader(split), len(examples), f"caption {split}")
+        metrics = score(captions, examples, source.training_captions, official, language=source.language)
+        return captions, metrics
 
     def _load_best_weights(self) -> None:
         saved = checkpoint.read(self.out / "best.npz")

@@ -57,7 +57,8 @@ def test_measured_runs_have_todays_keys():
     assert len(MEASURED) >= 28
     for folder in MEASURED:
         config = read_config(folder)
-        assert set(flat(config)) == {key for key in known if "." in key}, folder
+        # Measured before they were added: the language of captions.
+        assert set(flat(config)) == {key for key in known if "." in key} - {"data.language"}, folder
         assert config["name"] in RECIPES, folder
 
 
