@@ -101,16 +101,14 @@ def evaluate(
     from training.data.feature_cache import cached_split
     from training.loop.validation import Captioning, score
 
-    engine = isinstance(model, Captioner)
-    requested = _requested(model, strategies)
+    engine, requested = isinstance(model, Captioner), _requested(model, strategies)
     examples = list(dataset.examples(split))
     cached = None if engine else cached_split(model.encoder, dataset, split, features)
     examples = (examples if cached is None else cached.examples)[: limit or None]
     if not examples:
         raise DataError(f"expected images that can be read in {split!r}, got none")
-    print(
-        f"{len(examples):,} images, {'images read' if cached is None else 'features cached'}", file=sys.stderr
-    )
+    origin = "images read" if cached is None else "features cached"
+    print(f"{len(examples):,} images, {origin}", file=sys.stderr)
     read: Callable[[np.ndarray], np.ndarray]
     if cached is not None:
         read = lambda index: cached[index].astype(np.float32)  # noqa: E731

@@ -49,8 +49,8 @@ def flickr(
         max_bad: float. The largest share of images with something wrong to accept. Defaults to 0.01.
         bad_rows: str or None. Where to list what is left out. Defaults to `cache/bad_rows_flickr.jsonl`.
         other_captions: str or None. Captions to take instead, in another language for example: a JSON file of
-            {file name: [captions]}, plain or gzipped. Images without an entry are left out and counted in the log; they
-            are no bad rows. The splits stay those of `captions`.
+            {file name: [captions]}, plain or gzipped. Images without an entry are left out and counted in one line of
+            the log; they are no bad rows. The splits stay those of `captions`.
 
     Returns:
         A `FileDataset`.
@@ -95,12 +95,11 @@ def _with_other_captions(entries: Iterable[Entry], path: Path) -> Iterator[Entry
             used.add(entry.name)
             yield replace(entry, captions=captions[entry.name])
     if not used:
-        raise DataError(
-            f"expected the file names of the {total:,} images in {path}, got others such as {next(iter(captions))[:80]!r}"
-        )
-    _log.info(
-        "flickr: captions of %s for %s of %s images; %s images without are left out, and %s names that are no images'",
-        path, f"{len(used):,}", f"{total:,}", f"{total - len(used):,}", f"{len(captions) - len(used):,}",
+        first = next(iter(captions))[:80]
+        raise DataError(f"expected captions of the {total:,} images in {path}, got others such as {first!r}")
+    _log.warning(
+        "flickr: captions of %d of %d images are in %s; the others are left out, and so are captions of %d other names",
+        len(used), total, path, len(captions) - len(used),
     )  # fmt: skip
 
 
