@@ -187,7 +187,12 @@ def test_fingerprint_depends_on_image_content_only(tmp_path, flickr_entries):
 
 
 def test_other_captions_replace_those_of_the_file(tmp_path, flickr_entries, caplog):
-    german = {"0.jpg": ["Ein Hund"], "1.jpg": ["Zwei Hunde", "Hunde"], "2.jpg": ["Kein Hund"], "99.jpg": ["Nichts"]}
+    german = {
+        "0.jpg": ["Ein Hund"],
+        "1.jpg": ["Zwei Hunde", "Hunde"],
+        "2.jpg": ["Kein Hund"],
+        "99.jpg": ["Nichts"],
+    }
     path = tmp_path / "german.json.gz"
     path.write_bytes(gzip.compress(json.dumps(german).encode()))
     data = flickr(tmp_path, karpathy(flickr_entries), other_captions=str(path))
