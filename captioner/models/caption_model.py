@@ -25,35 +25,34 @@ from captioner.types import END, PAD
 class CaptionModel(keras.Model):
     """A CNN encoder and a recurrent decoder, with the contract `start / step / head` of `Decoder`.
 
-        Args:
-            encoder: spec of `ENCODERS` ("densenet169(weights='imagenet')"), any `keras.Model` from pixels 0..255
-                [B, H, W, 3] to a grid [B, h, w, C], or an `Encoder`.
-            decoder: spec of `DECODERS`, such as "lstm(units=512)" or "top_down(cell='gru', attention='multi_head')".
-            tokenizer: `Tokenizer`.
-            max_length: int, default 20. Most ids of a caption, its end token included; 2 to 1000.
-            image_size: (height, width), default (224, 224). What images are resized to; a `keras.Model` has its own.
-            train_encoder: bool, default False. Whether the encoder's weights are trained too. If not, one built
-                from a spec computes in float32 under a mixed precision policy too.
+    Args:
+        encoder: spec of `ENCODERS` ("densenet169(weights='imagenet')"), any `keras.Model` from pixels 0..255
+            [B, H, W, 3] to a grid [B, h, w, C], or an `Encoder`.
+        decoder: spec of `DECODERS`, such as "lstm(units=512)" or "top_down(cell='gru', attention='multi_head')".
+        tokenizer: `Tokenizer`.
+        max_length: int, default 20. Most ids of a caption, its end token included; 2 to 1000.
+        image_size: (height, width), default (224, 224). What images are resized to; a `keras.Model` has its own.
+        train_encoder: bool, default False. Whether the encoder's weights are trained too. If not, one built
+            from a spec computes in float32 under a mixed precision policy too.
 
-        Raises:
-            ModelError: if the encoder or decoder cannot be built.
-            SpecError: if a spec names something unknown.
+    Raises:
+        ModelError: if the encoder or decoder cannot be built.
+        SpecError: if a spec names something unknown.
 
-        Call arguments:
-            inputs: dict with "features" [B, L, C] or "images" [B, H, W, 3], "steps" (tuple of int32 [n_t]),
-                "sorted_indices" and "unsorted_indices": see `captioner.models.packing.Packed`.
+    Call arguments:
+        inputs: dict with "features" [B, L, C] or "images" [B, H, W, 3], "steps" (tuple of int32 [n_t]),
+            "sorted_indices" and "unsorted_indices": see `captioner.models.packing.Packed`.
 
-        Returns of a call:
-            float32 logits [sum of n_t, V].
+    Returns of a call:
+        float32 logits [sum of n_t, V].
 
-        Example:
-            >>> from captioner.text import Tokenizer
-    from captioner.text.languages import ENGLISH
-            >>> tokenizer = Tokenizer(["a", "dog", "cat"])
-            >>> model = CaptionModel("small_cnn(width=8)", "lstm(units=16, embedding=16, value_dim=16)", tokenizer,
-            ...                      image_size=(32, 32))
-            >>> model.grid, model.encode(np.zeros((2, 32, 32, 3))).shape
-            ((4, 4), TensorShape([2, 16, 32]))
+    Example:
+        >>> from captioner.text import Tokenizer
+        >>> tokenizer = Tokenizer(["a", "dog", "cat"])
+        >>> model = CaptionModel("small_cnn(width=8)", "lstm(units=16, embedding=16, value_dim=16)", tokenizer,
+        ...                      image_size=(32, 32))
+        >>> model.grid, model.encode(np.zeros((2, 32, 32, 3))).shape
+        ((4, 4), TensorShape([2, 16, 32]))
     """
 
     def __init__(
