@@ -203,7 +203,7 @@ def test_other_captions_replace_those_of_the_file(tmp_path, flickr_entries, capl
         "test": {"2.jpg": ("Kein Hund",)},
     }
     assert len(data.bad_rows) == 0 and len(caplog.messages) == 1
-    assert "captions of 3 of 8 images" in caplog.text and "captions of 1 other names" in caplog.text
+    assert "captions of 3 of 8 images" in caplog.text and "1 names of no image" in caplog.text
 
 
 @pytest.mark.parametrize(

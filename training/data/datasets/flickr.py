@@ -98,7 +98,7 @@ def _with_other_captions(entries: Iterable[Entry], path: Path) -> Iterator[Entry
         first = next(iter(captions))[:80]
         raise DataError(f"expected captions of the {total:,} images in {path}, got others such as {first!r}")
     _log.warning(
-        "flickr: captions of %d of %d images are in %s; the others are left out, and so are captions of %d other names",
+        "flickr: captions of %d of %d images are in %s; the others are left out, and so are %d names of no image",
         len(used), total, path, len(captions) - len(used),
     )  # fmt: skip
 
