@@ -134,6 +134,7 @@ def save(
         card=card,
         metrics=metrics,
         overwrite=overwrite,
+        language=model.language,
         confidence=model.calibration,
         save_reranker_parameters={name: fitted.save for name, fitted in model.reranker_parameters.items()},
         parameters={"encoder": encoder, "decoder": total - encoder},

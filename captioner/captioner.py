@@ -14,6 +14,7 @@ from captioner.errors import ImageError
 from captioner.image import loading
 from captioner.outputs.alt_text import LONGEST, THRESHOLD, AltText, alt_text
 from captioner.outputs.confidence import Confidence
+from captioner.text.languages import ENGLISH
 from captioner.types import Caption
 
 
@@ -117,8 +118,18 @@ class Captioner:
         calibration = self.engine.describe().get("confidence")
         return Confidence(calibration).of(caption) if calibration else None
 
+    @property
+    def language(self) -> str:
+        """The code of the captions' language, such as "en"; English where the model does not record it."""
+        return self.engine.describe().get("language") or ENGLISH
+
     def alt_text(
-        self, image: Any, max_length: int = LONGEST, threshold: float = THRESHOLD, strategy: str | None = None
+        self,
+        image: Any,
+        max_length: int = LONGEST,
+        threshold: float = THRESHOLD,
+        strategy: str | None = None,
+        language: str | None = None,
     ) -> AltText:
         """The alternative text (HTML's `alt`) of an image.
 
@@ -127,12 +138,14 @@ class Captioner:
             max_length: int, default 125; see `captioner.alt_text`.
             threshold: float, default 0.5; see `captioner.alt_text`.
             strategy: str, default None; see `caption`.
+            language: str, default None, which is that of the model. A served model does not say its language: pass it.
 
         Returns:
             `AltText`; its `str()` is the text.
         """
         caption = self.caption(image, strategy)
-        return alt_text(caption, max_length, self.confidence(caption), threshold)
+        confidence = self.confidence(caption)
+        return alt_text(caption, max_length, confidence, threshold, language=language or self.language)
 
     def close(self) -> None:
         """Releases the resources of the engine."""

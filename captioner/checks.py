@@ -1,13 +1,16 @@
-"""Validation of numeric arguments. No TensorFlow here."""
+"""Validation of arguments: numbers, and codes of languages. No TensorFlow here."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 
 from captioner.errors import CaptionerError, SpecError
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8}){0,6}")  # BCP 47, section 2.1, without rare forms
 
 
 def integer(
@@ -87,6 +90,32 @@ def number(
             bounds = f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
         raise error(f"{option} expects a number {bounds}, got {_shown(value)}")
     return float(value)
+
+
+def language_code(value: Any, option: str = "language", error: type[CaptionerError] = SpecError) -> str:
+    """Checks that an option is the code of a language, a tag of BCP 47 such as "en", "de-AT" or "und".
+
+    Args:
+        value: anything.
+        option: str, default "language". Name of the option for the message.
+        error: subclass of `CaptionerError`, default `SpecError`. The class to raise.
+
+    Returns:
+        str.
+
+    Raises:
+        CaptionerError: of the class `error`, in one line.
+
+    Example:
+        >>> language_code("German")
+        Traceback (most recent call last):
+        captioner.errors.SpecError: language expects a code such as 'en', 'de' or 'und' (undetermined), got 'German'
+    """
+    if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
+        raise error(
+            f"{option} expects a code such as 'en', 'de' or 'und' (undetermined), got {_shown(value)}"
+        )
+    return value
 
 
 def _shown(value: Any) -> str:

@@ -217,6 +217,7 @@ def export_metadata(metadata: dict[str, Any], where: str, error: type[CaptionerE
         entries.integer("max_pixels", 1, 10**10)
     if vocabulary := entries.optional("vocabulary"):
         vocabulary.integer("size", 1, 10**8)
+    language(metadata, where, error)
     if metadata.get("confidence") is not None:
         confidence(metadata["confidence"], where, error)
     return {**metadata, **model, "strategy": strategy}
@@ -229,6 +230,16 @@ def confidence(metadata: Any, where: str, error: type[CaptionerError] = BundleEr
     except BundleError as reason:
         raise error(f"{where}: {reason}") from None
     return metadata
+
+
+def language(metadata: Mapping[str, Any], where: str, error: type[CaptionerError] = BundleError) -> str:
+    """The code of the captions' language; English where none is recorded, as in files of older captioners.
+
+    Example:
+        >>> language({"language": "de"}, "captioner.json"), language({}, "captioner.json")
+        ('de', 'en')
+    """
+    return checks.language_code(metadata.get("language", "en"), f"language in {where}", error)
 
 
 def check_format(

@@ -17,14 +17,9 @@ from captioner.registry import unknown
 
 # Ranges of the keys that both stages have.
 _OPTIMIZER: dict[str, tuple[float, ...]] = {
-    "batch_images": (1,),
-    "learning_rate": (0,),
-    "warmup": (0, 1),
-    "final_lr_ratio": (0, 1),
-    "weight_decay": (0,),
-    "global_clipnorm": (0,),
-    "ema_momentum": (0, 0.999999),
-}
+    "batch_images": (1,), "learning_rate": (0,), "warmup": (0, 1), "final_lr_ratio": (0, 1),
+    "weight_decay": (0,), "global_clipnorm": (0,), "ema_momentum": (0, 0.999999),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,8 @@ class Data:
 
     Attributes:
         source: spec of `DATASETS`, such as `folder(path='photos')`.
+        language: str. Language of the captions, for bad endings, flips and alternative texts: `en`, `de`, a code
+            without rules such as `fr`, or `auto`, detected from them (`captioner/text/languages.py`).
         min_count: int. Occurrences in the training captions that a word needs to enter the vocabulary.
         max_vocabulary: int. Largest size of the vocabulary, 0 for no bound.
         captions_per_image: int. Captions of one image in a batch (G).
@@ -40,8 +37,8 @@ class Data:
         max_bad: float. Share of images that may be unreadable.
         augment: bool. Random crops and changes of brightness, contrast and saturation; needs
             `model.train_encoder=true`, as cached features cannot change.
-        horizontal_flip: bool. Train on flipped images as well, left and right swapped in their English captions: an
-            epoch is twice as long.
+        horizontal_flip: bool. Train on flipped images as well, left and right swapped in their captions (English or
+            German): an epoch is twice as long.
         cached_augmentations: int. Cached features of so many augmentations of each training image; a step takes one of
             them or the image itself. For frozen encoders.
         repeats: int. Times that each training image comes in an epoch: more with few images, so that validations do
@@ -52,6 +49,7 @@ class Data:
     """
 
     source: str
+    language: str = "auto"
     min_count: int = 5
     max_vocabulary: int = 0
     captions_per_image: int = 5
@@ -69,6 +67,8 @@ class Data:
         _check(self, "data.", min_count=(1,), max_vocabulary=(0,), captions_per_image=(1,))
         _check(self, "data.", max_bad=(0, 1), cached_augmentations=(0,), images=(0,), hold_out=(0,))
         _check(self, "data.", repeats=(1,))
+        if self.language != "auto":
+            checks.language_code(self.language, "data.language")
         _choice(self.vocabulary, "data.vocabulary", ["captions", "union"])
 
 

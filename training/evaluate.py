@@ -100,8 +100,7 @@ def evaluate(
     from training.data.feature_cache import cached_split
     from training.loop.validation import Captioning, score
 
-    engine = isinstance(model, Captioner)
-    requested = _requested(model, strategies)
+    engine, requested = isinstance(model, Captioner), _requested(model, strategies)
     examples = list(dataset.examples(split))
     cached = None if engine else cached_split(model.encoder, dataset, split, features)
     examples = (examples if cached is None else cached.examples)[: limit or None]
@@ -114,7 +113,8 @@ def evaluate(
         read = lambda index: cached[index].astype(np.float32)  # noqa: E731
     elif not engine:
         read = LazyFeatures(model, examples)
-    training = training_captions(dataset)
+    training = training_captions(dataset) or ()
+    options: Any = {"official": official, "language": model.language}
     metrics, captions = {}, {}
     for strategy, passed in requested.items():
         if engine:
@@ -122,7 +122,7 @@ def evaluate(
         else:
             captioning = Captioning(model, strategy, min(_BATCH, len(examples)), "features")
             texts = captioning(read, len(examples), strategy)
-        metrics[strategy] = score(texts, examples, training or (), official)
+        metrics[strategy] = score(texts, examples, training, **options)
         if isinstance(dataset, SyntheticScenes):
             metrics[strategy]["exact match"] = exact_match(texts, examples)
         captions[strategy] = {example.id: text for example, text in zip(examples, texts, strict=True)}

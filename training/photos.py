@@ -70,7 +70,7 @@ def show(model: captioner.Captioner, photos: Sequence[Path], folder: Path) -> in
     texts: dict[Path, str] = {}
     for photo, caption in zip(photos, model.caption_many(photos), strict=True):
         try:
-            alt = captioner.alt_text(caption, confidence=model.confidence(caption))
+            alt = captioner.alt_text(caption, confidence=model.confidence(caption), language=model.language)
         except DataError as error:
             print(f"photos.py: {caption.error or f'{photo}: {error}'}", file=sys.stderr)
             continue

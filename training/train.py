@@ -118,6 +118,7 @@ def build(run: Run, out: Path, resume: bool, dataset: Any = None) -> Any:
         (run.model.image_size, run.model.image_size),
         run.model.train_encoder,
     )
+    model.language = source.language
     model.freeze_batch_norm = run.model.freeze_batch_norm
     if run.model.init_from:
         part, new_words = run.model.init_parts, run.model.new_words
@@ -243,8 +244,9 @@ def _summary(trainer: Any) -> str:
     full = f", batches {batches.fill:.0%} full" if hasattr(batches, "fill") else ""
     weights = sum(v.shape.num_elements() for v in model.trainable_variables)
     return (
-        f"{trainer.run.name}: {len(source.training_captions):,} captions of {len(source.examples('train')):,} "
-        f"images, vocabulary {len(source.tokenizer):,}, {weights:,} weights to train{full}"
+        f"{trainer.run.name}: {len(source.training_captions):,} captions ({source.language}) of "
+        f"{len(source.examples('train')):,} images, vocabulary {len(source.tokenizer):,}, "
+        f"{weights:,} weights to train{full}"
     )
 
 

@@ -24,6 +24,7 @@ from captioner.bundle.files import (
 )
 from captioner.errors import BundleError, CaptionerError
 from captioner.text import Tokenizer
+from captioner.text.languages import ENGLISH
 
 _TRIES = 5  # reads of a bundle that another program is writing
 _Result = TypeVar("_Result")
@@ -45,6 +46,7 @@ class Bundle:
         confidence: dict. What `captioner.outputs.confidence.Confidence` takes; empty if it was never calibrated.
         reranker_parameters: dict of a name of `RERANKER_FILES` to the Path of its file, for those that were fitted.
         format: int. Format of the folder, 1 to `FORMAT`.
+        language: str. The code of its captions' language; English where none is recorded, as in older folders.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class Bundle:
     confidence: dict[str, Any] = field(default_factory=dict)
     reranker_parameters: dict[str, Path] = field(default_factory=dict)
     format: int = FORMAT
+    language: str = ENGLISH
 
 
 def read(folder: str | os.PathLike[str]) -> Bundle:
@@ -158,6 +161,7 @@ def _read(folder: Path) -> Bundle:
             name: files / file for name, file in RERANKER_FILES.items() if (files / file).is_file()
         },
         format=manifest["format"],
+        language=metadata.language(manifest, str(where)),
     )
 
 

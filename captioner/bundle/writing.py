@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from captioner import atomic, metadata
+from captioner import atomic, checks, metadata
 from captioner.bundle import transaction
 from captioner.bundle.files import (
     CARD,
@@ -26,6 +26,7 @@ from captioner.bundle.files import (
 from captioner.bundle.reading import checked_path, read_manifest, sha256
 from captioner.errors import BundleError, DataError
 from captioner.text import Tokenizer
+from captioner.text.languages import ENGLISH
 
 
 def version() -> str:
@@ -53,6 +54,7 @@ def write(
     parameters: Mapping[str, int] | None = None,
     confidence: Mapping[str, Any] | None = None,
     save_reranker_parameters: Mapping[str, Callable[[str], Any]] | None = None,
+    language: str = ENGLISH,
 ) -> Path:
     """Writes a bundle, which replaces an existing one atomically.
 
@@ -68,6 +70,7 @@ def write(
         parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
         save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that take the path of a file and
             write it, default None.
+        language: str, default "en". The language of its captions.
 
     Returns:
         Path of the folder.
@@ -85,7 +88,7 @@ def write(
     }
     if card is not None:
         texts[CARD] = card
-    manifest = _manifest(config, tokenizer, parameters)
+    manifest = _manifest(config, tokenizer, parameters, language)
     _check_writable(folder, overwrite)
     with _disk_errors(folder), transaction.staging(folder, MANIFEST, FILES) as stage:
         save_weights(str(stage / WEIGHTS))
@@ -157,7 +160,7 @@ def add_file(folder: Path, name: str, save: Callable[[Path], Any], overwrite: bo
 
 
 def _manifest(
-    config: Mapping[str, Any], tokenizer: Tokenizer, parameters: Mapping[str, int] | None
+    config: Mapping[str, Any], tokenizer: Tokenizer, parameters: Mapping[str, int] | None, language: str
 ) -> dict[str, Any]:
     """The manifest of a new bundle, without checksums."""
     config = json.loads(_json(config, "the model's config"))
@@ -166,6 +169,7 @@ def _manifest(
         "captioner": version(),
         "model": metadata.model_config(config, "config of the model"),
         "parameters": dict(parameters or {}),
+        "language": checks.language_code(language, error=BundleError),
         "vocabulary": {"size": len(tokenizer), "fingerprint": tokenizer.fingerprint},
     }
 

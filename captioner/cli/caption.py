@@ -10,8 +10,9 @@ attention maps for the report of `captioner evaluate --html`: a number for each 
 without attention.
 
 With --alt-text the captions become texts for the alt attribute of a web page: a capital, a full stop, no "an image
-of", a bounded length; those of low confidence, if the model was calibrated, begin with "Perhaps: ". The JSON objects
-then also have alt_text, confidence (null if not calibrated) and flagged.
+of", a bounded length; those of low confidence, if the model was calibrated, begin with "Perhaps: " ("Vielleicht: " in
+German, "(?) " in languages without rules). The JSON objects then also have alt_text, confidence (null if not
+calibrated) and flagged.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from captioner.cli.progress import progress_bar
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.outputs.alt_text import LONGEST, SHORTEST, AltText, alt_text
 from captioner.outputs.heatmap import heatmap
+from captioner.text.languages import LANGUAGES
 from captioner.types import Caption
 
 _MANY = 8  # images from which on progress is shown
@@ -73,6 +75,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help=f"with --alt-text: largest number of characters, {SHORTEST} or more (default: {LONGEST})",
+    )
+    parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help=f"with --alt-text: language of the captions, {', '.join(LANGUAGES)} or another code such as fr (default: "
+        "what the model records, English for a served model)",
     )
     parser.add_argument(
         "--heatmap",
@@ -134,6 +142,10 @@ def _check(options: argparse.Namespace) -> None:
         raise SpecError("--attention is part of the output of --json: pass both, or --heatmap for an image")
     if options.max_chars is not None and not options.alt_text:
         raise SpecError("--max-chars applies to alternative texts: pass --alt-text too")
+    if options.language is not None:
+        if not options.alt_text:
+            raise SpecError("--language applies to alternative texts: pass --alt-text too")
+        checks.language_code(options.language, "--language")
     if options.overwrite and options.heatmap is None:
         raise SpecError("--overwrite applies to heatmaps: pass --heatmap OUT too")
     if options.max_chars is not None:
@@ -154,7 +166,12 @@ def _one(
     if options.alt_text and caption.ok:
         confidence = model.confidence(caption)
         try:
-            alt = alt_text(caption, options.max_chars or LONGEST, confidence)
+            alt = alt_text(
+                caption,
+                options.max_chars or LONGEST,
+                confidence,
+                language=options.language or model.language,
+            )
         except DataError as error:
             caption = replace(caption, error=f"{path}: {error}")
     _print(path, caption, options, alt, alone)

@@ -25,11 +25,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from captioner import checks
 from captioner.caption_files import References, aligned, read_predictions, read_references
 from captioner.cli.messages import print_note
 from captioner.errors import SpecError
 from captioner.metrics import DEFAULT_METRICS, METRICS, evaluate, rough, undefined
 from captioner.reports import report
+from captioner.text.languages import ENGLISH, LANGUAGES, rules
 from captioner.types import Caption
 
 
@@ -49,6 +51,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--official", action="store_true", help="add the scores of pycocoevalcap (needs Java)"
     )
+    parser.add_argument(
+        "--language",
+        default=ENGLISH,
+        metavar="CODE",
+        help="of the captions, for bad endings and word confusions: "
+        f"{', '.join(LANGUAGES)} or another code such as fr (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--html", metavar="OUT", help="write a report: OUT, ending in .html, and the JSON of its scores"
@@ -67,19 +76,28 @@ def run(options: argparse.Namespace) -> int:
     for name in ("baseline", "images", "overwrite"):
         if getattr(options, name) not in (None, False) and options.html is None:
             raise SpecError(f"--{name} applies to the report: pass --html OUT.html too")
+    checks.language_code(options.language, "--language")
     predictions = read_predictions(options.predictions)
     references = read_references(options.references)
     matched = aligned(predictions, references, options.split)
     for line in matched.notes:
         print_note(options, line)
     metrics = options.metric or DEFAULT_METRICS
+    if "bad_endings" in metrics and not rules(options.language).function_words:
+        print_note(options, f"no bad endings: the function words of {options.language!r} are not known")
     scores: Mapping[str, float | None]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no CIDEr-D")  # printed below, in one line
         if options.html is not None:
             scores = _report(options, predictions, references, metrics)
         else:
-            scores = evaluate(predictions, matched.references, official=options.official, metrics=metrics)
+            scores = evaluate(
+                predictions,
+                matched.references,
+                official=options.official,
+                metrics=metrics,
+                language=options.language,
+            )
     _print_cider_notes(options, scores, len(predictions))
     if options.json:
         content = {name: None if _is_nan(value) else value for name, value in scores.items()}
@@ -87,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if not options.quiet:
         print(f"{len(predictions):,} image{'s' * (len(predictions) != 1)}", file=sys.stderr)
-    width = max(len(name) for name in scores)
+    width = max((len(name) for name in scores), default=0)
     for name, value in scores.items():
         if not _is_nan(value):
             print(f"{name:<{width}}  {value:8.2f}")
@@ -132,6 +150,7 @@ def _report(
         overwrite=options.overwrite,
         metrics=metrics,
         official=options.official,
+        language=options.language,
     )
     json_file = page.with_suffix(".json")
     data = json.loads(json_file.read_text(encoding="utf-8"))

@@ -109,7 +109,7 @@ class Engine(abc.ABC):
         """Describes the model: "engine", "source", "strategy" (the default), and whatever else is known.
 
         "confidence" is the argument of `captioner.outputs.confidence.Confidence`, or None where the model was never
-        calibrated.
+        calibrated. "language" is a code of `captioner.text.languages`, or None where it is not known.
         """
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)

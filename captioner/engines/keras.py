@@ -106,6 +106,7 @@ class KerasEngine(Engine):
             "model": self.model.get_config(),
             "vocabulary": len(self.model.tokenizer),
             "confidence": self.model.calibration,
+            "language": self.model.language,
         }
 
     def close(self) -> None:
@@ -186,6 +187,7 @@ def _load(stored: bundle.Bundle, trust: Sequence[str]) -> Any:
 
     model = network(stored, trust)
     model.calibration = stored.confidence or None
+    model.language = stored.language
     for name, path in stored.reranker_parameters.items():
         model.reranker_parameters[name] = RERANKERS[name].load(
             path, stored.tokenizer.fingerprint, model.encoder.channels

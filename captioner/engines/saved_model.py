@@ -122,6 +122,7 @@ class SavedModelEngine(Engine):
             "model": self._metadata.get("model"),
             "vocabulary": self._metadata.get("vocabulary", {}).get("size"),
             "confidence": self._metadata.get("confidence"),
+            "language": self._metadata.get("language"),
         }
 
 

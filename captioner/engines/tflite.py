@@ -135,6 +135,7 @@ class TFLiteEngine(Engine):
             "model": self._metadata.get("model"),
             "vocabulary": len(self.tokenizer),
             "confidence": self._metadata.get("confidence"),
+            "language": self._metadata.get("language"),
         }
 
 

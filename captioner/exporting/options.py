@@ -22,6 +22,7 @@ def export_metadata(model: Any, strategy: str, max_length: int, n_best: int) -> 
         "vocabulary": {"size": len(model.tokenizer), "fingerprint": model.tokenizer.fingerprint},
         "model": model.get_config(),
         "confidence": model.calibration,
+        "language": model.language,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from captioner import checks
 from captioner.caption_files.image_ids import match, shown
 from captioner.errors import DataError, SpecError
 from captioner.metrics.base import Candidates, References, Scores
@@ -16,6 +17,7 @@ from captioner.metrics.cider import CiderD
 from captioner.metrics.official import official_scores, ptb_words
 from captioner.registry import Spec, Table, parse_spec
 from captioner.text import words
+from captioner.text.languages import ENGLISH
 from captioner.types import Caption
 
 METRICS = Table(
@@ -45,6 +47,7 @@ def evaluate(
     metrics: Iterable[str | Spec] = DEFAULT_METRICS,
     training: Iterable[str] | None = None,
     allow_empty: bool = False,
+    language: str = ENGLISH,
 ) -> dict[str, float]:
     """Scores one predicted caption an image against the image's references.
 
@@ -60,13 +63,15 @@ def evaluate(
         training: iterable of str, or None. The training captions; adds "novel captions".
         allow_empty: bool, defaults to False. Score a prediction without words 0 instead of raising an error, for
             models in training, which may predict empty captions.
+        language: str, defaults to "en". That of the captions, for "bad endings", which languages without rules lack;
+            see `captioner.text.languages`.
 
     Returns:
         dict of a metric's name to float, x100 unless it is a count.
 
     Raises:
         DataError: if ids differ, or captions are missing or empty; the message lists ids and their number.
-        SpecError: if a metric is unknown.
+        SpecError: if a metric is unknown, or `language` is no code.
         MissingDependency: if a package or Java, needed by a metric, is not installed.
 
     Example:
@@ -75,7 +80,7 @@ def evaluate(
         >>> evaluate(predictions, references, metrics=["rouge_l", "exact_match"])
         {'ROUGE-L': 50.0, 'exact match': 50.0}
     """
-    return scored(predictions, references, official, metrics, training, allow_empty).corpus
+    return scored(predictions, references, official, metrics, training, allow_empty, language).corpus
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Scored:
         candidates: list of lists of words, [B].
         references: list of lists of lists of words, [B].
         scores: list of `Scores`, one for each metric.
+        language: str. The language of the captions.
     """
 
     names: list[Any]
@@ -97,6 +103,7 @@ class Scored:
     candidates: Candidates
     references: References
     scores: list[Scores]
+    language: str = ENGLISH
 
     @property
     def corpus(self) -> dict[str, float]:
@@ -118,11 +125,12 @@ def scored(
     metrics: Iterable[str | Spec] = DEFAULT_METRICS,
     training: Iterable[str] | None = None,
     allow_empty: bool = False,
+    language: str = ENGLISH,
 ) -> Scored:
     """Scores as `evaluate` does, and returns the tokenised captions and the scores of each image as well.
 
     Args:
-        predictions, references, official, metrics, training, allow_empty: as for `evaluate`.
+        predictions, references, official, metrics, training, allow_empty, language: as for `evaluate`.
 
     Returns:
         `Scored`.
@@ -130,6 +138,9 @@ def scored(
     Raises:
         DataError, SpecError, MissingDependency: as `evaluate`.
     """
+    options: dict[str, Any] = {"language": checks.language_code(language)}
+    if training is not None:
+        options["training"] = training
     if isinstance(metrics, str):
         raise SpecError(f"expected a list of metrics such as [{metrics!r}], got {metrics!r}")
     texts, captions, names = _aligned(predictions, references)
@@ -142,15 +153,23 @@ def scored(
         _refuse("predictions without a word", [n for n, c in zip(names, candidates, strict=True) if not c])
     all_scores: list[Scores] = []
     for spec in metrics:
-        row = METRICS[parse_spec(spec).name]
-        takes_training = training is not None and "training" in inspect.signature(row).parameters
-        metric = METRICS.build(spec, **({"training": training} if takes_training else {}))
+        parsed = parse_spec(spec)
+        metric = METRICS.build(parsed, **_accepted(parsed, options))
         if not hasattr(metric, "score"):
             raise SpecError(f"expected a metric, which has a method score, got {spec}")
         all_scores.append(metric.score(candidates, wanted))
     if official:
         all_scores += _official(texts, captions)
-    return Scored(names, texts, captions, candidates, wanted, all_scores)
+    return Scored(names, texts, captions, candidates, wanted, all_scores, language)
+
+
+def _accepted(spec: Spec, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a metric takes and its spec does not set."""
+    try:
+        parameters = inspect.signature(METRICS[spec.name]).parameters
+    except (TypeError, ValueError):  # no class or function: building it raises the error
+        return {}
+    return {name: value for name, value in options.items() if name in parameters and name not in spec.args}
 
 
 def _official(texts: Sequence[str], captions: Sequence[Sequence[str]]) -> list[Scores]:

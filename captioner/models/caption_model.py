@@ -18,6 +18,7 @@ from captioner.models.encoders import Encoder, build_encoder
 from captioner.models.packing import PackedLayout, for_rows, pack, unpack
 from captioner.registry import Spec
 from captioner.text import Tokenizer
+from captioner.text.languages import ENGLISH
 from captioner.types import END, PAD
 
 
@@ -91,6 +92,8 @@ class CaptionModel(keras.Model):
         self.extra_loss: Callable[[dict[str, Any], Any], Any] | None = None
         # The argument of `captioner.outputs.confidence.Confidence`, where the model was calibrated.
         self.calibration: dict[str, Any] | None = None
+        # The code of its captions' language, see `captioner.text.languages`.
+        self.language = ENGLISH
         # The fitted parameters of rerankers by name, see `captioner.rerank.base.Reranker`.
         self.reranker_parameters: dict[str, Any] = {}
         self.built = True

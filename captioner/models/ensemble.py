@@ -149,6 +149,7 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
         "max_length": max(model.max_length for model in models),
     }
     ensemble = CaptionModel.from_config(config, first.tokenizer)
+    ensemble.language = first.language
     ensemble.encoder.network.set_weights(first.encoder.network.get_weights())
     # They depend on what all members share, the encoder and the vocabulary: the first member that has some counts.
     for model in reversed(models):

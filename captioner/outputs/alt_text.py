@@ -1,48 +1,34 @@
 """Alternative texts for the web: a caption as a sentence of bounded length, marked when it is uncertain.
 
-English only. No TensorFlow here.
+The words of a language are in `captioner.text.languages`; the full stop follows from the script. No TensorFlow here.
 """
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from dataclasses import dataclass
 
 from captioner import checks
 from captioner.errors import DataError
-from captioner.metrics.endings import FUNCTION_WORDS
+from captioner.text.languages import ENGLISH, Language, rules
 from captioner.types import Caption
 
 LONGEST = 125  # characters; many screen readers read as many without a pause
 SHORTEST = 20  # characters; a lower limit leaves no room for a sentence
 THRESHOLD = 0.5
-_HEDGE = "Perhaps: "
-# Screen readers announce images themselves.
-_OPENING = re.compile(
-    r"^(?:(?:this|here|there|it) is )?(?:an? |the )?"
-    r"(?:(?:close ?-?up|blurry|blurred|old|color|colou?red|black[ -]and[ -]white|aerial|overhead|still) )?"
-    r"(?:(?:image|picture|photo|photograph|snapshot|shot|view|drawing|painting|close ?-?up) of"
-    r"|(?:image|picture|photo|photograph) (?:shows|showing|depicts|with)) ",
-    re.I,
-)
-# Words that cannot end a sentence.
-_OPEN = FUNCTION_WORDS | set(
-    [
-        "through",
-        "over",
-        "into",
-        "behind",
-        "down",
-        "up",
-        "beside",
-        "around",
-        "across",
-        "along",
-        "between",
-        "under",
-    ]
-    + ["above", "against", "during", "while", "as", "wearing", "holding", "carrying", "who", "which", "some"]
-)
+_TRAILING = " .,;:。，、；：،؛۔।"  # what may stand at the end of a caption, and is replaced by a full stop
+_CLOSED = "!?！？؟"
+# Full stops by the first word of a letter's Unicode name, where they are not ".": what ends a sentence is a property of
+# the script.
+_FULL_STOPS = {
+    **dict.fromkeys(["CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "BOPOMOFO"], "。"),
+    **dict.fromkeys(["DEVANAGARI", "BENGALI", "GURMUKHI", "ORIYA"], "।"),
+    **dict.fromkeys(["THAI", "LAO"], ""),
+    "MYANMAR": "။",
+    "KHMER": "។",
+    "ETHIOPIC": "።",
+    "ARMENIAN": "։",
+}
 
 
 @dataclass(frozen=True)
@@ -70,11 +56,13 @@ def alt_text(
     confidence: float | None = None,
     threshold: float = THRESHOLD,
     hedge: bool = True,
+    language: str = ENGLISH,
 ) -> AltText:
     """Turns a caption into an alternative text: no "an image of", a capital, a full stop, a bounded length.
 
     A caption that is too long is replaced by the best of its alternatives that fits; if none fits, it is truncated
-    after a word that can end a sentence.
+    after a word that can end a sentence. Only the first letter becomes a capital, in German too: models write nouns in
+    lower case, as captions are normalised. The full stop is that of the script ("。" after Chinese, none after Thai).
 
     Args:
         caption: `Caption`.
@@ -84,12 +72,14 @@ def alt_text(
         threshold: float, default 0.5. With a lower confidence the text begins with "Perhaps: ".
         hedge: bool, default True. False for a page that shows `AltText.flagged` separately: the text never begins with
             "Perhaps: ".
+        language: str, default "en". The language of the caption; see `captioner.text.languages`. The hedge is
+            "Vielleicht: " in German ("de"), "(?) " in a language without rules.
 
     Returns:
         `AltText`.
 
     Raises:
-        SpecError: if `max_length` or `threshold` is out of range.
+        SpecError: if `max_length` or `threshold` is out of range, or `language` is no code.
         DataError: if there is no caption.
 
     Example:
@@ -100,30 +90,66 @@ def alt_text(
         AltText(text='A dog that runs.', confidence=0.2, flagged=True)
         >>> alt_text(Caption("a dog runs through the snow near a tree"), max_length=24).text
         'A dog runs.'
+        >>> alt_text(Caption("auf dem bild ist ein hund zu sehen"), language="de").text
+        'Ein hund.'
     """
+    spoken = rules(language)
     checks.integer(max_length, "max_length", SHORTEST, unit="characters")
     checks.number(threshold, "threshold", 0, 1)
     if not caption.ok or not caption.text.strip():
         raise DataError(f"expected a caption to make a text of, got none: {caption.error or 'it is empty'}")
     flagged = confidence is not None and confidence < threshold
-    prefix = _HEDGE if flagged and hedge else ""
+    prefix = spoken.hedge if flagged and hedge else ""
     limit = max_length - len(prefix)
     sentences = [
-        _sentence(candidate.text) for candidate in (caption, *caption.alternatives) if candidate.text.strip()
+        _sentence(candidate.text, spoken)
+        for candidate in (caption, *caption.alternatives)
+        if candidate.text.strip()
     ]
-    sentence = next((s for s in sentences if len(s) <= limit), None) or _truncated(sentences[0], limit)
+    sentence = next((s for s in sentences if len(s) <= limit), None) or _truncated(
+        sentences[0], limit, spoken
+    )
     return AltText(prefix + sentence, confidence, flagged)
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, language: Language) -> str:
     text = " ".join(text.split())
-    plain = _OPENING.sub("", text).rstrip(" .,;:") or text
-    return plain[0].upper() + plain[1:] + ("" if plain[-1] in "!?" else ".")
+    plain = text
+    for opening, replacement in language.openings:
+        plain = opening.sub(replacement, plain)
+    plain = plain.strip().rstrip(_TRAILING) or text
+    return plain[0].upper() + plain[1:] + _full_stop(plain)
 
 
-def _truncated(sentence: str, limit: int) -> str:
+def _truncated(sentence: str, limit: int, language: Language) -> str:
     """The longest prefix of at most `limit` characters that does not end in the middle of a phrase."""
-    words = sentence.split()
-    while len(words) > 1 and (len(" ".join(words)) >= limit or words[-1].lower().strip(".,;") in _OPEN):
+    stop = _full_stop(sentence.rstrip(_TRAILING + _CLOSED))
+    room = limit - len(stop)
+    words = sentence.rstrip(_TRAILING).split()
+    open_words = language.function_words | language.unfinished
+    while len(words) > 1 and (
+        len(" ".join(words)) > room or words[-1].lower().strip(_TRAILING) in open_words
+    ):
         words.pop()
-    return " ".join(words)[: limit - 1].rstrip(" .,;:") + "."
+    text = " ".join(words)
+    if len(text) > room:  # one long word, or a script without spaces
+        while (
+            unicodedata.category(text[room])[0] == "M" and room > 1
+        ):  # a mark belongs to the letter before it
+            room -= 1
+        text = text[:room]
+    return text.rstrip(_TRAILING) + stop
+
+
+def _full_stop(text: str) -> str:
+    """The full stop after a text: none after "!" or "?", else that of the script of its last letter.
+
+    Example:
+        >>> _full_stop("a dog"), _full_stop("一只狗"), _full_stop("who is it ?")
+        ('.', '。', '')
+    """
+    if text[-1:] in _CLOSED:
+        return ""
+    letter = next((char for char in reversed(text) if unicodedata.category(char)[0] == "L"), "")
+    script = unicodedata.name(letter, "").partition(" ")[0] if letter else ""
+    return _FULL_STOPS.get(script, ".")

@@ -18,6 +18,7 @@ from captioner.metrics.evaluation import Predictions, ReferenceTexts
 from captioner.registry import Spec, parse_spec
 from captioner.reports import charts, contents, page
 from captioner.reports.images import Images, ReportImage
+from captioner.text.languages import ENGLISH
 
 __all__ = ["report"]
 
@@ -35,6 +36,7 @@ def report(
     overwrite: bool = False,
     metrics: Iterable[str | Spec] = DEFAULT_METRICS,
     official: bool = False,
+    language: str = ENGLISH,
 ) -> Path:
     """Writes a report on captions: scores with confidence intervals, images, confused words, lengths, vocabulary.
 
@@ -51,13 +53,14 @@ def report(
         overwrite: bool, default False. Whether an existing report may be replaced.
         metrics: iterable of str or Spec, rows of `METRICS`; CIDEr-D is always added.
         official: bool, default False. Add the scores of pycocoevalcap. Needs Java.
+        language: str, default "en". That of the captions; see `captioner.evaluate`.
 
     Returns:
         Path of the page.
 
     Raises:
         DataError: if captions cannot be scored (see `captioner.evaluate`), files exist already, or the disk refuses.
-        SpecError: if a metric is unknown, or `resamples` is below 2.
+        SpecError: if a metric is unknown, `resamples` is below 2, or `language` is no code.
         MissingDependency: if Jinja2, matplotlib or a dependency of a metric is not installed.
 
     Example:
@@ -72,7 +75,9 @@ def report(
     if isinstance(names, str) or len(names) < len(all_predictions):
         raise SpecError(f"expected a list of {len(all_predictions)} names for the models, got {names!r}")
     shown = Images(images)
-    models = _scored(all_predictions, references, [str(name) for name in names], list(metrics), official)
+    models = _scored(
+        all_predictions, references, [str(name) for name in names], list(metrics), official, language
+    )
     data = contents.evaluation(models, [str(name) for name in names[: len(all_predictions)]], resamples)
     known = _images(data, models, all_predictions, shown)
     return page.write(paths, "evaluation.html.j2", data, charts=_charts(data), images=known)
@@ -84,6 +89,7 @@ def _scored(
     names: Sequence[str],
     metrics: list,
     official: bool,
+    language: str,
 ) -> list[Scored]:
     """The scores of each model, with images in the order of the first model."""
     if "cider_d" not in [parse_spec(spec).name for spec in metrics]:
@@ -94,7 +100,7 @@ def _scored(
             first = [key for key in models[0].names if key in predictions]
             predictions = {key: predictions[key] for key in [*first, *predictions]}
         try:
-            models.append(scored(predictions, references, official, metrics))
+            models.append(scored(predictions, references, official, metrics, language=language))
         except DataError as error:
             raise DataError(f"{name}: {error}" if len(all_predictions) > 1 else str(error)) from None
     return models

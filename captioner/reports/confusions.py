@@ -2,7 +2,8 @@
 
 A word is *invented* if the caption has it and no reference of the image does, and *missed* if at least half of the
 references have it and the caption does not. The missed word that an invented one replaces is not known: all missed
-words of the image get equal weights. Function words are left out.
+words of the image get equal weights. Function words, and others that name nothing visible, are left out where the
+language has rules (`captioner.text.languages`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,7 @@ from collections import Counter
 from typing import Any
 
 from captioner.metrics import Scored
-from captioner.metrics.endings import FUNCTION_WORDS
-
-# Function words, and other words without visual content.
-LEFT_OUT = FUNCTION_WORDS | frozenset(
-    ["as", "be", "been", "being", "it", "he", "she", "they", "them", "him", "himself", "herself", "itself"]
-    + ["was", "were", "has", "have", "there", "these", "those", "which", "who", "while", "into", "onto"]
-    + ["some", "other", "another", "s", "through", "over", "around", "along", "up", "down", "out", "off"]
-)
+from captioner.text.languages import rules
 
 
 def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
@@ -38,6 +32,8 @@ def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
         >>> confusions(world)["pairs"][0]["said"], confusions(world)["pairs"][0]["missed"]
         ('cat', 'dog')
     """
+    language = rules(model.language)
+    left_out = language.function_words | language.without_content
     pairs: Counter[tuple[str, str]] = Counter()
     invented: Counter[str] = Counter()
     missed: Counter[str] = Counter()
@@ -45,9 +41,9 @@ def confusions(model: Scored, most: int = 15) -> dict[str, Any]:
     for i, (candidate, references) in enumerate(zip(model.candidates, model.references, strict=True)):
         predicted = set(candidate)
         reference_counts = Counter(word for reference in references for word in set(reference))
-        wrong = sorted(predicted - set(reference_counts) - LEFT_OUT)
+        wrong = sorted(predicted - set(reference_counts) - left_out)
         wanted = {word for word, number in reference_counts.items() if 2 * number >= len(references)}
-        absent = sorted(wanted - predicted - LEFT_OUT)
+        absent = sorted(wanted - predicted - left_out)
         invented.update(wrong)
         missed.update(absent)
         for word in wrong:

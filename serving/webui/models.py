@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from captioner.errors import EngineError, SpecError
 from captioner.outputs.confidence import Confidence
 from captioner.registry import parse_spec, table_specs_only
 from captioner.signature import EXPLAIN, INPUT, captions_from, missing
+from captioner.text.languages import ENGLISH
 from captioner.types import Caption
 from serving.protocol.predict import Call, Models, Version, predict_on
 from serving.protocol.status import ServingError
@@ -64,6 +65,10 @@ class PageModel(abc.ABC):
     @abc.abstractmethod
     def confidence(self, caption: Caption) -> float | None:
         """The probability that a person would accept the caption, or None where the model is not calibrated."""
+
+    @abc.abstractmethod
+    def language(self) -> str:
+        """The code of the captions' language; English where the model does not record it."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -133,6 +138,10 @@ class LoadedModel(PageModel):
         """See `PageModel.confidence`."""
         return None if self._model is None else self._model.confidence(caption)
 
+    def language(self) -> str:
+        """See `PageModel.language`."""
+        return ENGLISH if self._model is None else self._model.language
+
     def close(self) -> None:
         """See `PageModel.close`."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -152,6 +161,14 @@ class LoadedModel(PageModel):
             return self._model.engine.predict([data], None)[0]
         with table_specs_only():  # a visitor's strategy must not import code
             return self._model.engine.predict([data], strategy)[0]
+
+
+class _Export(NamedTuple):
+    """What an exported version records about itself."""
+
+    strategy: str | None = None
+    calibration: Confidence | None = None
+    language: str = ENGLISH
 
 
 class ServedModel(PageModel):
@@ -176,13 +193,13 @@ class ServedModel(PageModel):
         self.name, self._models, self._find, self._home = name, models, find, home
         self._has_attention: bool | None = None
         self._loaded = LoadedModel(name, str(home), admission) if home is not None else None
-        self._metadata: dict[int, tuple[str | None, Confidence | None]] = {}  # by version
+        self._metadata: dict[int, _Export] = {}  # by version
 
     def row(self) -> dict[str, Any]:
         """See `PageModel.row`; `problem` is the reason why the version cannot caption, if there is one."""
         with self._models().use(self.name) as version:
             problem = _problem(self.name, version)
-            exported, _ = self._export_metadata(version.number)
+            exported = self._export_metadata(version.number).strategy
         row = _row(self.name, self._has_attention, exported, self._loaded is not None)
         return row | ({"problem": problem} if problem else {})
 
@@ -195,7 +212,7 @@ class ServedModel(PageModel):
     def caption(self, data: bytes, strategy: str | None, timeout: float) -> Caption:
         """See `PageModel.caption`."""
         with self._models().use(self.name) as version:
-            exported, _ = self._export_metadata(version.number)
+            exported = self._export_metadata(version.number).strategy
             if strategy is None or (exported and _same(strategy, exported)):
                 if problem := _problem(self.name, version):
                     raise EngineError(problem)
@@ -215,24 +232,30 @@ class ServedModel(PageModel):
     def confidence(self, caption: Caption) -> float | None:
         """See `PageModel.confidence`."""
         with self._models().use(self.name) as version:
-            _, calibration = self._export_metadata(version.number)
+            calibration = self._export_metadata(version.number).calibration
         return None if calibration is None else calibration.of(caption)
+
+    def language(self) -> str:
+        """See `PageModel.language`."""
+        with self._models().use(self.name) as version:
+            return self._export_metadata(version.number).language
 
     def close(self) -> None:
         """Closes the model folder; the served versions are closed by their owner."""
         if self._loaded is not None:
             self._loaded.close()
 
-    def _export_metadata(self, number: int) -> tuple[str | None, Confidence | None]:
-        """The strategy of a version and its calibration, where captioner exported it."""
+    def _export_metadata(self, number: int) -> _Export:
+        """What a version records, where captioner exported it."""
         if number not in self._metadata:
             try:
                 metadata = read_metadata(self._find()[number])
                 confidence = metadata.get("confidence")
                 calibration = Confidence(confidence) if confidence else None
-                self._metadata[number] = (str(metadata["strategy"]), calibration)
+                strategy, language = str(metadata["strategy"]), metadata.get("language", ENGLISH)
+                self._metadata[number] = _Export(strategy, calibration, language)
             except (KeyError, OSError, EngineError):  # not an export of captioner, or just deleted
-                return None, None
+                return _Export()
         return self._metadata[number]
 
 

@@ -141,7 +141,8 @@ class Page:
             raise ImageError(caption.error)
         alternatives = [_json_caption(model, other, max_length) for other in caption.alternatives]
         elapsed = round((time.perf_counter() - start) * 1000, 1)
-        return {**_json_caption(model, caption, max_length), "alternatives": alternatives, "ms": elapsed}
+        answer = _json_caption(model, caption, max_length)
+        return {**answer, "language": model.language(), "alternatives": alternatives, "ms": elapsed}
 
     def _image(self, body: bytes, timeout: float) -> bytes:
         """The image as engines take it; formats that only Pillow reads wait for a worker, because they take memory.
@@ -178,7 +179,9 @@ def _json_caption(model: PageModel, caption: Caption, max_length: int) -> dict[s
     text = AltText("")
     if caption.text.strip():
         # Without the hedge: the page shows a low confidence beside the text.
-        text = alt_text(caption, max_length, model.confidence(caption), hedge=False)
+        text = alt_text(
+            caption, max_length, model.confidence(caption), hedge=False, language=model.language()
+        )
     return {
         "caption": caption.text,
         "words": list(caption.words),

@@ -60,6 +60,22 @@ def test_card_and_metrics_are_optional(tmp_path):
     assert set(files(tmp_path / "m")) == {"captioner.json", "model.weights.h5", "vocab.txt"}
 
 
+def test_the_language_is_recorded_and_english_without(tmp_path):
+    folder = write(tmp_path / "m", language="de-AT")
+    assert bundle.read(folder).language == "de-AT"
+    change(folder, language=None)  # as folders of older versions
+    assert bundle.read(folder).language == bundle.read(write(tmp_path / "other")).language == "en"
+    change(folder, language="German")
+    with pytest.raises(
+        BundleError, match="language in .*captioner.json expects a code such as 'en'"
+    ) as error:
+        bundle.read(folder)
+    one_line(error)
+    with pytest.raises(BundleError, match="got 7"):
+        write(tmp_path / "wrong", language=7)
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_a_model_is_not_overwritten_unasked(tmp_path):
     folder = write(tmp_path / "m")
     before = files(folder)

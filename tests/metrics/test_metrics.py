@@ -82,6 +82,32 @@ def test_bad_endings_are_function_words():
     assert scores == {"bad endings": pytest.approx(60)}
 
 
+def test_bad_endings_of_german_leave_parts_of_verbs():
+    predictions = [
+        "ein mann neben einem",
+        "ein hund und",
+        "ein mann schaut zu",
+        "zwei hunde auf dem",
+        "er hat ein",
+    ]
+    references = [["ein hund"]] * 5
+    assert evaluate(predictions, references, metrics=["bad_endings"], language="de") == {
+        "bad endings": pytest.approx(80)
+    }
+    # The option of a spec comes before that of the call.
+    spec = ["bad_endings(language='en')"]
+    assert evaluate(predictions, references, metrics=spec, language="de") == {"bad endings": 0}
+
+
+def test_bad_endings_are_not_counted_in_other_languages():
+    scores = evaluate(
+        ["un chien a", "the"], [["un chien"]] * 2, metrics=["exact_match", "bad_endings"], language="fr"
+    )
+    assert scores == {"exact match": 0}
+    with pytest.raises(SpecError, match="language expects a code"):
+        evaluate(["a dog"], [["a dog"]], language="English")
+
+
 def test_importing_metrics_is_light():
     code = (
         "import sys, captioner.metrics; "

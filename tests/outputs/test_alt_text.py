@@ -11,7 +11,8 @@ from captioner.cli import caption as caption_command
 from captioner.cli import main
 from captioner.engines.fake import FakeEngine
 from captioner.errors import BundleError, DataError, SpecError
-from captioner.outputs.alt_text import _OPEN, alt_text
+from captioner.outputs.alt_text import alt_text
+from captioner.text.languages import rules
 from captioner.types import Caption
 
 SURE = {"bias": 3.0, "weights": {"mean_logp": 0.0, "least_logp": 0.0, "words": 0.0}}
@@ -41,6 +42,66 @@ def test_sentences(caption, text):
     assert alt_text(Caption(caption)).text == text
 
 
+@pytest.mark.parametrize(
+    ("language", "caption", "text"),
+    [
+        (
+            "de",
+            "ein hund rennt durch den schnee",
+            "Ein hund rennt durch den schnee.",
+        ),  # nouns stay in lower case
+        ("de", "auf dem bild ist ein hund zu sehen", "Ein hund."),
+        ("de", "auf diesem foto sind zwei hunde zu sehen die spielen", "Zwei hunde die spielen."),
+        ("de", "das bild zeigt eine frau mit hut", "Eine frau mit hut."),
+        # What follows is no nominative: the opening stays.
+        ("de", "das bild zeigt einen hund", "Das bild zeigt einen hund."),
+        ("de", "ein foto von einem hund", "Ein foto von einem hund."),
+        ("de", "a photo of a dog", "A photo of a dog."),
+        ("de", "ein mann schaut zu", "Ein mann schaut zu."),
+        ("fr", "une photo d un chien", "Une photo d un chien."),
+        ("und", "a photo of a dog", "A photo of a dog."),
+        ("zh", "一只狗在雪地里奔跑", "一只狗在雪地里奔跑。"),
+        ("zh", "一只狗。", "一只狗。"),
+        ("zh", "一只 dog", "一只 dog."),
+        ("zh", "谁在那里？", "谁在那里？"),
+        ("ja", "犬がいます", "犬がいます。"),
+        ("ar", "كلب يركض في الثلج", "كلب يركض في الثلج."),
+        ("ar", "كلب، ", "كلب."),
+        ("ar", "هل هذا كلب؟", "هل هذا كلب؟"),
+        ("th", "สุนัขวิ่ง", "สุนัขวิ่ง"),
+        ("hi", "एक कुत्ता दौड़ता है", "एक कुत्ता दौड़ता है।"),
+    ],
+)
+def test_sentences_of_other_languages(language, caption, text):
+    assert alt_text(Caption(caption), language=language).text == text
+
+
+@pytest.mark.parametrize(
+    ("language", "hedge"),
+    [("en", "Perhaps: "), ("de", "Vielleicht: "), ("de-AT", "Vielleicht: "), ("ar", "(?) ")],
+)
+def test_the_hedge_is_in_the_language(language, hedge):
+    unsure = alt_text(Caption("x y z"), confidence=0.1, language=language)
+    assert unsure.flagged and unsure.text == hedge + "X y z."
+
+
+def test_texts_of_other_languages_are_cut_where_they_may_end():
+    german = Caption("ein mann mit einem roten hut steht neben einem hund und schaut zu")
+    # "neben einem", "und", and words that end sentences but no text that is cut.
+    texts = {
+        len(text): text for most in range(20, 80) if (text := alt_text(german, most, language="de").text)
+    }
+    ends = {text.rstrip(".").split()[-1] for text in texts.values()}
+    assert ends == {"mann", "roten", "hut", "steht", "hund", "schaut", "zu"}
+    chinese = alt_text(Caption("一只狗在雪地里奔跑" * 5), 20, language="zh").text
+    assert chinese == ("一只狗在雪地里奔跑" * 5)[:19] + "。"
+    # A letter is not parted from its vowel sign.
+    thai = alt_text(Caption("กิ" * 20), 21, language="th").text
+    assert thai == "กิ" * 10
+    arabic = alt_text(Caption("كلب أسود يركض في الثلج الأبيض"), 24, language="ar").text
+    assert arabic == "كلب أسود يركض في الثلج."
+
+
 def test_texts_are_short_and_complete():
     caption = "a man in the red jacket is riding on a bicycle with a dog in the basket near the sea"
     for confidence in (None, 0.1):
@@ -48,7 +109,7 @@ def test_texts_are_short_and_complete():
             alternative = alt_text(Caption(caption), most, confidence)
             assert len(alternative.text) <= most and alternative.text.endswith(".")
             last = alternative.text.rstrip(".").split()[-1].lower()
-            assert last not in _OPEN
+            assert last not in rules("en").function_words | rules("en").unfinished
             if most >= 95:
                 assert alternative.text.endswith("near the sea.")
     # As much is kept as fits.
@@ -84,6 +145,7 @@ def test_low_confidence_is_flagged():
     [
         (Caption("a dog"), {"max_length": 19}, SpecError, "at least 20 characters, got 19"),
         (Caption("a dog"), {"max_length": True}, SpecError, "got True"),
+        (Caption("a dog"), {"language": "German"}, SpecError, "language expects a code"),
         (Caption("a dog"), {"threshold": 1.5}, SpecError, "from 0 to 1, got 1.5"),
         (Caption("", error="not an image"), {}, DataError, "got none: not an image"),
         (Caption(""), {}, DataError, "it is empty"),
@@ -103,6 +165,11 @@ class Calibrated(FakeEngine):
         return super().describe() | {"confidence": self.calibration}
 
 
+class German(Calibrated):
+    def describe(self):
+        return super().describe() | {"language": "de"}
+
+
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
@@ -114,6 +181,10 @@ def test_a_captioner_makes_texts_of_images():
     unsure = api.Captioner(Calibrated({**SURE, "bias": -3.0})).alt_text(IMAGE)
     assert unsure.flagged and unsure.text == "Perhaps: " + sure.text
     assert not api.Captioner(Calibrated({**SURE, "bias": -3.0})).alt_text(IMAGE, threshold=0.01).flagged
+    german = api.Captioner(German({**SURE, "bias": -3.0}))
+    assert german.language == "de" and german.alt_text(IMAGE).text.startswith("Vielleicht: ")
+    assert german.alt_text(IMAGE, language="en").text == unsure.text
+    assert api.Captioner(FakeEngine()).language == "en"
     with pytest.raises(BundleError, match="damaged calibration"):
         api.Captioner(Calibrated({"bias": 1})).alt_text(IMAGE)
 
@@ -140,13 +211,20 @@ def test_the_command_line(unsure, capsys):
     assert [row["flagged"] for row in rows] == [True, True, False]
     assert all(len(row["alt_text"]) <= 30 for row in rows) and rows[2]["alt_text"] == ""
     assert rows[0]["confidence"] == pytest.approx(0.0474, abs=1e-4) and rows[2]["confidence"] is None
+    assert main(["caption", str(unsure / "a.png"), "--alt-text", "--language", "de"]) == 0
+    assert capsys.readouterr().out.startswith("Vielleicht: A ")
     # The caption itself is untouched.
     assert rows[0]["caption"] == " ".join(rows[0]["words"])
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(["--max-chars", "50"], "pass --alt-text too"), (["--alt-text", "--max-chars", "0"], "got 0")],
+    [
+        (["--language", "de"], "pass --alt-text too"),
+        (["--alt-text", "--language", "German"], "--language expects a code"),
+        (["--max-chars", "50"], "pass --alt-text too"),
+        (["--alt-text", "--max-chars", "0"], "got 0"),
+    ],
 )
 def test_mistakes_on_the_command_line(unsure, capsys, options, says):
     assert main(["caption", str(unsure / "a.png"), *options]) == 2

@@ -47,6 +47,16 @@ def test_confused_words_by_hand():
     assert confused["missed"][1]["example"]["image"] == "2.jpg"
 
 
+def test_confused_words_leave_out_those_of_the_language():
+    predictions, references = (
+        {"1.jpg": "ein hund auf der wiese"},
+        {"1.jpg": ["eine katze die auf dem sofa liegt"]},
+    )
+    for language, invented in {"de": {"hund", "wiese"}, "fr": {"ein", "hund", "der", "wiese"}}.items():
+        confused = confusions(scored(predictions, references, metrics=["exact_match"], language=language))
+        assert {row["word"] for row in confused["invented"]} == invented
+
+
 def test_lengths_vocabulary_and_distribution_add_up():
     predictions, references = random_captions(12)
     data = contents.evaluation([scored(predictions, references)], ["a"], 10)

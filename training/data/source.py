@@ -15,6 +15,7 @@ from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
+from captioner.text.languages import detect
 from captioner.types import SPECIALS
 from training.config import Run
 from training.data.augment import augmented
@@ -102,6 +103,7 @@ class Source:
     Attributes:
         tokenizer: fitted on the training captions alone, and the words of `model.init_from` if the run says so.
         caption_words: tuple of str. Words of the training captions that the vocabulary has.
+        language: code of the captions' language, detected if the run does not say it.
         key: "features" when the encoder is frozen, else "images".
         caption_groups: training captions as ids, grouped by image.
     """
@@ -114,7 +116,7 @@ class Source:
         self._plain, self._subset = plain, None
         if data.images or data.hold_out:
             plain = self._subset = Subset(plain, data.images, data.hold_out, run.seed)
-        self.dataset = HorizontalFlip(plain) if data.horizontal_flip else plain
+        self.dataset = plain
         self._scenes = isinstance(self._plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
@@ -125,6 +127,9 @@ class Source:
                 self.dataset.examples(split)  # raises an error that lists the splits
         # A caption counts once, with horizontal flips too.
         self.training_captions = [c for e in plain.examples("train") for c in e.captions]
+        self.language = detect(self.training_captions) if data.language == "auto" else data.language
+        if data.horizontal_flip:
+            self.dataset = HorizontalFlip(plain, self.language)
         self.tokenizer = Tokenizer.fit(
             self.training_captions, min_count=data.min_count, max_size=data.max_vocabulary or None
         )
@@ -171,7 +176,7 @@ class Source:
         """
         data = self.run.data
         source, numbers = self._subset.numbers(split) if self._subset else (split, None)
-        dataset = HorizontalFlip(self._plain) if data.horizontal_flip else self._plain
+        dataset = HorizontalFlip(self._plain, self.language) if data.horizontal_flip else self._plain
         if view:
             dataset = AugmentedView(dataset, view)
         features = encode_split(self._encoder, dataset, source, data.features, max_bad=data.max_bad)

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from captioner.errors import DataError
+from captioner.errors import DataError, SpecError
+from captioner.text.languages import ENGLISH, LANGUAGES, rules
 from training.data import augment
 from training.data.datasets.example import Dataset, Example
-
-_OPPOSITE = {"left": "right", "right": "left"}
-_SIDES = re.compile(r"\b(left|right)(?=\b|most\b|ward|-)", re.IGNORECASE)
 
 
 class DatasetWrapper:
@@ -64,7 +62,12 @@ class HorizontalFlip(DatasetWrapper):
     """A dataset whose split "train" also holds each image flipped horizontally; its other splits stay.
 
     Args:
-        dataset: Dataset, with English captions.
+        dataset: Dataset.
+        language: str, default "en". The language of its captions, of which left and right are known
+            (`captioner.text.languages`).
+
+    Raises:
+        SpecError: if its words for left and right are not known.
 
     Example:
         >>> from training.data.datasets import DATASETS
@@ -73,10 +76,17 @@ class HorizontalFlip(DatasetWrapper):
         20
     """
 
+    def __init__(self, dataset: Dataset, language: str = ENGLISH):
+        super().__init__(dataset)
+        self._language = language
+        swap_sides("", language)  # raises now, not with the first example
+
     def examples(self, split: str) -> Sequence[Example]:
         """The examples of a split; those of "train" twice, first as they are, then flipped."""
         examples = self.dataset.examples(split)
-        return examples if split != "train" else [*examples, *map(flipped, examples)]
+        if split != "train":
+            return examples
+        return [*examples, *(flipped(example, self._language) for example in examples)]
 
 
 class Subset(DatasetWrapper):
@@ -145,23 +155,42 @@ class Subset(DatasetWrapper):
         return examples if numbers is None else [examples[number] for number in numbers]
 
 
-def flipped(example: Example) -> Example:
-    """An example flipped horizontally, left and right swapped in its captions."""
-    captions = tuple(swap_sides(caption) for caption in example.captions)
+def flipped(example: Example, language: str = ENGLISH) -> Example:
+    """An example flipped horizontally, left and right swapped in its captions; see `swap_sides`."""
+    captions = tuple(swap_sides(caption, language) for caption in example.captions)
     # The id is part of the keys of cached features: another text would be another cache.
     return replace(example, id=f"{example.id} in a mirror", captions=captions, flipped=True)
 
 
-def swap_sides(caption: str) -> str:
+def swap_sides(caption: str, language: str = ENGLISH) -> str:
     """A caption with left for right and right for left.
+
+    Args:
+        caption: str.
+        language: str, default "en". One of `captioner.text.languages.LANGUAGES` with words for left and right.
+
+    Returns:
+        str.
+
+    Raises:
+        SpecError: if its words for left and right are not known.
 
     Example:
         >>> swap_sides("The Leftmost dog turns right .")
         'The Rightmost dog turns left .'
+        >>> swap_sides("Rechts ein Mann mit einem Ball in der linken Hand.", "de")
+        'Links ein Mann mit einem Ball in der rechten Hand.'
     """
+    spoken = rules(language)
+    if spoken.sides is None:
+        known = [code for code, row in LANGUAGES.items() if row.sides is not None]
+        raise SpecError(
+            f"expected captions in a language whose words for left and right are known ({', '.join(known)}) to flip "
+            f"images horizontally, got {language!r}: set data.horizontal_flip=false, or data.language"
+        )
 
     def opposite(match: re.Match[str]) -> str:
-        word = _OPPOSITE[match[0].lower()]
+        word = spoken.opposites[match[0].lower()]
         return word.upper() if match[0].isupper() else word.capitalize() if match[0][0].isupper() else word
 
-    return _SIDES.sub(opposite, caption)
+    return spoken.sides.sub(opposite, caption)

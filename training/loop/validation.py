@@ -13,6 +13,7 @@ from captioner.cli.progress import progress_bar
 from captioner.decoding import generate
 from captioner.metrics import evaluate
 from captioner.models import CaptionModel
+from captioner.text.languages import ENGLISH
 from training.config import Evaluation
 from training.data.batches import PackedBatches, caption_groups
 from training.data.datasets import Example
@@ -104,6 +105,7 @@ def score(
     examples: Sequence[Example],
     training: Sequence[str] = (),
     official: bool = False,
+    language: str = ENGLISH,
 ) -> dict[str, float]:
     """All metrics of captions against their examples' references; see `captioner.evaluate`.
 
@@ -114,7 +116,12 @@ def score(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no CIDEr-D")  # programs print it in a line of their own
         return evaluate(
-            predictions, references, official=official, training=training or None, allow_empty=True
+            predictions,
+            references,
+            official=official,
+            training=training or None,
+            allow_empty=True,
+            language=language,
         )
 
 
@@ -146,7 +153,9 @@ class Scoring:
         if batch not in self._captioning:
             self._captioning[batch] = Captioning(self.model, self.evaluation.strategy, batch, self.source.key)
         captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
-        return captions, score(captions, examples[:count], self.source.training_captions, official)
+        return captions, score(
+            captions, examples[:count], self.source.training_captions, official, self.source.language
+        )
 
     def reference_loss(self) -> float:
         """Cross-entropy of the references of the validation images, in nats a word."""

@@ -16,6 +16,7 @@ RECIPES = Table(
         "flickr8k_topdown": "training.recipes.flickr8k:topdown",
         "flickr8k_device": "training.recipes.flickr8k:device",
         "flickr8k_lite0_gru": "training.recipes.flickr8k:lite0_gru",
+        "flickr8k_german": "training.recipes.flickr8k:german",
         "flickr8k_default": "training.recipes.flickr8k:default",
         "flickr8k_two_encoders": "training.recipes.flickr8k:two_encoders",
         "flickr8k_two_encoders_288_finetune": "training.recipes.flickr8k:two_encoders_288_finetune",

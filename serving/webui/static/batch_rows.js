@@ -1,7 +1,7 @@
 // The rows of the table of a batch: thumbnails, captions, and alt texts that can be edited.
 
 import { confidenceText } from "./alt_text.js";
-import { byId, element } from "./dom.js";
+import { byId, element, setLanguage } from "./dom.js";
 
 const THUMBNAIL = 192; // pixels, twice what is shown, for high-resolution screens
 const ROWS_PER_FRAME = 100;
@@ -74,7 +74,7 @@ export function fillRow(row) {
     caption.textContent = `No caption. ${error}`;
     return;
   }
-  caption.textContent = answer.caption;
+  caption.replaceChildren(setLanguage(element("div", { textContent: answer.caption, dir: "auto" }), answer.language));
   const text = confidenceText(answer.alt_text);
   if (answer.alt_text.flagged) confidence.replaceChildren(element("span", { className: "confidence flagged", textContent: `⚠ ${text}` }));
   else confidence.textContent = text || "not known";
@@ -93,7 +93,7 @@ export function editRow(row, text) {
 /** The field of a row's alt text, and below it the button that restores an edited text. */
 function altField(row) {
   const modelText = row.answer.alt_text.text;
-  row.field = element("textarea", { rows: 2 });
+  row.field = setLanguage(element("textarea", { rows: 2, dir: "auto" }), row.answer.language);
   row.field.setAttribute("aria-label", `Alt text of ${row.name}`);
   row.field.addEventListener("input", () => editRow(row, row.field.value === modelText ? undefined : row.field.value));
   const restore = element("button", { type: "button", className: "small", textContent: "Restore the model’s text" });

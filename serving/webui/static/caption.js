@@ -1,7 +1,7 @@
 // A caption as a row of words, and the attention heatmap of the selected word.
 
 import { draw, region } from "./heatmap.js";
-import { byId, element, percent } from "./dom.js";
+import { byId, element, percent, setLanguage } from "./dom.js";
 
 const WORD_DELAY = 250; // milliseconds a word while the caption is played
 const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -11,10 +11,15 @@ let words = []; // the buttons, in reading order
 let timer = 0; // while the caption is played
 let state = {}; // index of the word that is hovered, focused, pinned or played: the first of these is shown
 
-/** Shows a caption; plays it word by word unless `atOnce`, or the user prefers reduced motion. */
-export function show(answer, atOnce = false) {
+/**
+ * Shows a caption in a language; plays it word by word unless `atOnce`, or the user prefers reduced motion.
+ *
+ * Its words are in reading order: from the right in right-to-left scripts, by `dir="auto"` of their paragraph.
+ */
+export function show(answer, language, atOnce = false) {
   clear();
   caption = answer;
+  setLanguage(byId("caption"), language);
   words = answer.words.map(wordButton);
   byId("no-heatmap").hidden = Boolean(answer.attention) || !words.length;
   showHint();
@@ -87,7 +92,9 @@ function highlight() {
   if (i === undefined) return showHint();
   if (grid) draw(byId("heatmap"), grid);
   const place = grid ? ` It looked ${region(grid)}.` : "";
-  byId("word-details").textContent = `“${caption.words[i]}”: the model gave this word a probability of ${percent(Math.exp(caption.word_logp[i]))}.${place}`;
+  // Isolated, so that a right-to-left word does not reorder the sentence around it.
+  const word = setLanguage(element("bdi", { textContent: caption.words[i] }), byId("caption").lang);
+  byId("word-details").replaceChildren("“", word, `”: the model gave this word a probability of ${percent(Math.exp(caption.word_logp[i]))}.${place}`);
 }
 
 /** The hint under the caption while no word is selected. */

@@ -31,3 +31,9 @@ export function showProblem(text = "", retry = null) {
   button.hidden = !retry;
   button.onclick = retry && (() => { showProblem(); retry(); });
 }
+
+/** Sets the language of an element's text, a code such as "de"; an undetermined one ("und") has an empty attribute. Returns the element. */
+export function setLanguage(node, language) {
+  node.lang = language === "und" ? "" : language;
+  return node;
+}

@@ -3,7 +3,7 @@
 import { prepareAlt, showAlt } from "./alt_text.js";
 import { fetchCaption } from "./api.js";
 import { editRow } from "./batch_rows.js";
-import { announce, byId, element, showProblem } from "./dom.js";
+import { announce, byId, element, setLanguage, showProblem } from "./dom.js";
 import { clear, show, unpin } from "./caption.js";
 import { selected } from "./settings.js";
 
@@ -94,16 +94,18 @@ function showAnswer(answer) {
   const all = [answer, ...answer.alternatives];
   const select = (alternative, atOnce) => {
     shownCaption = alternative.caption;
-    show(alternative, atOnce);
+    show(alternative, answer.language, atOnce);
+    setLanguage(byId("alt"), answer.language);
     showAltText(alternative);
     byId("photo").alt = alternative.caption || "The photo you chose";
+    setLanguage(byId("photo"), alternative.caption ? answer.language : "en");
   };
   byId("result").hidden = false;
   select(answer, false);
   announce(answer.caption ? `Caption: ${answer.caption}` : "The model gave an empty caption for this photo.");
   byId("alternatives").hidden = all.length === 1;
   byId("alternative-list").replaceChildren(...all.map((alternative, i) => {
-    const button = element("button", { type: "button" }, element("span", { textContent: alternative.caption || "(empty)" }),
+    const button = element("button", { type: "button" }, setLanguage(element("span", { textContent: alternative.caption || "(empty)", dir: "auto" }), answer.language),
       element("span", { className: "note", textContent: `score ${alternative.score.toFixed(2)}` }));
     button.setAttribute("aria-pressed", String(i === 0));
     button.addEventListener("click", () => {
@@ -126,6 +128,7 @@ function display(file, name) {
   objectUrl = URL.createObjectURL(file);
   byId("photo").hidden = byId("heatmap").hidden = false;
   byId("photo").alt = "The photo you chose";
+  byId("photo").lang = "en";
   byId("photo").src = objectUrl;
   byId("photo-name").textContent = name;
   byId("single").hidden = false;

@@ -121,4 +121,4 @@ def answer_with(confidence):
     """An answer of the server with some confidence."""
     alt = {"text": "A dog.", "confidence": confidence, "flagged": (confidence or 1) < 0.5}
     return {"caption": "a dog", "words": ["a", "dog"], "word_logp": [-1, -1], "logp": -2, "score": -2,
-            "attention": None, "alt_text": alt, "alternatives": [], "ms": 1}  # fmt: skip
+            "attention": None, "alt_text": alt, "language": "en", "alternatives": [], "ms": 1}  # fmt: skip

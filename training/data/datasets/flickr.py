@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from captioner.errors import DataError
 from training.data.datasets.bad_rows import BadRows
 from training.data.datasets.files import Entry, FileDataset, collect, existing_folder
 
+_log = logging.getLogger("captioner.datasets")
+
 # The files that list the images of each split: of Flickr8k, and the common ones of Flickr30k.
 _SPLIT_FILES = {
     "train": ("Flickr_8k.trainImages.txt", "train.txt"),
@@ -19,6 +23,7 @@ _SPLIT_FILES = {
     "test": ("Flickr_8k.testImages.txt", "test.txt"),
 }
 _KARPATHY = "a Karpathy JSON: {'images': [{'filename', 'split', 'sentences': [{'raw'}]}]}"
+_OTHER = "JSON such as {'1.jpg': ['ein Hund', 'ein brauner Hund']}"
 _TOKEN = "lines such as 'image.jpg#0<tab>caption'"
 
 
@@ -28,6 +33,7 @@ def flickr(
     splits: str | None = None,
     max_bad: float = 0.01,
     bad_rows: str | None = None,
+    other_captions: str | None = None,
 ) -> FileDataset:
     """Flickr8k, Flickr30k, or any folder of images with captions in one of their two formats.
 
@@ -42,6 +48,9 @@ def flickr(
             `train.txt`, `val.txt`, `test.txt`). Defaults to the folder of `captions`.
         max_bad: float. The largest share of images with something wrong to accept. Defaults to 0.01.
         bad_rows: str or None. Where to list what is left out. Defaults to `cache/bad_rows_flickr.jsonl`.
+        other_captions: str or None. Captions to take instead, in another language for example: a JSON file of
+            {file name: [captions]}, plain or gzipped. Images without an entry are left out and counted in one line of
+            the log; they are no bad rows. The splits stay those of `captions`.
 
     Returns:
         A `FileDataset`.
@@ -63,8 +72,44 @@ def flickr(
     path = Path(captions).expanduser()
     bad = BadRows("flickr", bad_rows, max_bad)
     if path.name.removesuffix(".gz").endswith(".json"):
-        return collect("flickr", images, karpathy(path), bad)
-    return collect("flickr", images, _token(path, Path(splits) if splits else path.parent), bad)
+        entries = karpathy(path)
+    else:
+        entries = _token(path, Path(splits) if splits else path.parent)
+    if other_captions is not None:
+        entries = _with_other_captions(entries, Path(other_captions).expanduser())
+    return collect("flickr", images, entries, bad)
+
+
+def _with_other_captions(entries: Iterable[Entry], path: Path) -> Iterator[Entry]:
+    """The entries with the captions of another file; those without captions there are left out."""
+    captions = _json(path, _OTHER)
+    if not isinstance(captions, dict) or not captions:
+        raise DataError(f"{path}: expected {_OTHER}, got {_shape_of(captions)}")
+    for name, texts in captions.items():
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{path}: expected {_OTHER}, got {name[:80]!r} with {_shape_of(texts)}")
+    total, used = 0, set()
+    for entry in entries:
+        total += 1
+        if entry.name in captions:
+            used.add(entry.name)
+            yield replace(entry, captions=captions[entry.name])
+    if not used:
+        first = next(iter(captions))[:80]
+        raise DataError(f"expected captions of the {total:,} images in {path}, got others such as {first!r}")
+    _log.warning(
+        "flickr: captions of %d of %d images are in %s; the others are left out, and so are %d names of no image",
+        len(used), total, path, len(captions) - len(used),
+    )  # fmt: skip
+
+
+def _json(path: Path, expected: str) -> Any:
+    """The content of a JSON file, plain or gzipped; DataError with what was expected if it is none."""
+    try:
+        return parse_json(read_text(path))
+    except ValueError as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"{path}{line}: expected {expected}, got no JSON: {error}") from None
 
 
 def karpathy(path: Path) -> Iterator[Entry]:
@@ -73,11 +118,7 @@ def karpathy(path: Path) -> Iterator[Entry]:
     Raises:
         DataError: if it cannot be read or has another structure.
     """
-    try:
-        content = parse_json(read_text(path))
-    except ValueError as error:
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise DataError(f"{path}{line}: expected {_KARPATHY}, got no JSON: {error}") from None
+    content = _json(path, _KARPATHY)
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise DataError(f"{path}: expected {_KARPATHY}, got {_shape_of(content)}")

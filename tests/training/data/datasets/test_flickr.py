@@ -184,3 +184,40 @@ def test_fingerprint_depends_on_image_content_only(tmp_path, flickr_entries):
     (tmp_path / "captions.json").write_text(json.dumps(captions))
     moved = DATASETS.build("flickr", folder=str(tmp_path / "moved"), captions=str(tmp_path / "captions.json"))
     assert moved.fingerprint == before
+
+
+def test_other_captions_replace_those_of_the_file(tmp_path, flickr_entries, caplog):
+    german = {
+        "0.jpg": ["Ein Hund"],
+        "1.jpg": ["Zwei Hunde", "Hunde"],
+        "2.jpg": ["Kein Hund"],
+        "99.jpg": ["Nichts"],
+    }
+    path = tmp_path / "german.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(german).encode()))
+    data = flickr(tmp_path, karpathy(flickr_entries), other_captions=str(path))
+    captions = {s: {e.id: e.captions for e in data.examples(s)} for s in data.splits}
+    assert captions == {
+        "train": {"0.jpg": ("Ein Hund",)},
+        "validation": {"1.jpg": ("Zwei Hunde", "Hunde")},
+        "test": {"2.jpg": ("Kein Hund",)},
+    }
+    assert len(data.bad_rows) == 0 and len(caplog.messages) == 1
+    assert "captions of 3 of 8 images" in caplog.text and "1 names of no image" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"x.jpg": ["Ein Hund"]}, "expected captions of the 8 images in .*, got others such as 'x.jpg'"),
+        ({"0.jpg": "Ein Hund"}, "got '0.jpg' with a str"),
+        ({"0.jpg": [1]}, "got '0.jpg' with a list"),
+        ([], "got a list"),
+        ("{", "got no JSON"),
+    ],
+)
+def test_other_captions_of_another_form_are_refused(tmp_path, flickr_entries, content, says):
+    path = tmp_path / "german.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(DataError, match=says):
+        flickr(tmp_path, karpathy(flickr_entries), other_captions=str(path))

@@ -139,6 +139,25 @@ def test_sides_are_swapped(caption, seen):
     assert swap_sides(caption) == seen and swap_sides(seen) == caption
 
 
+@pytest.mark.parametrize(
+    ("caption", "other"),
+    [
+        ("ein Hund links, eine Katze rechts", "ein Hund rechts, eine Katze links"),
+        ("Linker Schuh, rechte Hand, linkes Bein", "Rechter Schuh, linke Hand, rechtes Bein"),
+        ("in einer Linkskurve, rechtsseitig", "in einer Rechtskurve, linksseitig"),
+        ("eine rechteckige Wiese, recht groß, der Link", "eine rechteckige Wiese, recht groß, der Link"),
+        ("the left one", "the left one"),
+    ],
+)
+def test_sides_are_swapped_in_german(caption, other):
+    assert swap_sides(caption, "de") == other and swap_sides(other, "de") == caption
+
+
+def test_unknown_sides_are_refused():
+    with pytest.raises(SpecError, match=r"known \(en, de\).*got 'fr': set data.horizontal_flip=false"):
+        HorizontalFlip(DATASETS.build("synthetic_scenes(train=2)"), "fr")
+
+
 def test_scenes_have_six_wordings_each():
     kinds, vocabulary = set(), set()
     for index in range(300):
