@@ -29,21 +29,28 @@ def recipes_table() -> str:
     ]
     for name, summary in RECIPES.describe().items():
         run = RECIPES.build(name)
-        encoder = parse_spec(run.model.encoder)
-        encoders = [parse_spec(text).name for text in encoder.args.get("encoders", [run.model.encoder])]
+        encoders = _encoders(run.model.encoder)
         trained = ", trained" if run.model.train_encoder else ""
         epochs = [str(part.epochs) for part in (run.xe, run.scst) if part.epochs]
+        initial = f"that of `{run.model.init_from}`"  # where a recipe names none
         cells = [
             f"`{name}`",
             summary,
             f"`{parse_spec(run.data.source).name}`",
-            ", ".join(f"`{encoder}`" for encoder in encoders) + trained,
-            f"`{parse_spec(run.model.decoder).name}`",
+            (", ".join(f"`{encoder}`" for encoder in encoders) or initial) + trained,
+            f"`{parse_spec(run.model.decoder).name}`" if run.model.decoder else initial,
             str(run.model.image_size),
-            " + ".join(epochs),
+            "by the data" if run.sized_by_data else " + ".join(epochs),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _encoders(text: str) -> list[str]:
+    """Names of the encoders of a spec; several if they are concatenated, none for an empty spec."""
+    if not text:
+        return []
+    return [parse_spec(part).name for part in parse_spec(text).args.get("encoders", [text])]
 
 
 TABLES = {"recipes": recipes_table, "keys": keys_table}
