@@ -197,6 +197,8 @@ class Evaluation:
 
     Attributes:
         strategy: spec of `STRATEGIES`, the same for validation and test.
+        final_strategy: spec of the strategy that the finished model has as its default and that its test splits are
+            scored with; empty: `strategy`. Parameters of `rerank='cider_regression'` are fitted on the training images.
         every: int. Epochs between validations.
         choose_by: str. What the best epoch is chosen by: `cider`, CIDEr-D; `loss`, cross-entropy of the references in
             nats a word (of self-critical training the last epoch is kept then); `auto`, loss where fewer than 50 images
@@ -209,6 +211,7 @@ class Evaluation:
     """
 
     strategy: str = DEFAULT_STRATEGY
+    final_strategy: str = ""
     every: int = 1
     choose_by: str = "auto"
     patience: int = 0

@@ -160,7 +160,12 @@ def _check(run: Run) -> None:
         raise SpecError(
             "expected data.cached_augmentations=0 with model.train_encoder=true: set data.augment=true instead"
         )
-    STRATEGIES.build(run.evaluation.strategy)
+    for strategy in filter(None, (run.evaluation.strategy, run.evaluation.final_strategy)):
+        reranker = STRATEGIES.build(strategy).reranker
+        if run.model.train_encoder and getattr(reranker, "parameters", None):
+            raise SpecError(
+                f"expected model.train_encoder=false with {strategy}: its parameters are fitted on cached features"
+            )
     for table, spec in ((ENCODERS, run.model.encoder), (DECODERS, run.model.decoder)):
         table[parse_spec(spec).name]
     if run.evaluation.official:

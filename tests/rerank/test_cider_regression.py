@@ -18,6 +18,7 @@ from captioner.rerank.cider_regression import CiderRegression
 from captioner.text import Tokenizer
 from tests.support.models.tiny_model import TINY_WORDS, build_tiny_model
 from training import fit_cider_regression
+from training.loop import cider_regression
 
 pytestmark = pytest.mark.usefixtures("quick")
 SPEC = "beam(width=4, n_best=4, rerank='cider_regression(logp_weight=0.2)')"
@@ -44,7 +45,7 @@ def test_on_fitted_images_it_is_cider_d():
     _, captions = images_and_captions()
     # Images that are equally far from one another, so that a linear map can say anything of each.
     features = np.eye(30, dtype=np.float32)[None]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
+    regression = cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
     references = [[caption.split() for caption in image_captions] for image_captions in captions]
     metric = CiderD(corpus=references).prepare(references)
     candidates = [image_captions[0] for image_captions in captions[:6]] + [
@@ -78,7 +79,7 @@ def cosine(one, two, images, n):
 def test_repeated_words_count_repeatedly():
     _, captions = images_and_captions()
     features = np.eye(30, dtype=np.float32)[None]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
+    regression = cider_regression.fit(features, captions, TOKENIZER, rank=30, min_count=1, ridge=1e-9)
     images = [[caption.split() for caption in image_captions] for image_captions in captions]
     candidates = ["dog dog dog cat", "a dog a dog a", "grass", captions[3][0]]
     predicted = regression.predict(regression.project(features[:, 3:4]), tf.constant(ids_of(candidates)))[
@@ -91,7 +92,7 @@ def test_repeated_words_count_repeatedly():
 
 def test_the_same_in_numpy():
     features, captions = images_and_captions()
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8, min_count=2)
+    regression = cider_regression.fit(features, captions, TOKENIZER, rank=8, min_count=2)
     grids = np.stack([features[0, :4], features[0, 4:8]], axis=1)
     ids = np.concatenate([ids_of(image_captions) for image_captions in captions[:4]])
     wanted = regression.predict(regression.project(grids), tf.constant(ids)).numpy()
@@ -104,8 +105,8 @@ def test_the_same_in_numpy():
 def test_n_grams_outside_the_vocabulary_are_left_out():
     features, captions = images_and_captions(count=20)
     captions = [[f"{caption} zebra" for caption in refs] for refs in captions]
-    regression = fit_cider_regression.fit(features, captions, TOKENIZER, min_count=1)
-    plain = fit_cider_regression.fit(
+    regression = cider_regression.fit(features, captions, TOKENIZER, min_count=1)
+    plain = cider_regression.fit(
         features,
         [[c.removesuffix(" zebra") for c in refs] for refs in captions],
         TOKENIZER,
@@ -117,7 +118,7 @@ def test_n_grams_outside_the_vocabulary_are_left_out():
 
 def test_images_without_variance_are_all_the_mean():
     _, captions = images_and_captions()
-    regression = fit_cider_regression.fit(np.ones((1, 30, 4), np.float32), captions, TOKENIZER, min_count=1)
+    regression = cider_regression.fit(np.ones((1, 30, 4), np.float32), captions, TOKENIZER, min_count=1)
     assert np.isfinite(regression.projection).all()
     projected = regression.project(np.ones((1, 2, 4), np.float32)).numpy()[0]
     assert np.abs(regression.vectors.astype(np.float32) @ projected).max() < 1e-3
@@ -125,8 +126,8 @@ def test_images_without_variance_are_all_the_mean():
 
 def test_repeated_images_count_once():
     features, captions = images_and_captions()
-    one = fit_cider_regression.fit(features, captions, TOKENIZER, rank=8)
-    two = fit_cider_regression.fit(np.concatenate([features, features]), captions, TOKENIZER, rank=8)
+    one = cider_regression.fit(features, captions, TOKENIZER, rank=8)
+    two = cider_regression.fit(np.concatenate([features, features]), captions, TOKENIZER, rank=8)
     ids, seen = tf.constant(ids_of(captions[0])), features[:, :1]
     np.testing.assert_allclose(
         one.predict(one.project(seen), ids), two.predict(two.project(seen), ids), rtol=1e-2, atol=2e-3
@@ -135,7 +136,7 @@ def test_repeated_images_count_once():
 
 def test_captions_without_common_n_grams():
     with pytest.raises(DataError, match="occur with 3 images or more, found none in the captions of 2"):
-        fit_cider_regression.fit(np.zeros((1, 2, 3), np.float32), [["a dog"], ["the cat"]], TOKENIZER)
+        cider_regression.fit(np.zeros((1, 2, 3), np.float32), [["a dog"], ["the cat"]], TOKENIZER)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def fitted():
     """A tiny model with a fitted regression, and features of images."""
     model = build_tiny_model()
     features, captions = images_and_captions(channels=12)
-    model.reranker_parameters["cider_regression"] = fit_cider_regression.fit(
+    model.reranker_parameters["cider_regression"] = cider_regression.fit(
         features, captions, model.tokenizer, rank=6, min_count=1
     )
     return model, np.random.default_rng(5).normal(size=(3, 16, 12)).astype(np.float32) * 4

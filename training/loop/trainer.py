@@ -23,6 +23,7 @@ from training.data.batches import Batch
 from training.data.quantization_images import save_representative_images
 from training.data.source import Source
 from training.loop import checkpoint
+from training.loop.final_metrics import final_metrics
 from training.loop.model_card import card
 from training.loop.run_folder import CONFIG, GRADIENTS, METRICS, MODEL, finite
 from training.loop.run_logger import EpochProgress, RunLogger
@@ -247,10 +248,10 @@ class Trainer:
         state.update(change, memory=memory)
 
     def score_split(
-        self, split: str, limit: int = 0, official: bool = False
+        self, split: str, limit: int = 0, official: bool = False, strategy: str = ""
     ) -> tuple[list[str], dict[str, float]]:
         """Captions and metrics of a split with the current weights."""
-        return self.scoring(split, limit, official)
+        return self.scoring(split, limit, official, strategy)
 
     def _warnings(self) -> dict[str, str]:
         """Warnings about the run so far, or about the whole one when it is finished, by kind."""
@@ -280,12 +281,7 @@ class Trainer:
             "seconds": round(self.state["seconds"], 1),
             "memory": round(self.state["memory"], 1),
         }
-        for split in self.run.evaluation.tests:
-            captions, metrics[split] = self.score_split(split, official=self.run.evaluation.official)
-            exact_match = self.source.exact_match(captions, split)
-            if exact_match is not None:
-                metrics[split]["exact match"] = exact_match
-            self.run_logger.predictions(split, captions, self.source.examples(split))
+        metrics |= final_metrics(self)
         text = card(self.run, self.model, metrics)
         atomic.write_json(self.out / METRICS, finite(metrics))
         self.run_logger.report()

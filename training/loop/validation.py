@@ -140,19 +140,20 @@ class Scoring:
     def __init__(self, model: CaptionModel, source: Source, evaluation: Evaluation):
         self.model, self.source, self.evaluation = model, source, evaluation
         self.validated = source.examples("validation")[: evaluation.limit or None]
-        self._captioning: dict[int, Captioning] = {}
+        self._captioning: dict[tuple[int, str], Captioning] = {}
         self._reference_loss: ReferenceLoss | None = None
 
     def __call__(
-        self, split: str, limit: int = 0, official: bool = False
+        self, split: str, limit: int = 0, official: bool = False, strategy: str = ""
     ) -> tuple[list[str], dict[str, float]]:
-        """Captions and metrics of a split, or of its first `limit` images."""
+        """Captions and metrics of a split, or of its first `limit` images, by the strategy of validation or another."""
         examples = self.source.examples(split)
         count = min(limit or len(examples), len(examples))
         batch = min(self.evaluation.batch_images, count)
-        if batch not in self._captioning:
-            self._captioning[batch] = Captioning(self.model, self.evaluation.strategy, batch, self.source.key)
-        captions = self._captioning[batch](self.source.reader(split), count, f"caption {split}")
+        key = batch, strategy or self.evaluation.strategy
+        if key not in self._captioning:
+            self._captioning[key] = Captioning(self.model, key[1], batch, self.source.key)
+        captions = self._captioning[key](self.source.reader(split), count, f"caption {split}")
         return captions, score(
             captions, examples[:count], self.source.training_captions, official, self.source.language
         )

@@ -18,7 +18,7 @@ def own() -> Run:
         data=Data(source="auto(path='photos', validation=0, test=0)", vocabulary="union"),
         model=Model(encoder="", decoder="", init_from=str(DEFAULT_MODEL)),
         xe=CrossEntropy(learning_rate=7e-4, warmup=0.1, final_lr_ratio=0.05, ema_momentum=0.99),
-        evaluation=Evaluation(tests=()),
+        evaluation=Evaluation(tests=(), final_strategy="beam(width=20, rerank='cider_regression')"),
         sized_by_data=True,
     )
 

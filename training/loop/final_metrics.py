@@ -1,0 +1,32 @@
+"""What a run scores when it is finished, with the strategy that the model will have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.loop.cider_regression import fit_parameters
+
+
+def final_metrics(trainer: Any) -> dict[str, dict[str, float]]:
+    """Gives the model its strategy and the parameters that this needs, and scores the test splits, once.
+
+    Args:
+        trainer: Trainer, with the weights that were chosen.
+
+    Returns:
+        dict of split to metrics; with the validation split if the strategy is not the one it was scored with before.
+    """
+    evaluation, source = trainer.run.evaluation, trainer.source
+    strategy, metrics = evaluation.final_strategy, {}
+    if strategy:
+        trainer.model.strategy = strategy
+        fit_parameters(trainer.model, source, strategy)
+        _, scores = trainer.score_split("validation", evaluation.limit, strategy=strategy)
+        metrics["validation"] = {**trainer.state["best_metrics"], **scores}
+    for split in evaluation.tests:
+        captions, metrics[split] = trainer.score_split(split, 0, evaluation.official, strategy)
+        exact_match = source.exact_match(captions, split)
+        if exact_match is not None:
+            metrics[split]["exact match"] = exact_match
+        trainer.run_logger.predictions(split, captions, source.examples(split))
+    return metrics
