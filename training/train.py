@@ -16,11 +16,12 @@ from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.programs import program
 from captioner.registry import parse_spec
-from training.config import Run, keys
+from training.config import Run
 from training.loop import lock
 from training.loop.plan import settled
 from training.loop.run_folder import CONFIG, MODEL, read_config, settings
 from training.recipes import RECIPES
+from training.recipes.changes import keys
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,9 +15,10 @@ from captioner.registry import parse_spec
 from captioner.text import Tokenizer
 from tests.support.models.tiny_model import TINY_WORDS
 from training import train
-from training.config import Run, as_dict, keys, with_changes
+from training.config import Run, as_dict
 from training.data.datasets import DATASETS
 from training.recipes import RECIPES
+from training.recipes.changes import keys, with_changes
 
 NAMES = RECIPES.names()
 # A recipe on images and features of no size, so that only its decoder is at its own.

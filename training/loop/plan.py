@@ -13,9 +13,10 @@ import numpy as np
 from captioner import api, bundle
 from captioner.errors import DataError
 from captioner.text.normalize import words
-from training.config import Run, with_changes
+from training.config import Run
 from training.data.datasets import DATASETS, Example
 from training.data.duplicates import distinct, sample
+from training.recipes.changes import with_changes
 from training.recipes.sizing import hold_out, sized
 
 _log = logging.getLogger("captioner.training")
@@ -35,13 +36,13 @@ def settled(recipe: Run, changes: Sequence[str]) -> tuple[Run, Any]:
 
     Args:
         recipe: Run.
-        changes: strings such as "xe.epochs=20", see `training.config.with_changes`.
+        changes: strings such as "xe.epochs=20", see `training.recipes.changes.with_changes`.
 
     Returns:
         The `Run`, and its dataset if it was read.
 
     Raises:
-        SpecError: see `training.config.with_changes`.
+        SpecError: see `training.recipes.changes.with_changes`.
         BundleError: if `model.init_from` is no model folder.
         DataError: if the data cannot be trained on, in one line with the remedy.
     """

@@ -11,12 +11,12 @@ from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models.encoders import Encoder
 from training import fit_cider_regression
-from training.config import with_changes
 from training.data.datasets import Example
 from training.data.feature_cache import ConcatFeatures, align, cached_split, encode_split
 from training.data.source import Source
 from training.data.transforms import AugmentedView
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick")
 

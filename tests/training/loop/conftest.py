@@ -8,9 +8,9 @@ import pytest
 from captioner.models import CaptionModel
 from tests.support.interrupted_runs import CHANGES, Crash
 from training import train
-from training.config import with_changes
 from training.loop import trainer
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 FRESH = {
     "epoch": 0, "step": 0, "best": -math.inf, "best_epoch": 0, "epochs_without_improvement": 0,

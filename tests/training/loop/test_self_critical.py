@@ -16,10 +16,11 @@ from captioner.text import words
 from captioner.types import END
 from training import train
 from training.analysis import report
-from training.config import SelfCritical, with_changes
+from training.config import SelfCritical
 from training.loop.losses import CaptionLoss
 from training.loop.self_critical import SelfCriticalBatches
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 
