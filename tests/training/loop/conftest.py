@@ -24,10 +24,10 @@ def built(quick):
     """`train.build` that builds a network once and then puts it back to its first values: tracing takes seconds."""
     real, known = train.build, {}
 
-    def build(run, out, resume):
+    def build(run, out, resume, dataset=None):
         key = (run.data.source, run.model.train_encoder, run.xe.epochs)
         if key not in known:
-            made = real(run, out, resume)
+            made = real(run, out, resume, dataset)
             known[key] = made, [variable.numpy() for variable in made._variables()]
             return made
         made, values = known[key]
