@@ -16,6 +16,7 @@ from captioner.text.normalize import words
 from training.config import Run
 from training.data.datasets import DATASETS, Example
 from training.data.duplicates import distinct, sample
+from training.data.transforms import Subset
 from training.recipes.changes import with_changes
 from training.recipes.sizing import hold_out, sized
 
@@ -58,6 +59,7 @@ def settled(recipe: Run, changes: Sequence[str]) -> tuple[Run, Any]:
     if "validation" not in dataset.splits and "data.hold_out" not in keys:
         held_out = hold_out(count)
     check_examples(examples, count)
+    Subset(dataset, run.data.images, held_out)  # raises an error for more images than there are
     per_image = sum(len(example.captions) for example in examples) / len(examples)
     run = sized(run, count - held_out, round(per_image * (count - held_out)))
     run = replace(run, data=replace(run.data, hold_out=held_out))
@@ -151,11 +153,11 @@ def describe(run: Run, source: Any, model: Any) -> list[str]:
         model: CaptionModel.
     """
     train, validation = (source.dataset.examples(split) for split in ("train", "validation"))
-    captions = len(source.training_captions)
+    images, captions = sum(not example.flipped for example in train), len(source.training_captions)
     longest = run.model.max_length - 1
     cut = sum(len(words(caption)) > longest for caption in source.training_captions)
     lines = [
-        f"{len(train) + len(validation):,} images: {len(train):,} with {captions:,} captions to train on, "
+        f"{images + len(validation):,} images: {images:,} with {captions:,} captions to train on, "
         f"{len(validation):,} to validate on",
     ]
     lines.append(

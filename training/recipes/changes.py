@@ -73,7 +73,9 @@ def _cast(key: str, kind: Any, text: str) -> Any:
             return text
         if kind in (int, float):
             return kind(text)
-        value = ast.literal_eval(text) if text[:1] in "([" else tuple(filter(None, text.split(",")))
+        value = (
+            ast.literal_eval(text) if text.startswith(("(", "[")) else tuple(filter(None, text.split(",")))
+        )
         return tuple(map(str, value))
     except (ValueError, KeyError, SyntaxError):
         raise wrong from None
