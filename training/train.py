@@ -128,14 +128,14 @@ def build(run: Run, out: Path, resume: bool, dataset: Any = None) -> Any:
     # Finds now, not after an epoch, options with unknown words or that do not go together.
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
     generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)
-    if not resume and _config(out) is not None:
-        _clear(out)
-    write_run(out, run)
     if run.sized_by_data:
         print("\n".join(describe(run, source, model)), flush=True)
     source.prepare(model)
     if run.sized_by_data and source.key == "features":
         check_distinct(source)
+    if not resume and _config(out) is not None:
+        _clear(out)
+    write_run(out, run)
     return Trainer(run, out, source, model)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from captioner import api, bundle
 from captioner.errors import DataError
 from captioner.text.normalize import words
+from captioner.types import SPECIALS
 from training.config import Run
 from training.data.datasets import DATASETS, Example
 from training.data.duplicates import distinct, sample
@@ -161,7 +162,8 @@ def describe(run: Run, source: Any, model: Any) -> list[str]:
         f"{len(validation):,} to validate on",
     ]
     lines.append(
-        f"vocabulary: {len(source.tokenizer):,} words, {len(source.caption_words):,} of them in these captions"
+        f"vocabulary: {len(source.tokenizer) - len(SPECIALS):,} words, {len(source.caption_words):,} of them in these "
+        "captions"
     )
     if run.model.init_from and run.model.init_parts == "all":
         start_words = set(bundle.read(run.model.init_from).tokenizer.vocabulary)

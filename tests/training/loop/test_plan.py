@@ -272,10 +272,10 @@ def described(start_folder, monkeypatch):
 
 def test_the_plan_counts(described, start_folder):
     # Words: a, red, circle, above, quokka, and x to xxxxxxxxxx; of those the model knows four. It knows blue, square
-    # and zeppelin too; with the special tokens the union is 22. 4 words fit into 5 ids, 6 do not.
+    # and zeppelin too. 4 words fit into 5 ids, 6 do not.
     assert described() == [
         "12 images: 10 with 20 captions to train on, 2 to validate on",
-        f"vocabulary: 22 words, 15 of them in these captions (4 known to {start_folder})",
+        f"vocabulary: 18 words, 15 of them in these captions (4 known to {start_folder})",
         "3 captions are longer than 4 words and will be cut; model.max_length= changes that",
         "9 steps of 4 images in 3 epochs: about 4 minutes",
     ]
@@ -288,7 +288,7 @@ def test_the_plan_counts_what_is_changed(described, start_folder):
     )  # fmt: skip
     assert lines == [
         "12 images: 10 with 20 captions to train on, 2 to validate on",
-        "vocabulary: 19 words, 15 of them in these captions",
+        "vocabulary: 15 words, 15 of them in these captions",
         "3 augmentations of each image",
         "15 steps of 4 images in 3 epochs: about 4 minutes",
     ]
