@@ -23,10 +23,11 @@ from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError
 from captioner.programs import program
 from training.analysis.image_grid import image_grid
-from training.config import Run, with_changes
+from training.config import Run
 from training.data.datasets import drawing, scenes
 from training.loop.run_folder import CONFIG, METRICS, MODEL, read_config, read_metrics, settings
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 from training.train import train_into
 
 _KINDS = ("one", "several", "two")

@@ -15,12 +15,13 @@ from captioner.errors import BundleError, DataError, SpecError
 from captioner.metrics.official import ptb_words
 from captioner.programs import program
 from captioner.registry import parse_spec
-from training.config import Run, keys
+from training.config import Run
 from training.loop import lock
 from training.loop.plan import settled
 from training.loop.run_folder import CONFIG, MODEL, has_settings, read_config
 from training.loop.selection.choosing import metric_text
 from training.recipes import RECIPES
+from training.recipes.changes import keys
 
 # What the first version of a run.json holds.
 _FIRST_SETTINGS = ("name", "data", "model", "xe", "scst", "evaluation", "seed")
@@ -131,14 +132,14 @@ def build(run: Run, out: Path, resume: bool, dataset: Any = None) -> Any:
     # Finds now, not after an epoch, options with unknown words or that do not go together.
     blank = keras.ops.zeros((1, model.grid[0] * model.grid[1], model.encoder.channels))
     generate(model, blank, run.evaluation.strategy, model.max_length, model.tokenizer)
-    if not resume and _config(out) is not None:
-        _clear(out)
-    write_run(out, run)
     if run.sized_by_data:
         print("\n".join(describe(run, source, model)), flush=True)
     source.prepare(model)
     if run.sized_by_data and source.key == "features":
         check_distinct(source)
+    if not resume and _config(out) is not None:
+        _clear(out)
+    write_run(out, run)
     return Trainer(run, out, source, model)
 
 

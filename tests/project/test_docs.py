@@ -34,9 +34,9 @@ from tests.support.documents import (
     spans,
 )
 from tests.training.test_recipes import check_specs
-from training.config import keys, with_changes
 from training.data.datasets import DATASETS
 from training.recipes import RECIPES
+from training.recipes.changes import keys, with_changes
 
 DATASET_GUIDES = [
     path for path in DOCUMENTS if path.name != "extending.md"

@@ -9,8 +9,8 @@ import pytest
 import captioner
 from tests.support.short_runs import CHANGES, SOURCE
 from training import evaluate, train
-from training.config import with_changes
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -10,10 +10,10 @@ from tests.support.captions_of_languages import CAPTIONS
 from tests.support.images import odd_images
 from tests.support.short_runs import CHANGES
 from training import train
-from training.config import with_changes
 from training.data.source import Source
 from training.loop.run_folder import read_epochs
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick")
 

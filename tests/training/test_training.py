@@ -12,10 +12,10 @@ import pytest
 from captioner.models import CaptionModel
 from tests.support.short_runs import CHANGES
 from training import train
-from training.config import with_changes
 from training.data.source import Source
 from training.loop import checkpoint
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick")
 ROOT = Path(__file__).parents[2]

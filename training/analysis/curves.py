@@ -105,7 +105,7 @@ def summary(points: Sequence[Point], captions_per_image: float, constant: tuple[
     for images in sorted({point.images for point in points}):
         cells = [_cell(curves[start, metric].get(images)) for start in starts for metric in _COLUMNS]
         lines.append(f"| {images:,} | {' | '.join(cells)} |")
-    seeds = max(number for curve in curves.values() for *_, number in curve.values())
+    seeds = max((number for curve in curves.values() for *_, number in curve.values()), default=1)
     lines += [
         "",
         f"Test split, x100; mean and standard deviation of {seeds} runs."

@@ -29,9 +29,10 @@ import numpy as np
 from captioner import checks
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import SpecError
-from training.config import Run, SelfCritical, with_changes
+from training.config import Run, SelfCritical
 from training.loop.run_folder import finite
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 WORDS, IMAGES = 2538, 6000
 PRODUCT = 2048

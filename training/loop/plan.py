@@ -13,9 +13,12 @@ import numpy as np
 from captioner import api, bundle
 from captioner.errors import DataError
 from captioner.text.normalize import words
-from training.config import Run, with_changes
+from captioner.types import SPECIALS
+from training.config import Run
 from training.data.datasets import DATASETS, Example
 from training.data.duplicates import distinct, sample
+from training.data.transforms import Subset
+from training.recipes.changes import with_changes
 from training.recipes.sizing import hold_out, sized
 
 _log = logging.getLogger("captioner.training")
@@ -35,13 +38,13 @@ def settled(recipe: Run, changes: Sequence[str]) -> tuple[Run, Any]:
 
     Args:
         recipe: Run.
-        changes: strings such as "xe.epochs=20", see `training.config.with_changes`.
+        changes: strings such as "xe.epochs=20", see `training.recipes.changes.with_changes`.
 
     Returns:
         The `Run`, and its dataset if it was read.
 
     Raises:
-        SpecError: see `training.config.with_changes`.
+        SpecError: see `training.recipes.changes.with_changes`.
         BundleError: if `model.init_from` is no model folder.
         DataError: if the data cannot be trained on, in one line with the remedy.
     """
@@ -57,6 +60,7 @@ def settled(recipe: Run, changes: Sequence[str]) -> tuple[Run, Any]:
     if "validation" not in dataset.splits and "data.hold_out" not in keys:
         held_out = hold_out(count)
     check_examples(examples, count)
+    Subset(dataset, run.data.images, held_out)  # raises an error for more images than there are
     per_image = sum(len(example.captions) for example in examples) / len(examples)
     run = sized(run, count - held_out, round(per_image * (count - held_out)))
     run = replace(run, data=replace(run.data, hold_out=held_out))
@@ -150,15 +154,16 @@ def describe(run: Run, source: Any, model: Any) -> list[str]:
         model: CaptionModel.
     """
     train, validation = (source.dataset.examples(split) for split in ("train", "validation"))
-    captions = len(source.training_captions)
+    images, captions = sum(not example.flipped for example in train), len(source.training_captions)
     longest = run.model.max_length - 1
     cut = sum(len(words(caption)) > longest for caption in source.training_captions)
     lines = [
-        f"{len(train) + len(validation):,} images: {len(train):,} with {captions:,} captions to train on, "
+        f"{images + len(validation):,} images: {images:,} with {captions:,} captions to train on, "
         f"{len(validation):,} to validate on",
     ]
     lines.append(
-        f"vocabulary: {len(source.tokenizer):,} words, {len(source.caption_words):,} of them in these captions"
+        f"vocabulary: {len(source.tokenizer) - len(SPECIALS):,} words, {len(source.caption_words):,} of them in these "
+        "captions"
     )
     if run.model.init_from and run.model.init_parts == "all":
         start_words = set(bundle.read(run.model.init_from).tokenizer.vocabulary)

@@ -11,6 +11,8 @@ from captioner.registry import parse_spec
 from training.config import Run
 from training.recipes import RECIPES
 
+_OPEN = "the initial model's"  # where a recipe leaves it open
+
 
 def keys_table() -> str:
     """The keys of `--set` as a Markdown table: type, default and meaning, from the dataclasses of `training.config`."""
@@ -29,31 +31,29 @@ def recipes_table() -> str:
     ]
     for name, summary in RECIPES.describe().items():
         run = RECIPES.build(name)
-        encoders = _encoders(run.model.encoder)
-        trained = ", trained" if run.model.train_encoder else ""
         epochs = [str(part.epochs) for part in (run.xe, run.scst) if part.epochs]
-        initial = f"that of `{run.model.init_from}`"  # where a recipe names none
         cells = [
             f"`{name}`",
             summary,
             f"`{parse_spec(run.data.source).name}`",
-            (", ".join(f"`{encoder}`" for encoder in encoders) or initial) + trained,
-            f"`{parse_spec(run.model.decoder).name}`" if run.model.decoder else initial,
-            str(run.model.image_size),
+            _networks(run.model.encoder) + (", trained" if run.model.train_encoder else ""),
+            _networks(run.model.decoder),
+            str(run.model.image_size) if run.model.encoder else _OPEN,
             "by the data" if run.sized_by_data else " + ".join(epochs),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _encoders(text: str) -> list[str]:
-    """Names of the encoders of a spec; several if they are concatenated, none for an empty spec."""
-    if not text:
-        return []
-    return [parse_spec(part).name for part in parse_spec(text).args.get("encoders", [text])]
-
-
 TABLES = {"recipes": recipes_table, "keys": keys_table}
+
+
+def _networks(spec: str) -> str:
+    """Names of an encoder, of the encoders that are concatenated, or of a decoder."""
+    if not spec:
+        return _OPEN
+    parts = parse_spec(spec).args.get("encoders", [spec])
+    return ", ".join(f"`{parse_spec(text).name}`" for text in parts)
 
 
 def _keys(kind: Any, prefix: str = "") -> list[tuple[str, str, Any, str]]:

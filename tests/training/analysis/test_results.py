@@ -10,8 +10,9 @@ import pytest
 
 from training import analyze
 from training.analysis import results
-from training.config import as_dict, with_changes
+from training.config import as_dict
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 ROOT = Path(__file__).parents[3]
 FIGURES = {"BLEU-1": 60.0, "BLEU-4": 20.0, "METEOR": 19.0, "ROUGE-L": 45.0, "unique captions": 80.0}

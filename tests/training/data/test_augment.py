@@ -8,10 +8,10 @@ import pytest
 from captioner.errors import SpecError
 from tests.support.images import odd_images
 from training import train
-from training.config import with_changes
 from training.data import augment
 from training.data.augment import augmented
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick")
 

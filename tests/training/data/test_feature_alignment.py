@@ -11,12 +11,12 @@ from captioner.errors import DataError, ImageError
 from captioner.image import tf_decode
 from captioner.models.encoders import Encoder
 from training import fit_cider_regression
-from training.config import with_changes
 from training.data.datasets import Example
 from training.data.feature_cache import ConcatFeatures, align, cached_split, encode_split
 from training.data.source import Source
 from training.data.transforms import AugmentedView
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -88,15 +88,10 @@ def numbers(features):
 def source_of(dataset, encoder, tmp_path, views=2, max_bad=0.9):
     changes = [f"data.cached_augmentations={views}", f"data.features={tmp_path}", f"data.max_bad={max_bad}"]
     run = with_changes(
-        RECIPES.build("tiny"), [*changes, "model.train_encoder=false", "evaluation.tests=test"]
+        RECIPES.build("tiny"),
+        [*changes, "model.train_encoder=false", "evaluation.tests=test", "data.min_count=1"],
     )
-    source = Source.__new__(Source)
-    source.run, source.dataset, source._splits, source._augmented = run, dataset, {}, []
-    source.key, source._scenes = "features", False
-    source.training_captions = [c for e in dataset.examples("train") for c in e.captions]
-    from captioner.text import Tokenizer
-
-    source.tokenizer = Tokenizer.fit(source.training_captions, min_count=1)
+    source = Source(run, dataset)
 
     class Model:
         pass

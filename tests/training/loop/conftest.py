@@ -7,9 +7,9 @@ import pytest
 from captioner.models import CaptionModel
 from tests.support.interrupted_runs import CHANGES, Crash
 from training import train
-from training.config import with_changes
 from training.loop import checkpoint, trainer, validation
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def built(quick):
     def build(run, out, resume, dataset=None):
         key = (run.data.source, run.model.train_encoder, run.xe.epochs, run.evaluation.choose_by)
         if key not in known:
-            made = real(run, out, resume)
+            made = real(run, out, resume, dataset)
             known[key] = made, [variable.numpy() for variable in made._variables()]
             return made
         made, values = known[key]

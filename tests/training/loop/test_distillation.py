@@ -9,10 +9,10 @@ from captioner.errors import BundleError, DataError, ModelError, SpecError
 from captioner.models.packing import pack
 from tests.support.models.tiny_model import build_tiny_model
 from training import train
-from training.config import with_changes
 from training.loop.distillation import Teacher, open_teacher
 from training.loop.losses import CaptionLoss
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 DECODER = "lstm(units=8, embedding=8, value_dim=8, dropout=0.0)"

@@ -10,11 +10,11 @@ import pytest
 from captioner.errors import BundleError
 from training import train
 from training.analysis import report
-from training.config import keys, with_changes
 from training.loop import checkpoint, old_names
 from training.loop.run_folder import read_config, settings
 from training.loop.run_logger import RunLogger
 from training.recipes import RECIPES
+from training.recipes.changes import keys, with_changes
 
 ROOT = Path(__file__).parents[3]
 MEASURED = sorted(path.parent for path in ROOT.glob("results/*/run.json"))

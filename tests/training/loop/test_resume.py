@@ -12,9 +12,9 @@ import pytest
 
 from tests.support.interrupted_runs import CHANGES, history
 from training import train
-from training.config import with_changes
 from training.loop import checkpoint
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 

@@ -6,9 +6,9 @@ import pytest
 
 from captioner.errors import DataError
 from training import train
-from training.config import with_changes
 from training.loop import checkpoint
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 

@@ -9,10 +9,10 @@ import pytest
 from captioner.errors import CaptionerError, DataError
 from training import publish, train
 from training.analysis import gradients, report, results
-from training.config import with_changes
 from training.loop import run_folder
 from training.loop.run_folder import finite, read_config, read_metrics, settings
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 RUN = with_changes(RECIPES.build("tiny"), ["evaluation.tests=test"])
 FIGURES = {

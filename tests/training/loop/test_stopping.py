@@ -11,9 +11,9 @@ from captioner.engines.keras import KerasEngine
 from captioner.models import CaptionModel
 from tests.support.interrupted_runs import CHANGES, history
 from training import train
-from training.config import with_changes
 from training.loop import checkpoint, validation
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 

@@ -11,7 +11,6 @@ import pytest
 from captioner.errors import SpecError
 from tests.support.short_runs import CHANGES
 from training import train
-from training.config import with_changes
 from training.loop import checkpoint, validation
 from training.loop.selection.choosing import (
     CIDER,
@@ -25,6 +24,7 @@ from training.loop.selection.choosing import (
 )
 from training.loop.stages import lengthened
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 

@@ -6,12 +6,12 @@ import pytest
 
 from tests.support.short_runs import CHANGES
 from training import train
-from training.config import with_changes
 from training.loop import validation
 from training.loop.run_folder import read_metrics
 from training.loop.selection import diagnosis
 from training.loop.selection.choosing import CIDER, LAST, LOSS
 from training.recipes import RECIPES
+from training.recipes.changes import with_changes
 
 pytestmark = pytest.mark.usefixtures("quick", "no_reports", "unoptimised")
 

@@ -1,0 +1,86 @@
+"""Sizes that follow from the data: sane for ten images and for a hundred thousand, without jumps."""
+
+import pytest
+
+from training.recipes import RECIPES
+from training.recipes.sizing import hold_out, sized
+
+IMAGES = [8, 9, 10, 14, 20, 40, 50, 75, 100, 200, 300, 500, 1000, 2000, 3000, 10_000, 30_000, 100_000]
+
+
+def test_what_is_held_out():
+    counts = [hold_out(images) for images in range(10, 20_001)]
+    assert counts == sorted(counts) and counts[0] == 2 and counts[-1] == 500
+    for images, count in enumerate(counts, start=10):
+        assert 1 <= count <= images / 5, "four fifths are left to train on"
+        if 100 <= images <= 5000:
+            assert count == round(images / 10)
+
+
+def sizes_of(name, per_image):
+    recipe = RECIPES.build(name)
+    return {images: sized(recipe, images, images * per_image) for images in IMAGES}
+
+
+def shown(run, images):
+    """How often training shows an image."""
+    return run.xe.epochs * run.data.repeats
+
+
+@pytest.mark.parametrize("per_image", [1, 5])
+@pytest.mark.parametrize("name", ["own", "scratch"])
+def test_sizes_are_sane_and_monotone(name, per_image):
+    runs = sizes_of(name, per_image)
+    for images, run in runs.items():
+        captions = images * per_image
+        group = min(per_image, run.data.captions_per_image)
+        steps = run.xe.epochs * run.data.repeats * images * per_image / (run.xe.batch_images * group)
+        assert 2 <= run.xe.batch_images <= 160 and 150 <= steps <= 12_000
+        # 2 sqrt(captions) a step, 8 to 160 of them; a batch is of whole images, at least two.
+        per_step = run.xe.batch_images * group
+        assert per_step == pytest.approx(min(160, max(8, 2 * captions**0.5)), abs=group / 2 + 1e-9) or (
+            run.xe.batch_images == 2
+        )
+        assert 3 <= run.xe.epochs <= 20, "validations are few, however few the images"
+        assert 0 <= run.data.cached_augmentations * images <= 4000
+        assert run.data.min_count in (1, 2, 3)
+    sequences = {
+        "how often an image is shown": [-shown(run, images) for images, run in runs.items()],
+        "words of a step": [run.xe.batch_images for run in runs.values()],
+        "augmentations": [-run.data.cached_augmentations for run in runs.values()],
+        "min_count": [run.data.min_count for run in runs.values()],
+        "repeats": [-run.data.repeats for run in runs.values()],
+    }
+    for what, values in sequences.items():
+        if what.startswith("how often"):  # rounded to whole epochs and repeats
+            assert all(b >= 1.05 * a for a, b in zip(values, values[1:], strict=False)), what
+        else:
+            assert values == sorted(values), what
+
+
+@pytest.mark.parametrize("per_image", [1, 5])
+def test_a_trained_decoder_needs_half_as_much(per_image):
+    adapted, scratch = (sizes_of(name, per_image) for name in ("own", "scratch"))
+    for images in IMAGES:
+        ratio = shown(adapted[images], images) / shown(scratch[images], images)
+        assert 0.4 <= ratio <= 0.65 or adapted[images].xe.epochs == 3
+
+
+def test_numbers_by_hand():
+    """300 images with 5 captions: 1,500 captions, sqrt 38.7; 77 captions a step are 15 images of 5.
+
+    Trained, 750 * 38.7 = 29,047 captions are shown, 19 times each: repeats round(19.4 / 12) = 2, epochs
+    round(19.4 / 2) = 10. From nothing, 39 times: repeats 3, epochs 13. 4 augmentations of 300 are fewer than 4,000.
+    """
+    adapted, scratch = (sized(RECIPES.build(name), 300, 1500) for name in ("own", "scratch"))
+    for run, repeats, epochs in ((adapted, 2, 10), (scratch, 3, 13)):
+        assert (run.data.repeats, run.xe.epochs, run.xe.batch_images) == (repeats, epochs, 15)
+        assert (run.data.cached_augmentations, run.data.min_count) == (4, 2)
+
+
+def test_a_caption_an_image_now_and_then_more():
+    """Captions an image need not be a whole number, nor be as many as fit into a group."""
+    run = sized(RECIPES.build("own"), 100, 137)
+    assert run.xe.batch_images == round(2 * 137**0.5 / 1.37)
+    many = sized(RECIPES.build("own"), 20, 400)
+    assert many.xe.batch_images == round(40 / many.data.captions_per_image)
