@@ -69,6 +69,11 @@ def run(options: argparse.Namespace) -> None:
     numbers = uncaptioned(photos, table.captions())
     for note in photos.notes:
         _note(note)
+    if not numbers:
+        raise DataError(
+            f"all {len(photos.names):,} images in {photos.folder} have captions in {table.path} already: "
+            "add images, or name another captions file with --captions"
+        )
     if options.list:
         _print(photos, _ranking(options, photos, numbers, options.model), options.json)
         return
@@ -148,7 +153,11 @@ def _print(photos: Any, ranking: Any, as_json: bool) -> None:
     for candidate in ranking.candidates:
         name = photos.names[candidate.number]
         if as_json:
-            row = {"image": name, "uncertainty": round(candidate.uncertainty, 6), "proposal": candidate.proposal}
+            row = {
+                "image": name,
+                "uncertainty": round(candidate.uncertainty, 6),
+                "proposal": candidate.proposal,
+            }
             print(json.dumps(row, ensure_ascii=False))
         else:
             print(f"{candidate.uncertainty:.3f}  {name}")

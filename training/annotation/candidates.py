@@ -105,18 +105,9 @@ def uncaptioned(photos: Photos, captions: Iterable[str]) -> list[int]:
     Args:
         photos: Photos.
         captions: iterable of str. Names of the images with captions, composed.
-
-    Raises:
-        DataError: if all have captions.
     """
     known = set(captions)
-    numbers = [number for number, name in enumerate(photos.names) if composed(name) not in known]
-    if not numbers:
-        raise DataError(
-            f"all {len(photos.names):,} images in {photos.folder} have captions already: add images, or name another "
-            "captions file with --captions"
-        )
-    return numbers
+    return [number for number, name in enumerate(photos.names) if composed(name) not in known]
 
 
 def rank(model: Any, photos: Photos, numbers: Sequence[int], count: int) -> Ranking:
@@ -129,11 +120,13 @@ def rank(model: Any, photos: Photos, numbers: Sequence[int], count: int) -> Rank
         count: int. Most images to choose.
 
     Returns:
-        `Ranking`; unreadable images are left out and listed.
+        `Ranking`; unreadable images are left out and listed. Empty if there are no images without captions.
 
     Raises:
         DataError: if no image without captions can be read.
     """
+    if not numbers:
+        return Ranking([], {})
     search, encode = _graphs(model)
     unreadable: dict[str, str] = {}
     batches = _batches(model, photos, numbers, unreadable, "caption")
@@ -152,7 +145,9 @@ def rank(model: Any, photos: Photos, numbers: Sequence[int], count: int) -> Rank
             "save them as JPEG or PNG"
         )
     captioned = sorted(set(range(len(photos.names))) - set(numbers))
-    labelled = [encode(pixels).numpy() for _, pixels in _batches(model, photos, captioned, unreadable, "encode")]
+    labelled = [
+        encode(pixels).numpy() for _, pixels in _batches(model, photos, captioned, unreadable, "encode")
+    ]
     values = [uncertainty(caption) for caption in captions]
     order = select(
         unit_length(np.concatenate(features)),

@@ -139,7 +139,8 @@ class CaptionTable:
             start = reader.line_num
         first = next(i for i, record in enumerate(records) if any(map(str.strip, record.fields)))
         header = _Record(
-            "".join(record.text for record in records[: first + 1]), [n.strip() for n in records[first].fields]
+            "".join(record.text for record in records[: first + 1]),
+            [n.strip() for n in records[first].fields],
         )
         return header, records[first + 1 :]
 

@@ -79,7 +79,9 @@ def test_each_choice_has_the_largest_product_of_uncertainty_and_distance():
 def test_certain_and_equal_images_are_all_chosen_in_order():
     assert select(np.ones((3, 2)), np.zeros(3), 5).tolist() == [0, 1, 2]
     assert select(np.array([[0.0], [1], [5]]), np.zeros(3), 3, np.array([[0.0]])).tolist() == [2, 1, 0]
-    assert select(np.zeros((0, 2)), [], 3).tolist() == [] and select(np.ones((2, 2)), [1, 1], 0).tolist() == []
+    assert (
+        select(np.zeros((0, 2)), [], 3).tolist() == [] and select(np.ones((2, 2)), [1, 1], 0).tolist() == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,7 @@ def test_bytes_that_are_not_utf8_stay(tmp_path):
 
 def test_threads_do_not_overwrite_each_other(tmp_path):
     table = CaptionTable(tmp_path / "captions.csv")
-    threads = [
-        threading.Thread(target=table.put, args=(f"{i}.jpg", [f"caption of {i}"])) for i in range(12)
-    ]
+    threads = [threading.Thread(target=table.put, args=(f"{i}.jpg", [f"caption of {i}"])) for i in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -6,7 +6,7 @@ import { Saving } from "./saving.js";
 const PAUSE = 500; // milliseconds without a key until captions are saved
 const byId = (id) => document.getElementById(id);
 
-let images = [], position = 0, mostCaptions = 5, saving = null, timer = null;
+let images = [], version = 0, position = 0, mostCaptions = 5, saving = null, timer = null;
 
 const fields = () => [...byId("fields").querySelectorAll("textarea")];
 const texts = () => fields().map((field) => field.value).filter((text) => text.trim());
@@ -136,12 +136,31 @@ function onSaved(number, answer) {
   showProgress();
 }
 
+async function fetchState() {
+  const response = await fetch("state", { cache: "no-store" });
+  const state = await response.json();
+  if (!response.ok) throw new Error(state.error);
+  return state;
+}
+
+/** Takes over what other pages saved meanwhile, so that Enter does not undo it. */
+async function refresh() {
+  const state = await fetchState().catch(() => null); // an unreachable server is reported when something is saved
+  if (state?.version !== version || state.session !== saving.session) return;
+  for (const { number, captions } of state.images) {
+    const image = images.find((other) => other.number === number);
+    if (saving.pending.has(number) || (image === current() && image.edited)) continue;
+    const changed = captions.join("\n") !== image.captions.join("\n");
+    image.captions = captions;
+    if (changed && image === current()) show(position);
+  }
+  showProgress();
+}
+
 async function start() {
   try {
-    const response = await fetch("state", { cache: "no-store" });
-    const state = await response.json();
-    if (!response.ok) throw new Error(state.error);
-    ({ images, max_captions: mostCaptions } = state);
+    const state = await fetchState();
+    ({ images, version, max_captions: mostCaptions } = state);
     saving = new Saving(state.session, onSaved, showProblem);
     saving.onLeave = saveNow;
     byId("file").textContent = state.file;
@@ -151,6 +170,7 @@ async function start() {
   }
   addEventListener("keydown", onKey);
   addEventListener("blur", saveNow);
+  addEventListener("focus", refresh);
   byId("next").addEventListener("click", accept);
   byId("skip").addEventListener("click", skip);
   byId("back").addEventListener("click", () => go(-1));
