@@ -155,7 +155,7 @@ def _print(photos: Any, ranking: Any, as_json: bool) -> None:
         if as_json:
             row = {
                 "image": name,
-                "uncertainty": round(candidate.uncertainty, 6),
+                "uncertainty": candidate.uncertainty,
                 "proposal": candidate.proposal,
             }
             print(json.dumps(row, ensure_ascii=False))

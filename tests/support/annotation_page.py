@@ -1,6 +1,6 @@
 """The server of the annotation page without a model, for tests: proposals made by hand, a program that adapts at once.
 
-    python -m tests.support.annotation_page FOLDER PORT [PROGRAM]
+python -m tests.support.annotation_page FOLDER PORT [PROGRAM]
 """
 
 import os

@@ -120,8 +120,14 @@ def _next(distances: np.ndarray, weights: np.ndarray, remaining: np.ndarray, dup
     # Before anything is captioned or chosen all are equally far, infinitely.
     distances = np.where(np.isinf(distances), 1.0, np.where(distances > duplicate, distances, 0.0))
     numbers = np.flatnonzero(remaining)
-    keys = (-numbers, weights[numbers], distances[numbers], (distances * weights)[numbers])
+    distances, weights = distances[numbers], weights[numbers]
+    keys = (-numbers, _rounded(weights), _rounded(distances), _rounded(distances * weights))
     return int(numbers[np.lexsort(keys)[-1]])
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Values [N] as shares of the largest, in five digits: copies of an image, which differ by rounding, are equal."""
+    return np.round(values / (values.max() or 1.0), 5)
 
 
 def _check(features: np.ndarray, weights: np.ndarray, centers: np.ndarray) -> None:

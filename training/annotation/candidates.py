@@ -23,6 +23,7 @@ from training.analysis.active_learning import select, uncertainty, unit_length
 from training.data.datasets.image_folder import relative_path
 
 _BATCH = 8
+_DIGITS = 4  # of an uncertainty
 
 
 @dataclass
@@ -148,7 +149,7 @@ def rank(model: Any, photos: Photos, numbers: Sequence[int], count: int) -> Rank
     labelled = [
         encode(pixels).numpy() for _, pixels in _batches(model, photos, captioned, unreadable, "encode")
     ]
-    values = [uncertainty(caption) for caption in captions]
+    values = [round(uncertainty(caption), _DIGITS) for caption in captions]
     order = select(
         unit_length(np.concatenate(features)),
         values,

@@ -61,7 +61,7 @@ class Session:
                 "number": candidate.number,
                 "name": self.photos.names[candidate.number],
                 "proposal": candidate.proposal,
-                "uncertainty": round(candidate.uncertainty, 4),
+                "uncertainty": candidate.uncertainty,
                 "captions": captions.get(composed(self.photos.names[candidate.number]), []),
             }
             for candidate in ranking.candidates

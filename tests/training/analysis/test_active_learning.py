@@ -76,6 +76,12 @@ def test_each_choice_has_the_largest_product_of_uncertainty_and_distance():
         left.remove(number)
 
 
+def test_copies_that_differ_by_rounding_come_in_order_of_their_numbers():
+    features = np.array([[1.0, 0.0], [1.0 + 1e-7, 0.0], [-3.0, 1.0]])
+    assert select(features, [1.0, 1.0 + 1e-7, 1.0], 3, np.zeros((1, 2))).tolist() == [2, 0, 1]
+    assert select(features[:2], [1.0, 1.0 + 1e-7], 2).tolist() == [0, 1]
+
+
 def test_certain_and_equal_images_are_all_chosen_in_order():
     assert select(np.ones((3, 2)), np.zeros(3), 5).tolist() == [0, 1, 2]
     assert select(np.array([[0.0], [1], [5]]), np.zeros(3), 3, np.array([[0.0]])).tolist() == [2, 1, 0]
