@@ -46,6 +46,11 @@ def parser() -> Parser:
     )  # fmt: skip
     build.add_argument("--count", type=int, default=50, help="most images to caption (default: %(default)s)")
     build.add_argument(
+        "--all",
+        action="store_true",
+        help="on the page, behind the others: images with captions, to correct them",
+    )
+    build.add_argument(
         "--list", action="store_true", help="print the images and the uncertainty of each, without the page"
     )
     build.add_argument("--json", action="store_true", help="with --list: an object a line, with proposals")
@@ -62,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
     checks.integer(options.port, "--port", 0, 65535)
     if options.json and not options.list:
         raise DataError("--json prints what --list does: add --list")
+    if options.all and options.list:
+        raise DataError("--all is for the page: leave out --list, which prints images without captions")
     from training.annotation.candidates import Photos, uncaptioned
 
     photos = Photos.of(options.photos)
@@ -69,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     numbers = uncaptioned(photos, table.captions())
     for note in photos.notes:
         _note(note)
-    if not numbers:
+    if not numbers and not options.all:
         raise DataError(
             f"all {len(photos.names):,} images in {photos.folder} have captions in {table.path} already: "
             "add images, or name another captions file with --captions"
@@ -85,17 +92,22 @@ def _serve(options: argparse.Namespace, photos: Any, table: CaptionTable, number
     """Serves the page until Ctrl-C, then prints how to adapt."""
     from training.annotation.adapting import Adapting
     from training.annotation.candidates import uncaptioned
-    from training.annotation.session import Session
+    from training.annotation.session import Session, with_captioned
 
     try:
         from training.annotation.server import HOST, application, listener, serve
     except ImportError as error:
         raise MissingDependency(error.name or "starlette", "devserver", "the page") from None
     with listener(options.port) as listening:  # first: ranking takes long, and would be wasted
-        session = Session(photos, table, _ranking(options, photos, numbers, options.model))
+
+        def ranking_by(model: str, numbers: list[int]) -> Any:
+            ranking = _ranking(options, photos, numbers, model)
+            return with_captioned(ranking, photos, table.captions()) if options.all else ranking
+
+        session = Session(photos, table, ranking_by(options.model, numbers))
 
         def renew(model: str) -> None:
-            session.renew(_ranking(options, photos, uncaptioned(photos, table.captions()), model))
+            session.renew(ranking_by(model, uncaptioned(photos, table.captions())))
 
         model = "" if options.model == DEFAULT_MODEL else options.model
         adapting = Adapting(photos.folder, table.path, renew, model)

@@ -85,6 +85,7 @@ def test_mistakes_are_one_line(photos, tiny_bundle, tmp_path, capsys):
     assert "no image in the folder" in mistake(capsys, tmp_path / "empty")
     assert "--count expects a whole number of at least 1" in mistake(capsys, photos, "--count", 0)
     assert "add --list" in mistake(capsys, photos, "--json")
+    assert "--all is for the page" in mistake(capsys, photos, "--all", "--list")
     assert "ends in .csv or .tsv" in mistake(capsys, photos, "--captions", tmp_path / "c.xlsx")
     in_file = photos / "0.png" / "captions.csv"
     assert "name another file with --captions" in mistake(capsys, photos, "--captions", in_file)
@@ -116,13 +117,15 @@ def test_the_page_is_served_until_ctrl_c(photos, tiny_bundle, tmp_path):
     pytest.importorskip("starlette")
     command = [sys.executable, str(ROOT / "training/annotate.py"), str(photos), "--model", str(tiny_bundle)]
     process = subprocess.Popen(
-        [*command, "--port", "0"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [*command, "--port", "0", "--all"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
         state = httpx.get(f"{address}state").json()
-        first = state["images"][0]
+        first, last = state["images"][0], state["images"][-1]
+        assert (last["name"], last["captions"]) == ("0.png", ["a woman in orange"])
+        assert len(state["images"]) == 6 and not any(image["captions"] for image in state["images"][:-1])
         edit = {"session": state["session"], "page": "p", "revision": 1, "number": first["number"]}
         reply = httpx.post(f"{address}captions", json={**edit, "captions": ["a striped cat"]})
         assert reply.json() == {"captions": ["a striped cat"], "captioned": 1}

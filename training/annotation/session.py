@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from captioner.caption_files.image_ids import composed
 from captioner.errors import DataError, SpecError
 from captioner.image import loading
 from captioner.image.pillow_preprocess import upright_rgb
-from training.annotation.candidates import Photos, Ranking
+from training.annotation.candidates import Candidate, Photos, Ranking
 from training.annotation.caption_table import CaptionTable
 from training.data.datasets.files import caption_fault
 
@@ -106,12 +106,14 @@ class Session:
             raise SpecError("expected an object with session, page, revision, number and captions")
         if edit.get("session") != self.photos.fingerprint:
             raise SpecError("the images have changed since this page was loaded: load it again")
-        number, revision, page = edit.get("number"), edit.get("revision"), edit.get("page")
+        number: Any = edit.get("number")
+        revision: Any = edit.get("revision")
+        page = edit.get("page")
         if not _is_number(number, len(self.photos.names)) or not _is_number(revision, 2**53):
             raise SpecError("expected the number of an image and a revision, whole numbers of at least 0")
         if not isinstance(page, str) or not 0 < len(page) <= 64:
             raise SpecError("expected a page, a string of at most 64 characters")
-        return int(number), page, int(revision), _captions(edit.get("captions"))
+        return number, page, revision, _captions(edit.get("captions"))
 
     def _thumbnail(self, number: int) -> bytes:
         """An image as a JPEG of at most 1024 pixels a side.
@@ -127,6 +129,23 @@ class Session:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=85)
         return file.getvalue()
+
+
+def with_captioned(ranking: Ranking, photos: Photos, captions: Mapping[str, Sequence[str]]) -> Ranking:
+    """A ranking followed by the images that have captions, to correct them; those with more than five are left out.
+
+    Args:
+        ranking: Ranking.
+        photos: Photos.
+        captions: mapping of an image's composed name to its captions, as `CaptionTable.captions` returns it.
+    """
+    ranked = {candidate.number for candidate in ranking.candidates}
+    others = []
+    for number, name in enumerate(photos.names):
+        texts = captions.get(composed(name), ())
+        if number not in ranked and 0 < len(texts) <= MAX_CAPTIONS and name not in ranking.unreadable:
+            others.append(Candidate(number, texts[0], 0.0))
+    return Ranking([*ranking.candidates, *others], ranking.unreadable)
 
 
 def _is_number(value: Any, end: int) -> bool:

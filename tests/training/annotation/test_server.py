@@ -19,6 +19,7 @@ from tests.support.annotation_page import NAMES, PROPOSALS, draw_photos, session
 from tests.support.serving.waiting import wait_until
 from training.annotation.adapting import Adapting
 from training.annotation.server import FILES, MAX_BODY, application, listener
+from training.annotation.session import with_captioned
 
 KEPT = "image,caption,by\nphoto 4.png,a lake,Ann\nphoto 5.png,a boat,Bo\n"
 
@@ -104,6 +105,14 @@ def test_a_request_that_was_overtaken_changes_nothing(client, session):
     client.post("/captions", json=edit(session, 1, ["of another page"], 1, page="q"))  # the last edit
     client.post("/captions", json=edit(session, 3, ["another image"], 1))
     assert rows(session) == ["photo 1.png,of another page,", "photo 3.png,another image,"]
+
+
+def test_images_with_captions_follow_to_be_corrected(session):
+    session.table.put(NAMES[5], [f"caption {i}" for i in range(6)])  # more than the page has fields for
+    ranking = session_of(session.photos.folder, NAMES[3::-1])._ranking
+    candidates = with_captioned(ranking, session.photos, session.table.captions()).candidates
+    assert [session.photos.names[candidate.number] for candidate in candidates] == [*NAMES[3::-1], NAMES[4]]
+    assert candidates[-1].proposal == "a lake" and candidates[:4] == ranking.candidates
 
 
 BAD = [

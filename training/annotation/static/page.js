@@ -59,7 +59,8 @@ function show(index) {
   image.edited = false;
   byId("image").src = `images/${image.number}`;
   byId("image").alt = `Image ${image.name}`;
-  byId("name").textContent = `${image.name} · uncertainty ${image.uncertainty.toFixed(2)}`;
+  const uncertainty = image.uncertainty ? ` · uncertainty ${image.uncertainty.toFixed(2)}` : "";
+  byId("name").textContent = image.name + uncertainty;
   byId("saved").textContent = image.captions.length ? "Saved." : "Proposed by the model, not saved.";
   byId("fields").replaceChildren();
   for (const text of image.captions.length ? image.captions : [image.proposal]) addField(text);
