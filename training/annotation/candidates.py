@@ -20,7 +20,7 @@ from captioner.errors import DataError, ImageError
 from captioner.image import loading
 from captioner.types import Caption
 from training.analysis.active_learning import select, uncertainty, unit_length
-from training.data.datasets.image_folder import relative_path
+from training.data.datasets.image_files import relative_path
 
 _BATCH = 8
 _DIGITS = 4  # of an uncertainty
