@@ -30,7 +30,7 @@ from training.annotation.caption_table import CaptionTable
 
 _PORT = 8765
 # Files that training reads in place of captions.csv, or would no longer read beside it.
-_OTHER_FILES = ("captions.jsonl", "captions.json")
+_OTHER_FILES = ("captions.jsonl", "captions.json", "metadata.jsonl", "metadata.csv")
 
 
 def parser() -> Parser:
