@@ -109,7 +109,8 @@ def _serve(options: argparse.Namespace, photos: Any, table: CaptionTable, number
         def renew(model: str) -> None:
             session.renew(ranking_by(model, uncaptioned(photos, table.captions())))
 
-        model = "" if options.model == DEFAULT_MODEL else options.model
+        # Outside the project's folder the default model is named by its path.
+        model = "" if located(options.model) == DEFAULT_MODEL else located(options.model)
         adapting = Adapting(photos.folder, table.path, renew, model)
         print(f"caption on http://{HOST}:{listening.getsockname()[1]}/ - Ctrl-C ends", flush=True)
         try:
