@@ -10,7 +10,7 @@ import captioner
 from captioner.types import END
 from tests.support.documents import README, blocks
 from tests.support.models.tiny_model import build_tiny_model
-from training import fit_cider_regression
+from training.loop import cider_regression
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def world(tmp_path_factory, images):
     bias.assign(bias - 3.0 * np.eye(bias.shape[0])[END])
     # The real default model has the reranker's parameters, too.
     features = np.random.default_rng(0).normal(size=(1, 9, 12)).astype(np.float32)
-    model.reranker_parameters["cider_regression"] = fit_cider_regression.fit(
+    model.reranker_parameters["cider_regression"] = cider_regression.fit(
         features, [["a dog runs"], ["the cat sits"], ["a red cat"]] * 3, model.tokenizer
     )
     for place in ("saved_models/default", "runs/photos/model"):

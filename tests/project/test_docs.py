@@ -92,7 +92,11 @@ def test_captioner_commands_run(path, world, monkeypatch, capsys):
     monkeypatch.setattr("captioner.cli.caption.load", lambda path: once(str(Path(path).resolve())))
     ran = 0
     for program, *words in commands(path):
-        if program == "captioner" and "--official" not in words:
+        adapts, served = (
+            words[:1] == ["adapt"],
+            any(word.startswith("http:") for word in words),
+        )  # see test_walk.py
+        if program == "captioner" and not ("--official" in words or adapts or served):
             target = None
             if ">" in words:
                 words, target = words[:-2], words[-1]

@@ -68,7 +68,7 @@ def settled(recipe: Run, changes: Sequence[str]) -> tuple[Run, Any]:
         run = replace(run, evaluation=replace(run.evaluation, tests=("test",)))
     if "model.max_length" not in keys:
         run = replace(run, model=replace(run.model, max_length=_max_length(run, examples)))
-    return with_changes(run, changes), dataset
+    return _with_networks(with_changes(run, changes)), dataset
 
 
 def _with_networks(run: Run) -> Run:
