@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--seeds", type=int, default=1, help="runs a size, each with other images (default 1)")
     build.add_argument("--model", default=DEFAULT_MODEL, metavar="FOLDER",
                        help="model folder to begin with (default: the default model)")  # fmt: skip
-    build.add_argument("--starts", default="adapted,scratch", metavar="NAMES",
+    build.add_argument("--begin", dest="starts", default="adapted,scratch", metavar="NAMES",
                        help="adapted, scratch, or both (default)")  # fmt: skip
     build.add_argument("--test", type=float, default=0.2, metavar="SHARE",
                        help="share of the images for the test, where there is no test split (default 0.2)")  # fmt: skip
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     checks.number(options.test, "--test", 0, 1)
     starts = options.starts.split(",")
     if unknown := [name for name in starts if name not in _STARTS]:
-        raise DataError(f"expected --starts of {', '.join(_STARTS)}, got {unknown[0]!r}")
+        raise DataError(f"expected --begin of {', '.join(_STARTS)}, got {unknown[0]!r}")
     source = options.data
     if Path(source).exists():
         source = str(Spec("auto", {"path": source, "validation": 0, "test": options.test}))

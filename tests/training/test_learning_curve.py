@@ -79,7 +79,7 @@ def rows(out):
 def test_two_sizes(start, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(learning_curve, "_train", in_process)
     settings = [part for change in [*SHORT, "xe.epochs=1"] for part in ("--set", change)]
-    words = [data, "--model", str(start), "--starts", "adapted", "--sizes", "10,all", *settings]
+    words = [data, "--model", str(start), "--begin", "adapted", "--sizes", "10,all", *settings]
     assert learning_curve.main([*words, "--out", str(tmp_path)]) == 0
     assert rows(tmp_path) == [(10, "adapted", 1), (14, "adapted", 1)]
     assert (tmp_path / "curve.png").stat().st_size > 5000
@@ -98,7 +98,7 @@ def test_two_sizes(start, data, tmp_path, monkeypatch, capsys):
 
 def test_runs_are_programs_of_their_own(start, data, tmp_path, capsys):
     """Here they end before TensorFlow is imported; the reason is in their log files."""
-    words = [data, "--model", str(start), "--starts", "adapted", "--sizes", "10", "--set", "xe.epoch=1"]
+    words = [data, "--model", str(start), "--begin", "adapted", "--sizes", "10", "--set", "xe.epoch=1"]
     assert learning_curve.main([*words, "--out", str(tmp_path / "out")]) == 2
     *lines, last = [line for line in capsys.readouterr().err.splitlines() if "learning_curve.py" in line]
     assert not lines and "expected runs that finish, all 1 failed" in last
@@ -109,7 +109,7 @@ def test_runs_are_programs_of_their_own(start, data, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_run_in_a_program_of_its_own(start, data, tmp_path):
     settings = [part for change in [*SHORT, "xe.epochs=1"] for part in ("--set", change)]
-    words = [data, "--model", str(start), "--starts", "adapted", "--sizes", "10", *settings]
+    words = [data, "--model", str(start), "--begin", "adapted", "--sizes", "10", *settings]
     assert learning_curve.main([*words, "--out", str(tmp_path)]) == 0
     assert rows(tmp_path) == [(10, "adapted", 1)] and captioner.load(tmp_path / "adapted_10_1" / "model")
 
@@ -132,7 +132,7 @@ def test_every_size_start_and_seed(data, tmp_path, trained):
 
 def test_sizes_when_none_are_named(data, tmp_path, trained):
     made = trained()
-    assert learning_curve.main([data, "--starts", "adapted", "--out", str(tmp_path)]) == 0
+    assert learning_curve.main([data, "--begin", "adapted", "--out", str(tmp_path)]) == 0
     assert made.names == ["adapted_14_1"], "50 would be more than there are; all are the last size"
     assert learning_curve._sizes(None, 301) == [50, 100, 300, 301]
     assert learning_curve._sizes(None, 300) == [50, 100, 300]
@@ -150,7 +150,7 @@ def test_a_folder_is_recognised(tmp_path, trained, monkeypatch):
         return build(f"folder(path='{place}', validation=0, test=0.3)")
 
     monkeypatch.setattr(DATASETS, "build", recognised)
-    words = [str(place), "--test", "0.3", "--starts", "adapted", "--sizes", "5"]
+    words = [str(place), "--test", "0.3", "--begin", "adapted", "--sizes", "5"]
     assert learning_curve.main([*words, "--out", str(tmp_path / "out")]) == 0
     assert specs == [f"auto(path='{place}', validation=0, test=0.3)"]
     assert made.runs[0][2][0] == f"data.source={specs[0]}"
@@ -158,7 +158,7 @@ def test_a_folder_is_recognised(tmp_path, trained, monkeypatch):
 
 def test_a_failed_run_is_counted_and_the_rest_goes_on(data, tmp_path, trained, capsys):
     made = trained(adapted_10_1=2)
-    words = [data, "--sizes", "10,12,14", "--starts", "adapted", "--out", str(tmp_path)]
+    words = [data, "--sizes", "10,12,14", "--begin", "adapted", "--out", str(tmp_path)]
     assert learning_curve.main(words) == 1
     assert made.names == ["adapted_10_1", "adapted_12_1", "adapted_14_1"]
     assert rows(tmp_path) == [(12, "adapted", 1), (14, "adapted", 1)]
@@ -172,7 +172,7 @@ def test_a_failed_run_is_counted_and_the_rest_goes_on(data, tmp_path, trained, c
 
 def test_all_failed(data, tmp_path, trained, capsys):
     trained(adapted_10_1=2, adapted_14_1=1)
-    words = [data, "--sizes", "10,14", "--starts", "adapted", "--out", str(tmp_path)]
+    words = [data, "--sizes", "10,14", "--begin", "adapted", "--out", str(tmp_path)]
     assert learning_curve.main(words) == 2
     assert (
         f"expected runs that finish, all 2 failed: see the .log files in {tmp_path}"
@@ -183,7 +183,7 @@ def test_all_failed(data, tmp_path, trained, capsys):
 @pytest.mark.parametrize("code", [-2, 130, 143, 129, -15])
 def test_ctrl_c_ends_all(code, data, tmp_path, trained, capsys):
     made = trained(adapted_12_1=code)
-    words = [data, "--sizes", "10,12,14", "--starts", "adapted", "--out", str(tmp_path)]
+    words = [data, "--sizes", "10,12,14", "--begin", "adapted", "--out", str(tmp_path)]
     assert learning_curve.main(words) == 130
     assert made.names == ["adapted_10_1", "adapted_12_1"] and not (tmp_path / "curve.csv").exists()
     error = capsys.readouterr().err
@@ -201,7 +201,7 @@ def test_ctrl_c_ends_all(code, data, tmp_path, trained, capsys):
     [
         (["--seeds", "0"], "--seeds expects a whole number of at least 1, got 0"),
         (["--test", "1.5"], "--test expects a number from 0 to 1, got 1.5"),
-        (["--starts", "adapted,nothing"], "expected --starts of adapted, scratch, got 'nothing'"),
+        (["--begin", "adapted,nothing"], "expected --begin of adapted, scratch, got 'nothing'"),
         (["--sizes", "ten"], "expected --sizes as numbers with commas between them, or all, got 'ten'"),
         (["--sizes", "0,10"], "expected --sizes from 1 to 14, the training images there are, got 0,10"),
         (["--sizes", "10,15"], "got 10,15"),

@@ -34,8 +34,7 @@ from training.loop.run_folder import finite
 from training.recipes import RECIPES
 from training.recipes.changes import with_changes
 
-WORDS, IMAGES = 2538, 6000
-PRODUCT = 2048
+WORDS, IMAGES, PRODUCT = 2538, 6000, 2048
 
 
 def multiply_adds(model: Any, images: int, lengths: Sequence[int], decoder: Any = None) -> tuple[int, int]:

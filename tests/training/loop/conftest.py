@@ -1,10 +1,13 @@
-"""Fixtures of tests that stop runs."""
+"""Fixtures of tests that stop runs, and of those that begin with a model."""
 
 import signal
 
+import keras
 import pytest
 
+import captioner
 from captioner.models import CaptionModel
+from captioner.text import Tokenizer
 from tests.support.interrupted_runs import CHANGES, Crash
 from training import train
 from training.loop import checkpoint, trainer, validation
@@ -90,3 +93,13 @@ def make(monkeypatch, built):
         return len(steps)
 
     return run_it
+
+
+@pytest.fixture(scope="module")
+def start_folder(quick, tmp_path_factory):
+    """A model folder of 16x16 images, its captions at most 5 ids long."""
+    keras.utils.set_random_seed(1)
+    decoder = "gru(units=4, embedding=4, value_dim=4, attention='additive(units=4)')"
+    vocabulary = Tokenizer(["a", "red", "blue", "circle", "square", "above", "zeppelin"])
+    model = CaptionModel("small_cnn(width=2, stages=1)", decoder, vocabulary, 5, (16, 16))
+    return captioner.save(model, tmp_path_factory.mktemp("start") / "model")
