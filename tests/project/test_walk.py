@@ -53,6 +53,7 @@ def test_from_photos_to_a_file_for_phones_and_a_served_model(commands, capsys, m
     assert Path("runs/photos/model/1/saved_model.pb").is_file()
     tflite = next(Path("runs/photos/model").glob("*.tflite"))
     assert load(tflite).caption("photos/beach.jpg").ok
+    capsys.readouterr()
     server = DevserverProcess(Path(serve[1].removeprefix("MODEL=")).resolve(), "--name", "captioner")
     try:
         assert main([word.replace("http://localhost:8501", server.url) for word in ask]) == 0

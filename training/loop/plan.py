@@ -24,6 +24,7 @@ from training.recipes.sizing import hold_out, sized
 _log = logging.getLogger("captioner.training")
 
 LEAST_IMAGES = 10
+_LEAST_DISTINCT = 5  # training images that are no near-duplicates of one another
 _LONGEST = 40  # words; a longer caption is a text of several sentences
 _START_SECONDS = 20.0  # of tracing graphs, and of validation
 # Useful arithmetic of a training step, as a share of the machine's rate for a large matrix product.
@@ -121,13 +122,13 @@ def check_distinct(source: Any) -> None:
         source: Source, with features.
 
     Raises:
-        DataError: if fewer than 10 images differ.
+        DataError: if fewer than 5 images differ.
     """
     numbers = sample(len(source.examples("train")))
     read = source.reader("train")
     parts = np.array_split(numbers, max(1, len(numbers) // 100))
     count = distinct(np.concatenate([read(part).mean(axis=1) for part in parts]))
-    if count < min(LEAST_IMAGES, len(numbers)):
+    if count < min(_LEAST_DISTINCT, len(numbers)):
         raise DataError(
             f"expected images that differ, {len(numbers):,} images are near-duplicates of {count}: add images of other "
             "things, or from other places"

@@ -14,7 +14,7 @@ from training.data.datasets import DATASETS, Example
 from training.loop import plan
 from training.recipes import RECIPES
 from training.recipes.changes import keys, with_changes
-from training.recipes.sizing import hold_out
+from training.recipes.sizing import hold_out, with_dropout
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -59,7 +59,8 @@ def settle(monkeypatch, start_folder):
 
 def test_open_networks_are_those_of_the_initial_model(start_folder, settle):
     run = settle(Listed(captions_of(20)))
-    assert (run.model.encoder, run.model.decoder, run.model.image_size) == (ENCODER, DECODER, 16)
+    decoder = with_dropout(DECODER, 20)
+    assert (run.model.encoder, run.model.decoder, run.model.image_size) == (ENCODER, decoder, 16)
     assert run.model.max_length >= 5 and run.model.init_from == str(start_folder)
     scratch = settle(Listed(captions_of(20)), recipe="scratch")
     assert scratch.model.encoder == ENCODER and scratch.model.decoder.startswith("gru(units=256")
@@ -211,13 +212,13 @@ def features_with(different, copies, seed=1):
 
 def test_near_duplicates(caplog):
     caplog.set_level(logging.WARNING, "captioner.training")
-    with pytest.raises(DataError, match="45 images are near-duplicates of 9") as caught:
-        plan.check_distinct(source_with(features_with(9, 5)))
+    with pytest.raises(DataError, match="20 images are near-duplicates of 4") as caught:
+        plan.check_distinct(source_with(features_with(4, 5)))
     assert "\n" not in str(caught.value) and not caplog.records
-    plan.check_distinct(source_with(features_with(10, 5)))
+    plan.check_distinct(source_with(features_with(5, 5)))
     (record,) = caplog.records
-    assert "50 images to train on are near-duplicates of 10" in record.getMessage()
+    assert "25 images to train on are near-duplicates of 5" in record.getMessage()
     caplog.clear()
     plan.check_distinct(source_with(features_with(30, 2)))
-    plan.check_distinct(source_with(features_with(8, 1)))  # so few that all have to differ, and they do
+    plan.check_distinct(source_with(features_with(4, 1)))  # so few that all have to differ, and they do
     assert not caplog.records

@@ -1,5 +1,7 @@
 """Sizes that follow from the data: sane for ten images and for a hundred thousand, without jumps."""
 
+from dataclasses import replace
+
 import pytest
 
 from training.recipes import RECIPES
@@ -17,8 +19,13 @@ def test_what_is_held_out():
             assert count == round(images / 10)
 
 
+def recipe_of(name):
+    recipe = RECIPES.build(name)  # `settled` gives it the decoder of its initial model
+    return replace(recipe, model=replace(recipe.model, decoder=recipe.model.decoder or "gru(units=8)"))
+
+
 def sizes_of(name, per_image):
-    recipe = RECIPES.build(name)
+    recipe = recipe_of(name)
     return {images: sized(recipe, images, images * per_image) for images in IMAGES}
 
 
@@ -35,7 +42,7 @@ def test_sizes_are_sane_and_monotone(name, per_image):
         captions = images * per_image
         group = min(per_image, run.data.captions_per_image)
         steps = run.xe.epochs * run.data.repeats * images * per_image / (run.xe.batch_images * group)
-        assert 2 <= run.xe.batch_images <= 160 and 150 <= steps <= 12_000
+        assert 2 <= run.xe.batch_images <= 160 and 120 <= steps <= 40_000
         # 2 sqrt(captions) a step, 8 to 160 of them; a batch is of whole images, at least two.
         per_step = run.xe.batch_images * group
         assert per_step == pytest.approx(min(160, max(8, 2 * captions**0.5)), abs=group / 2 + 1e-9) or (
@@ -53,34 +60,35 @@ def test_sizes_are_sane_and_monotone(name, per_image):
     }
     for what, values in sequences.items():
         if what.startswith("how often"):  # rounded to whole epochs and repeats
-            assert all(b >= 1.05 * a for a, b in zip(values, values[1:], strict=False)), what
+            assert all(b >= 1.1 * a for a, b in zip(values, values[1:], strict=False)), what
         else:
             assert values == sorted(values), what
 
 
 @pytest.mark.parametrize("per_image", [1, 5])
-def test_a_trained_decoder_needs_half_as_much(per_image):
+def test_a_trained_decoder_needs_a_quarter(per_image):
     adapted, scratch = (sizes_of(name, per_image) for name in ("own", "scratch"))
     for images in IMAGES:
         ratio = shown(adapted[images], images) / shown(scratch[images], images)
-        assert 0.4 <= ratio <= 0.65 or adapted[images].xe.epochs == 3
+        steps = shown(adapted[images], images) * images / adapted[images].xe.batch_images
+        assert 0.2 <= ratio <= 0.3 or steps < 200 or adapted[images].xe.epochs == 3
 
 
 def test_numbers_by_hand():
     """300 images with 5 captions: 1,500 captions, sqrt 38.7; 77 captions a step are 15 images of 5.
 
-    Trained, 750 * 38.7 = 29,047 captions are shown, 19 times each: repeats round(19.4 / 12) = 2, epochs
-    round(19.4 / 2) = 10. From nothing, 39 times: repeats 3, epochs 13. 4 augmentations of 300 are fewer than 4,000.
+    Trained, 55 * 1,500 ** 0.77 = 15,352 captions are shown, each 10.2 times: repeats round(10.2 / 12) = 1, epochs 10.
+    From nothing, 40.9 times: repeats 3, epochs 14. 4 augmentations of 300 are fewer than 4,000.
     """
-    adapted, scratch = (sized(RECIPES.build(name), 300, 1500) for name in ("own", "scratch"))
-    for run, repeats, epochs in ((adapted, 2, 10), (scratch, 3, 13)):
+    adapted, scratch = (sized(recipe_of(name), 300, 1500) for name in ("own", "scratch"))
+    for run, repeats, epochs in ((adapted, 1, 10), (scratch, 3, 14)):
         assert (run.data.repeats, run.xe.epochs, run.xe.batch_images) == (repeats, epochs, 15)
         assert (run.data.cached_augmentations, run.data.min_count) == (4, 2)
 
 
 def test_a_caption_an_image_now_and_then_more():
     """Captions an image need not be a whole number, nor be as many as fit into a group."""
-    run = sized(RECIPES.build("own"), 100, 137)
+    run = sized(recipe_of("own"), 100, 137)
     assert run.xe.batch_images == round(2 * 137**0.5 / 1.37)
-    many = sized(RECIPES.build("own"), 20, 400)
+    many = sized(recipe_of("own"), 20, 400)
     assert many.xe.batch_images == round(40 / many.data.captions_per_image)
