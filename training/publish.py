@@ -150,7 +150,7 @@ def measure(
             # A SavedModel is a graph, without specs.
             with captioner.load(source, trust=trust if "trust" in engine.options() else ()) as model:
                 evaluated = evaluate(model, dataset, split, [strategy] if strategy else [], official)
-            metrics, captions = (next(iter(of_strategy.values())) for of_strategy in evaluated)
+            metrics, captions = next(iter(evaluated[0].values())), next(iter(evaluated[1].values()))
             first_captions = first_captions or captions
             table = scored(captions, references, metrics=["cider_d"])
             error = spread(resampled([table], 1000)[0]["CIDEr-D"])["error"]

@@ -70,10 +70,9 @@ def write(
         overwrite: bool, default False. Whether an existing model may be replaced, with its card and metrics. Other
             files in the folder are never changed.
         parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
-        save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that take the path of a file and
-            write it, default None.
+        save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that write to a path, default None.
         language: str, default "en". The language of its captions.
-        strategy: str, default "", which is `captioner.engines.base.DEFAULT_STRATEGY`. The model's own strategy, a spec.
+        strategy: str, default "". The model's own strategy, a spec; see `Bundle`.
 
     Returns:
         Path of the folder.

@@ -49,14 +49,14 @@ def resolve_strategy(model: Any, strategy: str | Spec | None, fitted_parameters:
     """
     if strategy:
         return str(parse_spec(strategy))
-    own = parse_spec(default_strategy(model))
-    reranker = own.args.get("rerank")
+    spec = parse_spec(default_strategy(model))
+    reranker = spec.args.get("rerank")
     if fitted_parameters or reranker is None or not RERANKERS[parse_spec(reranker).name].parameters:
-        return str(own)
-    plain = Spec(own.name, {option: value for option, value in own.args.items() if option != "rerank"})
+        return str(spec)
+    plain = Spec(spec.name, {option: value for option, value in spec.args.items() if option != "rerank"})
     _LOG.warning(
         "the file cannot hold the fitted parameters that the model's strategy %s needs: it gets %s instead",
-        own,
+        spec,
         plain,
     )
     return str(plain)

@@ -100,8 +100,8 @@ def test_a_tflite_file_refuses_it_if_asked_for(folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("own", ["beam(width=5, rerank='mbr')", "greedy(min_length=2)", ""])
-def test_a_tflite_file_gets_all_else_unchanged(own, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("strategy", ["beam(width=5, rerank='mbr')", "greedy(min_length=2)", ""])
+def test_a_tflite_file_gets_all_else_unchanged(strategy, tmp_path, monkeypatch, caplog):
     """Read from the arguments of the first function that a converted file is made of."""
 
     def stop(model, strategy, max_length):
@@ -109,10 +109,10 @@ def test_a_tflite_file_gets_all_else_unchanged(own, tmp_path, monkeypatch, caplo
 
     monkeypatch.setattr(tflite, "_TFLiteModule", stop)
     model = build_tiny_model()
-    model.strategy = own
+    model.strategy = strategy
     with pytest.raises(InterruptedError) as stopped, caplog.at_level(logging.WARNING, "captioner"):
         tflite.write(model, tmp_path)
-    assert str(stopped.value) == (own or DEFAULT_STRATEGY) and not caplog.records
+    assert str(stopped.value) == (strategy or DEFAULT_STRATEGY) and not caplog.records
 
 
 def test_a_tflite_engine_has_the_strategy_of_a_small_model(small_exports):
