@@ -12,7 +12,6 @@ from typing import Any
 from captioner import bundle
 from captioner.captioner import Captioner
 from captioner.engines import ENGINES, engine_for, import_tensorflow
-from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import EngineError, ModelError, SpecError
 from captioner.registry import Spec, parse_spec, unknown
 
@@ -117,13 +116,20 @@ def save(
         BundleError: if the folder holds a model already, a file is in the way, or the disk refuses.
         ModelError: if `model` is no `CaptionModel`, or cannot be rebuilt from its config, as with a layer that is not
             registered with Keras.
+        SpecError: if the model cannot run its own strategy, `model.strategy`: it is unknown, or its reranker lacks
+            fitted parameters in `model.reranker_parameters`.
     """
     if not all(hasattr(model, name) for name in ("get_config", "tokenizer", "save_weights", "encoder")):
         raise ModelError(f"expected a CaptionModel to save, got {type(model).__name__}")
+    from captioner.engines.keras import check_strategy
     from captioner.engines.weights import save_weights
     from captioner.models.keras_config import check_rebuilding
 
     check_rebuilding(model)
+    if model.strategy:
+        reranker = check_strategy(model).reranker
+        if reranker is not None:
+            reranker.find_parameters(model.reranker_parameters)
 
     encoder, total = (sum(math.prod(w.shape) for w in part.weights) for part in (model.encoder, model))
     return bundle.write(
@@ -135,6 +141,7 @@ def save(
         metrics=metrics,
         overwrite=overwrite,
         language=model.language,
+        strategy=model.strategy,
         confidence=model.calibration,
         save_reranker_parameters={name: fitted.save for name, fitted in model.reranker_parameters.items()},
         parameters={"encoder": encoder, "decoder": total - encoder},
@@ -156,8 +163,9 @@ def export(
         folder: str or PathLike. A model folder.
         to: sequence of str or Spec, default `("saved_model",)`. Specs of `captioner.exporting.TARGETS`, such as
             "saved_model(batch_sizes=(1, 8, 32), max_pixels=20000000)" and "tflite(quantize='float16')".
-        strategy: str, default None, which is `captioner.engines.base.DEFAULT_STRATEGY`. The search strategy, which is
-            fixed in the exported model.
+        strategy: str, default None, which is the model's own, or `captioner.engines.base.DEFAULT_STRATEGY`. The search
+            strategy, which is fixed in the exported model. A `.tflite` file cannot hold fitted parameters of a
+            reranker: it gets the model's own strategy without such a reranker, and a warning is logged.
         max_length: int, default None, which is the model's own. Most ids of a caption, its end token included.
         output_dir: str or PathLike, default None, which is the model folder. A SavedModel gets the next version number
             there, and an existing `.tflite` file is only replaced with `overwrite=True` of its target.
@@ -190,7 +198,8 @@ def export(
 
     for target in targets:
         TARGETS[target.name]
-    STRATEGIES.build(strategy or DEFAULT_STRATEGY)
+    if strategy:
+        STRATEGIES.build(strategy)
     _LOG.info("loading %s", os.fspath(folder))
     model = ENGINES["keras"].open(os.fspath(folder), trust=trust).model
     options = {"model": model, "folder": output_dir, "strategy": strategy, "max_length": max_length}

@@ -242,6 +242,16 @@ def language(metadata: Mapping[str, Any], where: str, error: type[CaptionerError
     return checks.language_code(metadata.get("language", "en"), f"language in {where}", error)
 
 
+def own_strategy(manifest: Mapping[str, Any], where: str) -> str:
+    """The strategy that a model folder records as the model's own, parsed but not built; "" where there is none.
+
+    Example:
+        >>> own_strategy({"strategy": "beam(width=20)"}, "captioner.json"), own_strategy({}, "captioner.json")
+        ('beam(width=20)', '')
+    """
+    return Fields(manifest, where).spec("strategy") if "strategy" in manifest else ""
+
+
 def check_format(
     metadata: Mapping[str, Any], source: Path, newest: int | None, error: type[CaptionerError] = BundleError
 ) -> None:

@@ -122,6 +122,7 @@ def small_bundle(tmp_path_factory):
         image_size=(8, 8),
     )
     model.calibration = CALIBRATION
+    model.strategy = "beam(width=3)"
     folder = tmp_path_factory.mktemp("small") / "m"
     return captioner.save(model, folder, card="# Card", metrics={"CIDEr-D": 1.0})
 

@@ -30,7 +30,6 @@ from captioner import atomic, bundle
 from captioner.api import Captioner, load
 from captioner.cli.parser import Parser, add_trust
 from captioner.cli.progress import progress_bar
-from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import DataError
 from captioner.metrics import METRICS
 from captioner.outputs.confidence import FEATURES, Confidence, features
@@ -237,7 +236,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--eval-split", default="test", help="reliability is measured on (default: %(default)s)"
     )
-    build.add_argument("--strategy", default=DEFAULT_STRATEGY, help="(default: %(default)s)")
+    build.add_argument("--strategy", metavar="SPEC", help="(default: the model's)")
     add_trust(build)
     build.add_argument("--overwrite", action="store_true", help="replace a calibration that is there")
     return build
@@ -253,9 +252,8 @@ def calibrate_folder(options: argparse.Namespace) -> str:
         bundle.check_free(path, options.overwrite)
     dataset = DATASETS.build(options.dataset)
     with load(folder, trust=options.trust) as model:
-        calibration = calibrate(
-            model, dataset, options.ratings, options.split, options.eval_split, options.strategy
-        )
+        strategy = options.strategy or model.engine.describe()["strategy"]
+        calibration = calibrate(model, dataset, options.ratings, options.split, options.eval_split, strategy)
     with defer_signals():
         draw(calibration, image)
         bundle.add_file(

@@ -26,7 +26,7 @@ from captioner.atomic import write_text
 from captioner.checks import integer
 from captioner.cli.parser import Parser
 from captioner.cli.progress import progress_bar
-from captioner.engines.base import DEFAULT_STRATEGY
+from captioner.engines.base import default_strategy
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import DataError, ImageError, SpecError
 from captioner.metrics import rough, undefined
@@ -82,7 +82,7 @@ def evaluate(
         model: CaptionModel, or a Captioner of any engine.
         dataset: Dataset.
         split: str, default "test".
-        strategies: sequence of specs of `STRATEGIES`; default none, which is the exported one, or `DEFAULT_STRATEGY`.
+        strategies: sequence of specs of `STRATEGIES`; default none, which is that of the model or export.
         official: bool, default False. Also score with pycocoevalcap (needs Java).
         limit: int, default 0. Only the first so many images; 0 for all.
         features: path, default "cache/features". The cache to read; nothing is written there.
@@ -143,7 +143,7 @@ def _requested(model: Any, strategies: Sequence[str]) -> dict[str, str | None]:
     if not isinstance(model, Captioner):
         for strategy in strategies:
             STRATEGIES.build(strategy)
-        return {strategy: strategy for strategy in strategies or (DEFAULT_STRATEGY,)}
+        return {strategy: strategy for strategy in strategies or (default_strategy(model),)}
     for strategy in strategies:
         model.engine.predict([], strategy)
     return {strategy: strategy for strategy in strategies} or {model.engine.describe()["strategy"]: None}
@@ -203,8 +203,7 @@ def parser() -> argparse.ArgumentParser:
     )
     build.add_argument("--split", default="test", help="(default: %(default)s)")
     build.add_argument("--strategy", action="append", metavar="SPEC",
-                       help=f"may be given several times (default: what was exported, or {DEFAULT_STRATEGY} for a "
-                       "model folder)")  # fmt: skip
+                       help="may be given several times (default: the model's, or what was exported)")  # fmt: skip
     build.add_argument("--trust", action="append", default=[], metavar="PKG",
                        help="a package of your own that the model may name parts of; may be repeated")  # fmt: skip
     build.add_argument("--official", action="store_true", help="also score with pycocoevalcap (needs Java)")

@@ -26,7 +26,7 @@ import captioner
 from captioner import atomic, benchmark, bundle
 from captioner.cli.parser import Parser, add_trust
 from captioner.engines import ENGINES, engine_for
-from captioner.engines.base import DEFAULT_STRATEGY
+from captioner.engines.base import default_strategy
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.metrics.official import ptb_words
@@ -115,7 +115,7 @@ def fold_batch_norm(network: Any) -> None:
             layer.set_weights([folded, beta - mean * folded, np.zeros_like(mean), unit])
 
 
-def export(run: Path, folder: Path, strategy: str, trust: Sequence[str] = ()) -> None:
+def export(run: Path, folder: Path, strategy: str | None, trust: Sequence[str] = ()) -> None:
     """Writes the SavedModel and the `.tflite` files, from the weights as they were saved."""
     int8 = f"tflite(quantize='int8', calibration={str(run / 'calibration')!r})"
     for target in ("saved_model", "tflite(quantize='float16')", int8):
@@ -124,9 +124,9 @@ def export(run: Path, folder: Path, strategy: str, trust: Sequence[str] = ()) ->
 
 
 def measure(
-    folder: Path, dataset: Any, split: str, strategy: str, official: bool, trust: Sequence[str] = ()
+    folder: Path, dataset: Any, split: str, strategy: str | None, official: bool, trust: Sequence[str] = ()
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Metrics on a split, and latency and memory, of the model folder and its exports.
+    """Metrics on a split, and latency and memory, of the model folder and its exports, each with its own strategy.
 
     Returns:
         dict of the variant's name to dict of metrics, "error" (standard error of CIDEr-D, bootstrap over images) and
@@ -149,13 +149,14 @@ def measure(
             name = engine.label(source)
             # A SavedModel is a graph, without specs.
             with captioner.load(source, trust=trust if "trust" in engine.options() else ()) as model:
-                metrics, captions = evaluate(model, dataset, split, [strategy], official)
-            first_captions = first_captions or captions[strategy]
-            table = scored(captions[strategy], references, metrics=["cider_d"])
+                evaluated = evaluate(model, dataset, split, [strategy] if strategy else [], official)
+            metrics, captions = next(iter(evaluated[0].values())), next(iter(evaluated[1].values()))
+            first_captions = first_captions or captions
+            table = scored(captions, references, metrics=["cider_d"])
             error = spread(resampled([table], 1000)[0]["CIDEr-D"])["error"]
             cost = benchmark.cost(source, [str(drawn_image)], threads=_THREADS, trust=trust)
             measured[name] = {
-                **{k: round(v, 2) for k, v in metrics[strategy].items()},
+                **{k: round(v, 2) for k, v in metrics.items()},
                 "error": round(error, 2),
                 "megabytes": round(cost.megabytes or 0.0, 1),
                 "start": round(cost.first, 2),
@@ -163,9 +164,15 @@ def measure(
                 "median": round(1e3 * cost.latency(), 1),
                 "p95": round(1e3 * cost.latency(0.95), 1),
             }
-            cider = metrics[strategy]["CIDEr-D"]
-            print(f"{name}: CIDEr-D {cider:.1f}, {measured[name]['median']} ms", flush=True)
+            print(f"{name}: CIDEr-D {metrics['CIDEr-D']:.1f}, {measured[name]['median']} ms", flush=True)
     return measured, first_captions
+
+
+def _strategies(folder: Path, strategy: str | None) -> list[str]:
+    """The strategies of the model folder and its exports, without repetitions, that of the model folder first."""
+    exported = [ENGINES[engine_for(source)].metadata(source) for source in benchmark.variants(folder)]
+    model_strategy = strategy or default_strategy(bundle.read(folder))
+    return list(dict.fromkeys([model_strategy, *(m["strategy"] for m in exported if m)]))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -177,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--ratings", type=Path, help="ExpertAnnotations.txt, plain or .gz: calibrate with it")
     build.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the end of the card")
     build.add_argument("--split", default="test", help="scored (default: %(default)s)")
-    build.add_argument("--strategy", default=DEFAULT_STRATEGY, help="(default: %(default)s)")
+    build.add_argument("--strategy", metavar="SPEC", help="(default: the model's)")
     add_trust(build)
     build.add_argument(
         "--no-official", dest="official", action="store_false", help="go without pycocoevalcap and Java"
@@ -223,8 +230,9 @@ def _publish(options: argparse.Namespace, folder: Path) -> None:
     encoder_change = make(options.run, folder, trust)
     if options.ratings:
         trusted = [f"--trust={package}" for package in trust]
+        chosen = [f"--strategy={strategy}"] if strategy else []
         words = [
-            str(folder), options.dataset, f"--ratings={options.ratings}", f"--strategy={strategy}", *trusted,
+            str(folder), options.dataset, f"--ratings={options.ratings}", *chosen, *trusted,
         ]  # fmt: skip
         calibration = calibrate_confidence.parser().parse_args(words)
         print(f"calibrated: {calibrate_confidence.calibrate_folder(calibration)}", flush=True)
@@ -239,7 +247,7 @@ def _publish(options: argparse.Namespace, folder: Path) -> None:
         folder,
         measured,
         split,
-        strategy,
+        _strategies(folder, strategy),
         _THREADS,
         encoder_change,
         confused,

@@ -1,6 +1,7 @@
 """The model folder on disk, read and written without TensorFlow.
 
-    captioner.json      format version, model config as spec strings, language, checksums; it makes the folder a bundle
+    captioner.json      format version, model config as spec strings, language, strategy (if the model has one of its
+                        own), checksums; it makes the folder a bundle
     model.weights.h5    the weights, as Keras saves them
     vocab.txt           the vocabulary, one word a line
     card.md             optional, for people: what the model is, and was trained on

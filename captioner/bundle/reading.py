@@ -47,6 +47,8 @@ class Bundle:
         reranker_parameters: dict of a name of `RERANKER_FILES` to the Path of its file, for those that were fitted.
         format: int. Format of the folder, 1 to `FORMAT`.
         language: str. The code of its captions' language; English where none is recorded, as in older folders.
+        strategy: str. The model's own strategy, a spec that was parsed but not built; "" where none is recorded, which
+            is `captioner.engines.base.DEFAULT_STRATEGY`.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Bundle:
     reranker_parameters: dict[str, Path] = field(default_factory=dict)
     format: int = FORMAT
     language: str = ENGLISH
+    strategy: str = ""
 
 
 def read(folder: str | os.PathLike[str]) -> Bundle:
@@ -162,6 +165,7 @@ def _read(folder: Path) -> Bundle:
         },
         format=manifest["format"],
         language=metadata.language(manifest, str(where)),
+        strategy=metadata.own_strategy(manifest, str(where)),
     )
 
 

@@ -24,7 +24,8 @@ from captioner.bundle.files import (
     WEIGHTS,
 )
 from captioner.bundle.reading import checked_path, read_manifest, sha256
-from captioner.errors import BundleError, DataError
+from captioner.errors import BundleError, DataError, SpecError
+from captioner.registry import Spec, parse_spec
 from captioner.text import Tokenizer
 from captioner.text.languages import ENGLISH
 
@@ -55,6 +56,7 @@ def write(
     confidence: Mapping[str, Any] | None = None,
     save_reranker_parameters: Mapping[str, Callable[[str], Any]] | None = None,
     language: str = ENGLISH,
+    strategy: str = "",
 ) -> Path:
     """Writes a bundle, which replaces an existing one atomically.
 
@@ -68,17 +70,17 @@ def write(
         overwrite: bool, default False. Whether an existing model may be replaced, with its card and metrics. Other
             files in the folder are never changed.
         parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
-        save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that take the path of a file and
-            write it, default None.
+        save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that write to a path, default None.
         language: str, default "en". The language of its captions.
+        strategy: str, default "". The model's own strategy, a spec; see `Bundle`.
 
     Returns:
         Path of the folder.
 
     Raises:
         BundleError: if a model exists and may not be replaced, a file that belongs to no model is in the way, the
-            config, metrics or confidence is not JSON, or the disk refuses: the folder then holds the old content, or,
-            if the disk refuses only after the commit, the new model.
+            config, metrics or confidence is not JSON, the strategy is no spec, or the disk refuses: the folder then
+            holds the old content, or, if the disk refuses only after the commit, the new model.
     """
     folder = checked_path(folder)
     texts = {
@@ -88,7 +90,7 @@ def write(
     }
     if card is not None:
         texts[CARD] = card
-    manifest = _manifest(config, tokenizer, parameters, language)
+    manifest = _manifest(config, tokenizer, parameters, language, strategy)
     _check_writable(folder, overwrite)
     with _disk_errors(folder), transaction.staging(folder, MANIFEST, FILES) as stage:
         save_weights(str(stage / WEIGHTS))
@@ -160,7 +162,11 @@ def add_file(folder: Path, name: str, save: Callable[[Path], Any], overwrite: bo
 
 
 def _manifest(
-    config: Mapping[str, Any], tokenizer: Tokenizer, parameters: Mapping[str, int] | None, language: str
+    config: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    parameters: Mapping[str, int] | None,
+    language: str,
+    strategy: str,
 ) -> dict[str, Any]:
     """The manifest of a new bundle, without checksums."""
     config = json.loads(_json(config, "the model's config"))
@@ -170,8 +176,17 @@ def _manifest(
         "model": metadata.model_config(config, "config of the model"),
         "parameters": dict(parameters or {}),
         "language": checks.language_code(language, error=BundleError),
+        **({"strategy": _spec(strategy)} if strategy else {}),
         "vocabulary": {"size": len(tokenizer), "fingerprint": tokenizer.fingerprint},
     }
+
+
+def _spec(strategy: str | Spec) -> str:
+    """The text of a strategy, or BundleError if it is no spec."""
+    try:
+        return str(parse_spec(strategy))
+    except SpecError as reason:
+        raise BundleError(f"strategy: {reason}") from None
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="images to caption in turn: files, folders, patterns (default: one drawn image of 640 x 480)",
     )
     parser.add_argument("--recursive", action="store_true", help="search sub-folders as well")
-    parser.add_argument("--strategy", help="search strategy (default: that of the model)")
+    parser.add_argument("--strategy", help="search strategy (default: the model's)")
     parser.add_argument(
         "--iterations",
         type=int,

@@ -60,7 +60,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strategy",
-        help="search strategy: greedy, 'beam(width=5, n_best=3)' ...; `captioner models` lists them all",
+        help="search strategy: greedy, 'beam(width=5, n_best=3)' ...; `captioner models` lists them all (default: the "
+        "model's)",
     )
     parser.add_argument("--recursive", action="store_true", help="search sub-folders as well")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each image")

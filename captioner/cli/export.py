@@ -22,7 +22,6 @@ from captioner import checks
 from captioner.api import DEFAULT_MODEL, export, located
 from captioner.cli.messages import print_error
 from captioner.cli.parser import add_trust
-from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.errors import SpecError
 from captioner.registry import Spec, parse_spec
 
@@ -41,7 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strategy",
-        help=f"search strategy: greedy, 'beam(width=5, n_best=3)' ... (default: {DEFAULT_STRATEGY})",
+        help="search strategy: greedy, 'beam(width=5, n_best=3)' ... (default: the model's; in a .tflite file without "
+        "a reranker that needs fitted parameters)",
     )
     parser.add_argument(
         "--max-length",

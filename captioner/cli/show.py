@@ -1,4 +1,7 @@
-"""Shows the parameters, config, vocabulary, scores and card of a model, after checking the integrity of its files."""
+"""Shows the parameters, config, vocabulary, default strategy, scores and card of a model.
+
+The integrity of its files is checked first.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from captioner import bundle
 from captioner.api import DEFAULT_MODEL, located
 from captioner.engines import engine_for
+from captioner.engines.base import default_strategy
 from captioner.errors import EngineError
 from captioner.types import SPECIALS
 
@@ -40,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     for key, value in model.config.items():
         _line(key, _readable(value))
     _line("vocabulary", f"{len(words)} words and {len(SPECIALS)} special tokens: {', '.join(words[:8])} ...")
+    _line("strategy", default_strategy(model))
     for line in metric_table(model.metrics):
         print(line)
     if model.card:
@@ -54,6 +59,7 @@ def _json_fields(model: bundle.Bundle) -> dict[str, Any]:
         "parameters": model.parameters,
         "model": model.config,
         "vocabulary": {"size": len(model.tokenizer), "fingerprint": model.tokenizer.fingerprint},
+        "strategy": default_strategy(model),
         "metrics": model.metrics,
         "card": model.card,
     }

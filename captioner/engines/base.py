@@ -15,7 +15,7 @@ from captioner.errors import EngineError
 from captioner.text import Tokenizer
 from captioner.types import END, Caption, Hypotheses
 
-# The strategy of every engine, export and program that is given none.
+# The strategy of every engine, export and program that is given none, of models that have none of their own.
 DEFAULT_STRATEGY = "beam(width=3)"
 
 
@@ -114,6 +114,23 @@ class Engine(abc.ABC):
 
     def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Releases the resources of the engine; a second call does nothing."""
+
+
+def default_strategy(model: Any) -> str:
+    """The strategy of a model where nobody asks for one: its own, or `DEFAULT_STRATEGY`.
+
+    Args:
+        model: `CaptionModel` or `captioner.bundle.Bundle`.
+
+    Returns:
+        str, a spec of `captioner.decoding.STRATEGIES`.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> default_strategy(SimpleNamespace(strategy="")), default_strategy(SimpleNamespace(strategy="greedy"))
+        ('beam(width=3)', 'greedy')
+    """
+    return model.strategy or DEFAULT_STRATEGY
 
 
 def captions_of(hypotheses: Hypotheses, tokenizer: Tokenizer, grid: tuple[int, int]) -> list[Caption]:

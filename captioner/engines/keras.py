@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from captioner import bundle
-from captioner.engines.base import DEFAULT_STRATEGY, Engine, captions_of
+from captioner.engines.base import Engine, captions_of, default_strategy
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.engines.weights import load_weights, save_weights
-from captioner.errors import CaptionerError, EngineError, ImageError, ModelError
+from captioner.errors import CaptionerError, EngineError, ImageError, ModelError, SpecError
 from captioner.registry import parse_spec, table_specs_only
+from captioner.text.normalize import words
 from captioner.types import Caption
 
 _MAX_STRATEGIES = 16  # graphs kept at a time
+_MOST_BEAMS = 1000  # of a strategy that a model folder names
 
 
 class KerasEngine(Engine):
@@ -78,13 +80,14 @@ class KerasEngine(Engine):
 
         Raises:
             BundleError: if it is no complete bundle.
-            ModelError: if its network cannot be built, or its weights do not fit it.
+            ModelError: if its network cannot be built, its weights do not fit it, or it cannot run the strategy that it
+                names.
         """
         return cls(bundle.opened(source, lambda model: _load(model, trust)), source)
 
     def predict(self, images: Sequence[bytes], strategy: str | None = None) -> list[Caption]:
         """See `Engine.predict`."""
-        search = self._search(strategy or DEFAULT_STRATEGY)
+        search = self._search(strategy or default_strategy(self.model))
         try:
             pixels = list(self._pool.map(self._decode, images))
         except RuntimeError as error:
@@ -102,7 +105,7 @@ class KerasEngine(Engine):
         return {
             "engine": "keras",
             "source": self.source,
-            "strategy": DEFAULT_STRATEGY,
+            "strategy": default_strategy(self.model),
             "model": self.model.get_config(),
             "vocabulary": len(self.model.tokenizer),
             "confidence": self.model.calibration,
@@ -180,6 +183,29 @@ def network(stored: bundle.Bundle, trust: Sequence[str] = ()) -> Any:
     return model
 
 
+def check_strategy(model: Any) -> Any:
+    """Builds the strategy of a model, and checks that it fits the model, the parameters of its reranker apart.
+
+    Args:
+        model: `CaptionModel`.
+
+    Returns:
+        `captioner.decoding.Strategy`.
+
+    Raises:
+        SpecError: if it is unknown, or has more beams than words or than `_MOST_BEAMS`.
+    """
+    from captioner.decoding import STRATEGIES
+
+    built = STRATEGIES.build(default_strategy(model))
+    built.check_vocabulary(len(model.tokenizer))
+    if (beams := built.search_rows(words)) > _MOST_BEAMS:
+        raise SpecError(
+            f"expected a strategy with at most {_MOST_BEAMS} beams for a model's own, got {beams}"
+        )
+    return built
+
+
 def _load(stored: bundle.Bundle, trust: Sequence[str]) -> Any:
     """The `CaptionModel` of a bundle with weights, calibration and parameters of rerankers."""
     import_tensorflow("running a model")
@@ -188,6 +214,14 @@ def _load(stored: bundle.Bundle, trust: Sequence[str]) -> Any:
     model = network(stored, trust)
     model.calibration = stored.confidence or None
     model.language = stored.language
+    if stored.strategy:
+        model.strategy = stored.strategy
+        with table_specs_only(trust):
+            try:
+                check_strategy(model)
+            except Exception as error:  # the options may be anything
+                reason = " ".join(str(error).split())[:500]
+                raise ModelError(f"{stored.folder} cannot run the strategy that it names: {reason}") from None
     for name, path in stored.reranker_parameters.items():
         model.reranker_parameters[name] = RERANKERS[name].load(
             path, stored.tokenizer.fingerprint, model.encoder.channels

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from captioner import bundle, checks
 from captioner.engines import weights
+from captioner.engines.base import default_strategy
 from captioner.errors import ModelError, SpecError
+from captioner.registry import Spec, parse_spec
+from captioner.rerank import RERANKERS
+
+_LOG = logging.getLogger(__name__)
 
 
 def export_metadata(model: Any, strategy: str, max_length: int, n_best: int) -> dict[str, Any]:
@@ -24,6 +30,36 @@ def export_metadata(model: Any, strategy: str, max_length: int, n_best: int) -> 
         "confidence": model.calibration,
         "language": model.language,
     }
+
+
+def resolve_strategy(model: Any, strategy: str | Spec | None, fitted_parameters: bool = True) -> str:
+    """The strategy of an export: `strategy`, or that of the model for None.
+
+    Args:
+        model: `CaptionModel`.
+        strategy: spec of `STRATEGIES`, or None.
+        fitted_parameters: bool, default True. Whether the export can hold the fitted parameters of a reranker. If not,
+            a reranker that needs some is left out of the model's strategy, and a warning is logged.
+
+    Returns:
+        str.
+
+    Raises:
+        SpecError: if it is no spec.
+    """
+    if strategy:
+        return str(parse_spec(strategy))
+    spec = parse_spec(default_strategy(model))
+    reranker = spec.args.get("rerank")
+    if fitted_parameters or reranker is None or not RERANKERS[parse_spec(reranker).name].parameters:
+        return str(spec)
+    plain = Spec(spec.name, {option: value for option, value in spec.args.items() if option != "rerank"})
+    _LOG.warning(
+        "the file cannot hold the fitted parameters that the model's strategy %s needs: it gets %s instead",
+        spec,
+        plain,
+    )
+    return str(plain)
 
 
 def check_finite(model: Any) -> None:

@@ -15,15 +15,13 @@ import tensorflow as tf
 from captioner import atomic, checks
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.rules import FORBIDDEN
-from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.versions import METADATA_FILE
 from captioner.errors import BundleError, ModelError, SpecError
 from captioner.exporting import warmup
-from captioner.exporting.options import check_finite, export_metadata, resolve_max_length
+from captioner.exporting.options import check_finite, export_metadata, resolve_max_length, resolve_strategy
 from captioner.exporting.sentences import Sentences
 from captioner.exporting.versions import record_export, write_version
 from captioner.image import pillow_preprocess, tf_decode
-from captioner.registry import parse_spec
 from captioner.signature import ALTERNATIVES, INPUT, SIGNATURES, outputs
 from captioner.types import Hypotheses
 
@@ -131,7 +129,7 @@ def write(
     Args:
         model: `CaptionModel`.
         folder: Path. The folder of the model's versions; a model folder, or any other.
-        strategy: str, default None, which is `DEFAULT_STRATEGY`. How words are chosen; fixed by the export.
+        strategy: str, default None, which is that of the model. How words are chosen; fixed by the export.
         max_length: int, default None, which is that of the model. The most ids of a caption, its end token included.
         batch_sizes: sequence of int, default (1, 8). Batch sizes of the warm-up requests.
         max_pixels: int, default 50 million. The most pixels to decode; see `captioner.image.pillow_decode.decode`.
@@ -145,7 +143,7 @@ def write(
         BundleError: if the folder cannot be written.
     """
     folder = Path(folder)
-    strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
+    strategy = resolve_strategy(model, strategy)
     max_length = resolve_max_length(model, max_length)
     sizes, max_pixels = _batch_sizes(batch_sizes), checks.integer(max_pixels, "max_pixels", 1)
     check_finite(model)

@@ -27,14 +27,13 @@ import tensorflow as tf
 from captioner import atomic, bundle, checks
 from captioner.decoding import STRATEGIES, generate
 from captioner.decoding.strategies.sample import Sample
-from captioner.engines.base import DEFAULT_STRATEGY
 from captioner.engines.tflite import TFLiteEngine, interpreter_class
 from captioner.engines.tflite_file import CAPTION, ENCODE, STEP, pack
 from captioner.errors import BundleError, DataError, ImageError, ModelError, SpecError
 from captioner.exporting import tflite_path
-from captioner.exporting.options import check_finite, export_metadata, resolve_max_length
+from captioner.exporting.options import check_finite, export_metadata, resolve_max_length, resolve_strategy
 from captioner.image import loading, pillow_preprocess
-from captioner.registry import parse_spec, unknown
+from captioner.registry import unknown
 from captioner.types import END, START
 
 # Number formats: all float32; weights in 16 bits; weights in 8 bits; weights and arithmetic in 8 bits.
@@ -59,7 +58,8 @@ def write(
     Args:
         model: `CaptionModel`.
         folder: Path. Gets the file `model.tflite`, or `model_float16.tflite` and so on.
-        strategy: str, default None, which is `DEFAULT_STRATEGY`. That of `caption`, and the default of `TFLiteEngine`.
+        strategy: str, default None, which is that of the model, without a reranker that needs fitted parameters. That
+            of `caption`, and the default of `TFLiteEngine`.
         max_length: int, default None, which is that of the model. The most ids of a caption, its end token included.
         quantize: str, one of "none", "float16", "dynamic" and "int8". Defaults to "none".
         calibration: str or sequence, default None, which is the folder `calibration` beside `folder`, written by
@@ -81,7 +81,7 @@ def write(
     if quantize not in QUANTIZATIONS:
         raise SpecError(unknown("quantize", str(quantize), QUANTIZATIONS))
     path = tflite_path(Path(folder), quantize, overwrite)
-    strategy = str(parse_spec(strategy or DEFAULT_STRATEGY))
+    strategy = resolve_strategy(model, strategy, fitted_parameters=False)
     max_pixels = checks.integer(max_pixels, "max_pixels", 1)
     interpreter_class()  # raises before minutes are spent on converting
     check_finite(model)

@@ -94,6 +94,9 @@ class CaptionModel(keras.Model):
         self.calibration: dict[str, Any] | None = None
         # The code of its captions' language, see `captioner.text.languages`.
         self.language = ENGLISH
+        # How it chooses words where nobody asks for a strategy, a spec of `captioner.decoding.STRATEGIES`; "" for
+        # `captioner.engines.base.DEFAULT_STRATEGY`.
+        self.strategy = ""
         # The fitted parameters of rerankers by name, see `captioner.rerank.base.Reranker`.
         self.reranker_parameters: dict[str, Any] = {}
         self.built = True

@@ -119,7 +119,8 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
         models: sequence of CaptionModel, two or more, with the same vocabulary, encoder and encoder weights.
 
     Returns:
-        `CaptionModel` with an `Ensemble` for its decoder; weights are copied.
+        `CaptionModel` with an `Ensemble` for its decoder; weights are copied. Its strategy is that of the models if
+        all have the same, else `DEFAULT_STRATEGY`.
 
     Raises:
         ModelError: if they do not fit together.
@@ -150,6 +151,7 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
     }
     ensemble = CaptionModel.from_config(config, first.tokenizer)
     ensemble.language = first.language
+    ensemble.strategy = first.strategy if len({model.strategy for model in models}) == 1 else ""
     ensemble.encoder.network.set_weights(first.encoder.network.get_weights())
     # They depend on what all members share, the encoder and the vocabulary: the first member that has some counts.
     for model in reversed(models):

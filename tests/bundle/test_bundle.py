@@ -76,6 +76,29 @@ def test_the_language_is_recorded_and_english_without(tmp_path):
     assert not (tmp_path / "wrong").exists()
 
 
+def test_the_strategy_is_recorded_if_there_is_one(tmp_path):
+    folder = write(tmp_path / "m", strategy="beam(width=20,rerank='cider_regression')")
+    assert bundle.read(folder).strategy == "beam(width=20, rerank='cider_regression')"
+    change(folder, strategy=None)  # as folders of older versions
+    assert bundle.read(folder).strategy == ""
+    assert "strategy" not in json.loads((write(tmp_path / "other") / "captioner.json").read_text())
+    with pytest.raises(BundleError, match="strategy: expected a spec .* got 'beam.width='") as error:
+        write(tmp_path / "wrong", strategy="beam(width=")
+    one_line(error)
+    assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["", "beam(width=", "beam; greedy", 7, ["beam"], {}, "beam(width=" + "(" * 90_000, "x" * 100_001]
+)
+def test_a_strategy_that_is_no_spec_is_one_line(tmp_path, value):
+    folder = write(tmp_path / "m")
+    change(folder, strategy=value)
+    with pytest.raises(BundleError, match="damaged .*captioner.json: strategy: expected a ") as error:
+        bundle.read(folder)
+    assert len(one_line(error)) < 500
+
+
 def test_a_model_is_not_overwritten_unasked(tmp_path):
     folder = write(tmp_path / "m")
     before = files(folder)

@@ -12,7 +12,7 @@ from captioner.cli import models as models_command
 def test_show(tiny_bundle, capsys):
     assert main(["show", str(tiny_bundle)]) == 0
     output = capsys.readouterr().out
-    assert "image_size   32 x 32\n" in output
+    assert "image_size   32 x 32\n" in output and "strategy     beam(width=3)\n" in output
     for words in (
         "10 words and 4 special tokens: a, red",
         "lstm(units=12",

@@ -52,6 +52,13 @@ def test_probabilities_are_the_mean_of_the_members(models, both):
         )
 
 
+def test_a_strategy_is_inherited_if_all_have_the_same(models, monkeypatch):
+    monkeypatch.setattr(models[0], "strategy", "beam(width=5)")
+    assert joined(models).strategy == ""
+    monkeypatch.setattr(models[1], "strategy", "beam(width=5)")
+    assert joined(models).strategy == "beam(width=5)"
+
+
 def test_attention_is_the_mean(models, both):
     features = both.encode(pixels(both, 2))
     _, attention, _ = both.step(tf.constant([1, 1]), *both.start(features))

@@ -60,6 +60,15 @@ def test_evaluate_takes_what_was_exported(trained, tmp_path, capsys):
     assert figures[0] == pytest.approx(figures[1])
 
 
+def test_evaluate_uses_the_strategy_of_the_model(trained, tmp_path, capsys):
+    with captioner.load(trained / "model") as loaded:
+        loaded.engine.model.strategy = "greedy(min_length=2)"
+        folder = captioner.save(loaded.engine.model, tmp_path / "own")
+    for model, strategy in ((folder, "greedy(min_length=2)"), (trained / "model", "beam(width=3)")):
+        code, out, _ = score(capsys, str(model), SOURCE, "--json")
+        assert code == 0 and list(json.loads(out)["metrics"]) == [strategy]
+
+
 def test_training_saves_representative_images(trained):
     paths = sorted((trained / "calibration").iterdir())
     assert 0 < len(paths) <= 128

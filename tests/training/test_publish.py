@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.support.images import odd_images
+from tests.support.models.rerankers import fit_all, random_captions
+from tests.support.models.tiny_model import TINY_WORDS
 
 pytest.importorskip("ai_edge_litert")
 
@@ -96,6 +98,29 @@ def test_a_run_becomes_a_model_for_others(run, tmp_path, capsys):
     assert publish.main(arguments) == 2
     assert "is there already" in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+def test_a_model_is_published_with_its_own_strategy(run, tmp_path, monkeypatch):
+    """One that a `.tflite` file cannot hold all of; it alone is exported here, as conversions take long."""
+    with captioner.load(run / "model") as loaded:
+        model = loaded.engine.model
+    features = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    model.reranker_parameters |= fit_all(features, random_captions(TINY_WORDS, 40), model.tokenizer)
+    model.strategy = "beam(width=4, min_length=2, rerank='cider_regression')"
+    captioner.save(model, run / "model", overwrite=True)
+    monkeypatch.setattr(
+        publish,
+        "export",
+        lambda run, folder, strategy, trust: captioner.export(folder, ["tflite"], strategy),
+    )
+    folder = tmp_path / "models" / "mine"
+    assert publish.main([str(run), str(folder), "drawn", "--no-official"]) == 0
+    stored = bundle.read(folder)
+    assert stored.strategy == model.strategy and "cider_regression" in stored.reranker_parameters
+    assert list(stored.metrics["test"]) == ["weights, run by Keras", "model.tflite"]
+    plain = "beam(width=4, min_length=2)"
+    words = f"choose words by `{model.strategy}`; `.tflite` files, without fitted parameters, by `{plain}`"
+    assert f"exports {words}\n" in stored.card
 
 
 @pytest.mark.parametrize(

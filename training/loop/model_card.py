@@ -67,7 +67,7 @@ def published_card(
     folder: Path,
     measured: dict[str, dict[str, Any]],
     split: str,
-    strategy: str,
+    strategies: Sequence[str],
     threads: int,
     trained: str | None,
     confused: Sequence[str],
@@ -75,6 +75,8 @@ def published_card(
 ) -> str:
     """Markdown for the `card.md` of a published model: settings, metrics, what `biases` counts, and the notes."""
     manifest = metadata.load(folder / bundle.MANIFEST)
+    # Strategies of `.tflite` files, which leave out a reranker of the model's.
+    others = "".join(f"; `.tflite` files, without fitted parameters, by `{s}`" for s in strategies[1:])
     parameters = manifest["parameters"]
     lines = [
         f"# {name}",
@@ -85,7 +87,7 @@ def published_card(
         *([f"- {trained}"] if trained else []),
         f"- vocabulary: {manifest['vocabulary']['size']:,}; captions of at most {manifest['model']['max_length'] - 1} "
         "words",
-        f"- weights in half precision; exports choose words by `{strategy}`",
+        f"- weights in half precision; exports choose words by `{strategies[0]}`{others}",
         "",
         f"## Measured on the {split} split",
         "",
