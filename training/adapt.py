@@ -20,9 +20,9 @@ from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.programs import program
 from captioner.registry import Spec
-from training.loop.plan import settled
 from training.loop.run_folder import MODEL
 from training.loop.selection.choosing import metric_text
+from training.loop.setup.plan import settled
 from training.recipes import RECIPES
 from training.train import train_into
 

@@ -17,9 +17,9 @@ from captioner.programs import program
 from captioner.registry import parse_spec
 from training.config import Run
 from training.loop import lock
-from training.loop.plan import settled
 from training.loop.run_folder import CONFIG, MODEL, has_settings, read_config
 from training.loop.selection.choosing import metric_text
+from training.loop.setup.plan import settled
 from training.recipes import RECIPES
 from training.recipes.changes import keys
 
@@ -99,9 +99,9 @@ def build(run: Run, out: Path, resume: bool, dataset: Any = None) -> Any:
     from captioner.decoding import generate
     from captioner.models import CaptionModel
     from training.data.source import Source
-    from training.loop.plan import check_distinct, describe
+    from training.loop.setup.plan import check_distinct, describe
+    from training.loop.setup.warm_start import load_initial_weights
     from training.loop.trainer import Trainer, write_run
-    from training.loop.warm_start import load_initial_weights
 
     _check(run)
     if run.deterministic:

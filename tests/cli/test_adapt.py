@@ -7,7 +7,7 @@ import pytest
 
 from captioner import programs
 from captioner.cli import main
-from tests.support.photo_folders import photos, source
+from tests.support.training.photo_folders import photos, source
 from training import adapt
 from training.recipes import RECIPES
 from training.recipes.changes import with_changes

@@ -12,8 +12,8 @@ import captioner
 from captioner.models import CaptionModel
 from captioner.types import SPECIALS
 from tests.support import photo_folders
-from tests.support.interrupted_runs import Crash
-from tests.support.photo_folders import KNOWN, SHORT, photos, source
+from tests.support.training.interrupted_runs import Crash
+from tests.support.training.photo_folders import KNOWN, SHORT, photos, source
 from training import adapt
 from training.recipes import RECIPES
 from training.recipes.changes import with_changes

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 import captioner
-from tests.support.short_runs import CHANGES, SOURCE
+from tests.support.training.short_runs import CHANGES, SOURCE
 from training import evaluate, train
 from training.recipes import RECIPES
 from training.recipes.changes import with_changes

@@ -8,7 +8,7 @@ from captioner import bundle
 from captioner.errors import SpecError
 from tests.support.captions_of_languages import CAPTIONS
 from tests.support.images import odd_images
-from tests.support.short_runs import CHANGES
+from tests.support.training.short_runs import CHANGES
 from training import train
 from training.data.source import Source
 from training.loop.run_folder import read_epochs

@@ -10,7 +10,7 @@ import pytest
 
 import captioner
 from tests.support import photo_folders
-from tests.support.photo_folders import SHORT, photos
+from tests.support.training.photo_folders import SHORT, photos
 from training import learning_curve, train
 from training.data.datasets import DATASETS
 from training.recipes.sizing import hold_out

@@ -17,7 +17,7 @@ from tests.support.models.tiny_model import TINY_WORDS
 from training import train
 from training.config import Run, as_dict
 from training.data.datasets import DATASETS
-from training.loop.plan import settled
+from training.loop.setup.plan import settled
 from training.recipes import RECIPES
 from training.recipes.changes import keys, with_changes
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from captioner.models import CaptionModel
-from tests.support.short_runs import CHANGES
+from tests.support.training.short_runs import CHANGES
 from training import train
 from training.data.source import Source
 from training.loop import checkpoint

@@ -23,12 +23,12 @@ from training.data.batches import Batch
 from training.data.quantization_images import save_representative_images
 from training.data.source import Source
 from training.loop import checkpoint
-from training.loop.final_metrics import final_metrics
 from training.loop.model_card import card
 from training.loop.run_folder import CONFIG, GRADIENTS, METRICS, MODEL, finite
 from training.loop.run_logger import EpochProgress, RunLogger
 from training.loop.selection import diagnosis
 from training.loop.selection.choosing import CIDER, LOSS, Criterion, criterion
+from training.loop.selection.final_metrics import final_metrics
 from training.loop.stages import build_stages, lengthened
 from training.loop.validation import Scoring
 

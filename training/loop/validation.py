@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -132,16 +133,17 @@ class Scoring:
         model: CaptionModel.
         source: Source.
         evaluation: Evaluation. The settings.
-
-    Attributes:
-        validated: list of Example. The validation images that are scored.
     """
 
     def __init__(self, model: CaptionModel, source: Source, evaluation: Evaluation):
         self.model, self.source, self.evaluation = model, source, evaluation
-        self.validated = source.examples("validation")[: evaluation.limit or None]
         self._captioning: dict[tuple[int, str], Captioning] = {}
         self._reference_loss: ReferenceLoss | None = None
+
+    @cached_property
+    def validated(self) -> list[Example]:
+        """The validation images that are scored."""
+        return self.source.examples("validation")[: self.evaluation.limit or None]
 
     def __call__(
         self, split: str, limit: int = 0, official: bool = False, strategy: str = ""

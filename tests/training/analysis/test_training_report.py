@@ -8,8 +8,8 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from tests.support.interrupted_runs import CHANGES
 from tests.support.report_pages import Page, charts, check_scores, check_self_contained
+from tests.support.training.interrupted_runs import CHANGES
 from training import analyze, train
 from training.analysis import report
 from training.loop.run_logger import RunLogger

@@ -5,9 +5,9 @@ import socket
 import pytest
 
 pytest.importorskip("starlette")
-from tests.support.annotation_page import NAMES, PROPOSALS, AnnotationPage, draw_photos
 from tests.support.serving.page_browser import HTTP_ERROR, NARROW, WIDE, accessibility_violations, expect
 from tests.support.serving.waiting import wait_until
+from tests.support.training.annotation_page import NAMES, PROPOSALS, AnnotationPage, draw_photos
 
 KEPT = ["photo 4.png,a lake,Ann", "photo 5.png,a boat,Bo"]
 

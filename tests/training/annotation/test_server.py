@@ -15,8 +15,8 @@ with warnings.catch_warnings():
     from starlette.testclient import TestClient
 
 from captioner.errors import EngineError
-from tests.support.annotation_page import NAMES, PROPOSALS, draw_photos, session_of
 from tests.support.serving.waiting import wait_until
+from tests.support.training.annotation_page import NAMES, PROPOSALS, draw_photos, session_of
 from training.annotation.adapting import Adapting
 from training.annotation.server import FILES, MAX_BODY, application, listener
 from training.annotation.session import with_captioned

@@ -7,7 +7,7 @@ import pytest
 
 from captioner.image import tf_decode
 from captioner.models import ENCODERS
-from tests.support.feature_datasets import SIZE, Images, draw_image
+from tests.support.training.feature_datasets import SIZE, Images, draw_image
 
 
 @pytest.fixture(scope="module")

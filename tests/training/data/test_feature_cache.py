@@ -12,7 +12,7 @@ from captioner import atomic
 from captioner.image import tf_decode
 from captioner.models import ENCODERS
 from captioner.models.encoders import Encoder
-from tests.support.feature_datasets import SIZE, Images, direct, draw_image
+from tests.support.training.feature_datasets import SIZE, Images, direct, draw_image
 from training.data.feature_cache import cached_split, encode_split
 from training.data.transforms import HorizontalFlip
 

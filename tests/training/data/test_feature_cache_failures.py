@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from captioner.errors import DataError
-from tests.support.feature_datasets import Images, direct, draw_image
+from tests.support.training.feature_datasets import Images, direct, draw_image
 from training.data.datasets.bad_rows import BadRows
 from training.data.feature_cache import cached_split, encode_split
 from training.data.source import Pixels

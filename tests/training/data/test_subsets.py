@@ -188,7 +188,12 @@ def number_of(example):
 @pytest.mark.parametrize("sizes", [("8", "3"), ("0", "3"), ("24", "0"), ("0", "0")], ids=str)
 def test_features_are_of_the_images_they_stand_for(sizes, flip, broken, encoder, tmp_path):
     images, hold_out = sizes
-    changes = [f"data.images={images}", f"data.hold_out={hold_out}", f"data.horizontal_flip={flip}"]
+    changes = [
+        f"data.images={images}",
+        f"data.hold_out={hold_out}",
+        f"data.horizontal_flip={flip}",
+        "data.language=en",
+    ]
     run, dataset = run_of(tmp_path, *changes), Shades(broken)
     source = Source(run, dataset)
     source.prepare(encoder)

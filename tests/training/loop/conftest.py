@@ -8,7 +8,7 @@ import pytest
 import captioner
 from captioner.models import CaptionModel
 from captioner.text import Tokenizer
-from tests.support.interrupted_runs import CHANGES, Crash
+from tests.support.training.interrupted_runs import CHANGES, Crash
 from training import train
 from training.loop import checkpoint, trainer, validation
 from training.recipes import RECIPES

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.interrupted_runs import CHANGES, history
+from tests.support.training.interrupted_runs import CHANGES, history
 from training import train
 from training.loop import checkpoint
 from training.recipes import RECIPES

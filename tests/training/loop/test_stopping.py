@@ -9,7 +9,7 @@ import pytest
 from captioner import signals
 from captioner.engines.keras import KerasEngine
 from captioner.models import CaptionModel
-from tests.support.interrupted_runs import CHANGES, history
+from tests.support.training.interrupted_runs import CHANGES, history
 from training import train
 from training.loop import checkpoint, validation
 from training.recipes import RECIPES

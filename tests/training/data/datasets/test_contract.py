@@ -8,7 +8,7 @@ import pytest
 
 from captioner.errors import DataError, ImageError
 from captioner.image import pillow_decode
-from tests.support.dataset_folders import CAPTIONS, SPLITS, WRITERS, by_split, coco_value, draw_all
+from tests.support.training.dataset_folders import CAPTIONS, SPLITS, WRITERS, by_split, coco_value, draw_all
 from training.data.datasets import DATASETS
 from training.data.datasets.rows import Shares
 
@@ -30,7 +30,7 @@ def built(name, place, **options):
 
 @pytest.fixture(params=READS_FILES)
 def name(request):
-    assert request.param in WRITERS, "add a writer of its source to tests/support/dataset_folders.py"
+    assert request.param in WRITERS, "add a writer of its source to tests/support/training/dataset_folders.py"
     return request.param
 
 
@@ -119,8 +119,8 @@ WRITERS_WITHOUT_SPLITS = {
 )  # which has splits always
 def test_shares_of_nothing_leave_all_in_train(name, tmp_path, monkeypatch):
     # The same sources, with their images in no folder or file that is called as a split.
-    monkeypatch.setattr("tests.support.dataset_folders.by_split", lambda image: f"x/{image}")
-    monkeypatch.setattr("tests.support.dataset_folders.SPLITS", dict.fromkeys(CAPTIONS, "x"))
+    monkeypatch.setattr("tests.support.training.dataset_folders.by_split", lambda image: f"x/{image}")
+    monkeypatch.setattr("tests.support.training.dataset_folders.SPLITS", dict.fromkeys(CAPTIONS, "x"))
     place = tmp_path / "photos"
     place.mkdir()
     arguments = WRITERS_WITHOUT_SPLITS.get(name, WRITERS[name])(place)

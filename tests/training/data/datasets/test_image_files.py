@@ -8,7 +8,7 @@ from PIL import Image
 
 from captioner.errors import DataError
 from captioner.image import loading
-from tests.support.dataset_folders import write_csv
+from tests.support.training.dataset_folders import write_csv
 from training.data.datasets import DATASETS, BadRows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from captioner.errors import SpecError
-from tests.support.short_runs import CHANGES
+from tests.support.training.short_runs import CHANGES
 from training import train
 from training.loop import checkpoint, validation
 from training.loop.selection.choosing import (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.short_runs import CHANGES
+from tests.support.training.short_runs import CHANGES
 from training import train
 from training.loop import validation
 from training.loop.run_folder import read_metrics

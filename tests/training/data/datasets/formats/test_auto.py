@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from captioner.errors import DataError
-from tests.support.dataset_folders import (
+from tests.support.training.dataset_folders import (
     CAPTIONS,
     WRITERS,
     coco_value,

@@ -6,7 +6,14 @@ import json
 import pytest
 
 from captioner.errors import DataError
-from tests.support.dataset_folders import CAPTIONS, SPLITS, coco_value, draw, draw_all, karpathy_value
+from tests.support.training.dataset_folders import (
+    CAPTIONS,
+    SPLITS,
+    coco_value,
+    draw,
+    draw_all,
+    karpathy_value,
+)
 from training.data.datasets import DATASETS
 
 

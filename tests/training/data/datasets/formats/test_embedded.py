@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from captioner.errors import CaptionerError, DataError, ImageError
-from tests.support.dataset_folders import add_segment, draw, draw_with_xmp, iptc_segment, xmp
+from tests.support.training.dataset_folders import add_segment, draw, draw_with_xmp, iptc_segment, xmp
 from training.data.datasets import DATASETS
 from training.data.datasets.formats.photo_captions import photo_captions, xmp_captions
 

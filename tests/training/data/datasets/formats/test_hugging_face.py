@@ -5,7 +5,7 @@ import json
 import pytest
 
 from captioner.errors import DataError
-from tests.support.dataset_folders import draw, write_csv
+from tests.support.training.dataset_folders import draw, write_csv
 from training.data.datasets import DATASETS
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from captioner.errors import DataError
-from tests.support.dataset_folders import draw
+from tests.support.training.dataset_folders import draw
 from training.data.datasets import DATASETS
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import CaptionerError, DataError
-from tests.support.dataset_folders import CAPTIONS, draw, draw_all, samples, write_tar
+from tests.support.training.dataset_folders import CAPTIONS, draw, draw_all, samples, write_tar
 from training.data.datasets import DATASETS
 
 

@@ -1,6 +1,6 @@
 """The server of the annotation page without a model, for tests: proposals made by hand, a program that adapts at once.
 
-python -m tests.support.annotation_page FOLDER PORT [PROGRAM]
+python -m tests.support.training.annotation_page FOLDER PORT [PROGRAM]
 """
 
 import os
@@ -13,7 +13,7 @@ import PIL.Image
 
 from tests.support.serving.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = [f"photo {i}.png" for i in range(6)]
 PROPOSALS = ["a red ball", "a green hill", "a blue door", "a grey cat"]
 ADAPT = """
@@ -76,7 +76,13 @@ class AnnotationPage:
         self.process = None
 
     def start(self):
-        command = [sys.executable, "-m", "tests.support.annotation_page", self.folder, str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.training.annotation_page",
+            self.folder,
+            str(self.port),
+        ]
         self.process = subprocess.Popen(
             [*command, self.program], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
         )

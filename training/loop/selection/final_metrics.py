@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from captioner.decoding import STRATEGIES
 from training.loop.cider_regression import fit_parameters
+
+_log = logging.getLogger("captioner.training")
 
 
 def final_metrics(trainer: Any) -> dict[str, dict[str, float]]:
@@ -18,6 +22,12 @@ def final_metrics(trainer: Any) -> dict[str, dict[str, float]]:
     """
     evaluation, source = trainer.run.evaluation, trainer.source
     strategy, metrics = evaluation.final_strategy, {}
+    if strategy and getattr(STRATEGIES.build(strategy), "width", 1) > len(source.tokenizer):
+        _log.warning(
+            "the vocabulary of %s words is too small for %s: the model has %s instead",
+            len(source.tokenizer), strategy, evaluation.strategy,
+        )  # fmt: skip
+        strategy = ""
     if strategy:
         trainer.model.strategy = strategy
         fit_parameters(trainer.model, source, strategy)

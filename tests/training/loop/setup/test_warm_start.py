@@ -11,7 +11,7 @@ from captioner.errors import BundleError, ModelError
 from captioner.models import DECODERS, CaptionModel
 from captioner.text import Tokenizer
 from captioner.types import SPECIALS
-from training.loop.warm_start import averaged_rows, load_initial_weights, source_rows
+from training.loop.setup.warm_start import averaged_rows, load_initial_weights, source_rows
 
 WORDS = ["a", "red", "blue", "dog", "cat", "runs", "sits", "petal"]
 OTHER_ORDER = ["petal", "cat", "a", "sits", "blue", "dog", "red", "runs"]

@@ -11,7 +11,7 @@ import pytest
 
 from captioner.errors import BundleError, CaptionerError, DataError
 from training.data.datasets import DATASETS, Example
-from training.loop import plan
+from training.loop.setup import plan
 from training.recipes import RECIPES
 from training.recipes.changes import keys, with_changes
 from training.recipes.sizing import hold_out, with_dropout

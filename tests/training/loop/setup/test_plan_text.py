@@ -9,7 +9,7 @@ import pytest
 import captioner
 from training.data.datasets import Example
 from training.data.source import Source
-from training.loop import plan
+from training.loop.setup import plan
 from training.recipes import RECIPES
 from training.recipes.changes import with_changes
 
@@ -68,7 +68,7 @@ def test_the_plan_counts_what_is_changed(described, start_folder):
         "3 augmentations of each image",
         "15 steps of 4 images in 3 epochs: about 4 minutes",
     ]
-    flipped = described("data.horizontal_flip=true")
+    flipped = described("data.horizontal_flip=true", "data.language=en")
     assert flipped[0] == "12 images: 10 with 20 captions to train on, 2 to validate on"
     assert flipped[-1].startswith("15 steps of 4 images")
 
