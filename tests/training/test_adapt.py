@@ -11,7 +11,7 @@ from PIL import Image
 import captioner
 from captioner.models import CaptionModel
 from captioner.types import SPECIALS
-from tests.support import photo_folders
+from tests.support.training import photo_folders
 from tests.support.training.interrupted_runs import Crash
 from tests.support.training.photo_folders import KNOWN, SHORT, photos, source
 from training import adapt

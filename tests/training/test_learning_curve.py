@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import captioner
-from tests.support import photo_folders
+from tests.support.training import photo_folders
 from tests.support.training.photo_folders import SHORT, photos
 from training import learning_curve, train
 from training.data.datasets import DATASETS

@@ -18,7 +18,8 @@ _LEAST_STEPS = 150
 _FEW_CAPTIONS, _DROPOUT = 5000, {"dropout": 0.5, "word_dropout": 0.3}
 # Epochs, and validations, where there are fewer images than that takes; an epoch then shows each several times.
 _EPOCHS = 12
-# Each training image is shown with so many augmentations where that makes at most this many cached images.
+# Where the decoder begins from nothing, each training image is shown with so many augmentations, if that makes at most
+# this many cached images; a trained decoder gains nothing by them.
 _AUGMENTATIONS, _MOST_CACHED = 4, 4000
 
 
@@ -54,7 +55,7 @@ def sized(run: Run, images: int, captions: int) -> Run:
     shown = max(_LEAST_STEPS * per_step, (55 if trained else 220) * captions**0.77)
     repeats = max(1, round(shown / captions / _EPOCHS))
     epochs = max(3, round(shown / captions / repeats))
-    augmentations = max(0, min(_AUGMENTATIONS, _MOST_CACHED // images))
+    augmentations = 0 if trained else min(_AUGMENTATIONS, _MOST_CACHED // images)
     return replace(
         run,
         data=replace(

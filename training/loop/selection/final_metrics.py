@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from captioner.decoding import STRATEGIES
+from captioner.errors import SpecError
 from training.loop.cider_regression import fit_parameters
 
 _log = logging.getLogger("captioner.training")
@@ -22,11 +23,10 @@ def final_metrics(trainer: Any) -> dict[str, dict[str, float]]:
     """
     evaluation, source = trainer.run.evaluation, trainer.source
     strategy, metrics = evaluation.final_strategy, {}
-    if strategy and getattr(STRATEGIES.build(strategy), "width", 1) > len(source.tokenizer):
-        _log.warning(
-            "the vocabulary of %s words is too small for %s: the model has %s instead",
-            len(source.tokenizer), strategy, evaluation.strategy,
-        )  # fmt: skip
+    try:
+        STRATEGIES.build(strategy or evaluation.strategy).check_vocabulary(len(source.tokenizer))
+    except SpecError as error:  # more beams than words
+        _log.warning("%s: the model has %s instead of %s", error, evaluation.strategy, strategy)
         strategy = ""
     if strategy:
         trainer.model.strategy = strategy
