@@ -20,11 +20,13 @@ from captioner.api import DEFAULT_MODEL
 from captioner.cli.parser import Parser
 from captioner.cli.progress import progress_bar
 from captioner.errors import DataError
+from captioner.metrics import evaluate
 from captioner.programs import program
 from captioner.registry import Spec
 from training.analysis import curves
 from training.analysis.constant_caption import best_constant
-from training.data.datasets import DATASETS
+from training.data.datasets import DATASETS, Dataset
+from training.data.transforms import Subset
 from training.loop.run_folder import METRICS, MODEL, read_metrics, write_table
 from training.recipes.sizing import hold_out
 
@@ -67,7 +69,10 @@ def run(options: argparse.Namespace) -> int:
     if Path(source).exists():
         source = str(Spec("auto", {"path": source, "validation": 0, "test": options.test}))
     dataset = DATASETS.build(source)
-    train, test = dataset.examples("train"), dataset.examples("test")
+    train, _ = (
+        dataset.examples("train"),
+        dataset.examples("test"),
+    )  # raises an error if there is no test split
     sizes = _sizes(options.sizes, len(train))
     jobs = [(n, start, seed) for n in sizes for start in starts for seed in range(1, options.seeds + 1)]
     changes = [f"data.source={source}", f"model.init_from={options.model}", *options.changes]
@@ -93,16 +98,28 @@ def run(options: argparse.Namespace) -> int:
         raise DataError(
             f"expected runs that finish, all {len(jobs)} failed: see the .log files in {options.out}"
         )
-    caption, constant = best_constant(
-        [caption for example in train for caption in example.captions], [example.captions for example in test]
-    )
+    drawings = dict.fromkeys((point.images, point.seed) for point in points)
+    points += [_constant(dataset, images, number) for images, number in drawings]
     per_image = sum(len(example.captions) for example in train) / len(train)
-    text = curves.summary(points, per_image, (caption, constant))
+    text = curves.summary(points, per_image)
     write_table(options.out / "curve.csv", [curves.row(point) for point in points])
     atomic.write_text(options.out / "curve.md", text)
-    curves.draw(points, constant, options.out / "curve.png")
+    curves.draw(points, options.out / "curve.png")
     print(f"{text}\nimage: {options.out / 'curve.png'}")
     return 1 if failures else 0
+
+
+def _constant(dataset: Dataset, images: int, seed: int) -> curves.Point:
+    """What the caption scores that fits the images of a run best, if it is said of every test image."""
+    drawn = Subset(dataset, images, 0, seed).examples("train")
+    caption, _ = best_constant(
+        [caption for example in drawn for caption in example.captions],
+        [example.captions for example in drawn],
+    )
+    references = {example.id: list(example.captions) for example in dataset.examples("test")}
+    return curves.Point(
+        images, curves.CONSTANT, seed, evaluate(dict.fromkeys(references, caption), references)
+    )
 
 
 def _sizes(wanted: str | None, images: int) -> list[int]:

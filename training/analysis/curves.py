@@ -12,11 +12,15 @@ import numpy as np
 from captioner import atomic
 
 METRIC = "CIDEr-D"
+CONSTANT = "best constant caption"
 _COLUMNS = (METRIC, "BLEU-4")
 
 
 class Point(NamedTuple):
-    """The test metrics of one run: images it had, what it began with ("adapted", "scratch"), its seed."""
+    """The test metrics of one run: images it had, what it began with ("adapted", "scratch"), its seed.
+
+    With the start `CONSTANT` they are those of the best constant caption of its images.
+    """
 
     images: int
     start: str
@@ -90,13 +94,12 @@ def _noise(deviation: float, seeds: int, other_deviation: float, other_seeds: in
     return 2 * math.sqrt(deviation**2 / seeds + other_deviation**2 / other_seeds)
 
 
-def summary(points: Sequence[Point], captions_per_image: float, constant: tuple[str, float]) -> str:
+def summary(points: Sequence[Point], captions_per_image: float) -> str:
     """The curve as a table in Markdown, and what it says in sentences.
 
     Args:
-        points: the runs.
+        points: the runs, and the best constant captions of their images.
         captions_per_image: float. Training captions of an image, on average.
-        constant: the best constant caption and its CIDEr-D.
     """
     starts = list(dict.fromkeys(point.start for point in points))
     names = [f"{start}, {metric}" for start in starts for metric in _COLUMNS]
@@ -112,8 +115,10 @@ def summary(points: Sequence[Point], captions_per_image: float, constant: tuple[
         if seeds > 1
         else "Test split, x100; one run a size.",
     ]
-    lines.append(f'The best constant caption, "{constant[0]}", has {METRIC} {constant[1]:.1f}.')
+    lines.append(f"{CONSTANT}: the caption that fits the training images best, said of every test image.")
     for start in starts:
+        if start == CONSTANT:
+            continue
         curve = curves[start, METRIC]
         more = max(10, 10 * round(max(curve, default=0) / 50))
         worth = gain(curve, more)
@@ -135,8 +140,8 @@ def _cell(entry: tuple[float, float, int] | None) -> str:
     return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
 
 
-def draw(points: Sequence[Point], constant: float, out: Path) -> None:
-    """Draws CIDEr-D against the number of images, with a dashed line for the best constant caption."""
+def draw(points: Sequence[Point], out: Path) -> None:
+    """Draws CIDEr-D against the number of images, dashed for the best constant captions."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -144,18 +149,19 @@ def draw(points: Sequence[Point], constant: float, out: Path) -> None:
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     figure, axis = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    colours = {"adapted": "#0b6e99", "scratch": "#c8553d"}
+    colours = {"adapted": "#0b6e99", "scratch": "#c8553d", CONSTANT: "#777777"}
     labels = {"adapted": "beginning with a trained model", "scratch": "decoder from nothing"}
     for start in dict.fromkeys(point.start for point in points):
         curve = means(points, start)
         sizes, values = list(curve), [mean for mean, *_ in curve.values()]
         spread = [0.0 if math.isnan(deviation) else deviation for _, deviation, _ in curve.values()]
-        axis.errorbar(sizes, values, spread, label=labels[start], color=colours[start], marker="o", capsize=3)
+        line = "--" if start == CONSTANT else "-"
+        style: dict[str, Any] = {"color": colours[start], "linestyle": line, "marker": "o", "capsize": 3}
+        axis.errorbar(sizes, values, spread, label=labels.get(start, start), **style)
         for size, value in zip(sizes, values, strict=True):
             axis.annotate(
                 f"{value:.0f}", (size, value), (0, 7), textcoords="offset points", ha="center", fontsize=8
             )
-    axis.axhline(constant, color="0.5", linestyle="--", linewidth=1, label="best constant caption")
     sizes = sorted({point.images for point in points})
     axis.set(
         xscale="log",

@@ -74,31 +74,34 @@ def test_from_where_more_images_bring_nothing():
 
 def test_the_summary():
     runs = points({50: [20.0, 22.0], 100: [30.0, 34.0]}) + points({50: [5.0, 5.0]}, "scratch", bleu=2.0)
-    text = curves.summary(runs, captions_per_image=2.5, constant=("a dog runs", 7.04))
+    text = curves.summary(runs, captions_per_image=2.5)
     lines = text.splitlines()
     assert lines[0] == "| images | adapted, CIDEr-D | adapted, BLEU-4 | scratch, CIDEr-D | scratch, BLEU-4 |"
     assert lines[1].count("|") == lines[0].count("|")
     assert lines[2] == "| 50 | 21.0 ± 1.4 | 10.0 ± 0.0 | 5.0 ± 0.0 | 2.0 ± 0.0 |"
     assert lines[3] == "| 100 | 32.0 ± 2.8 | 10.0 ± 0.0 | - | - |"
     assert "mean and standard deviation of 2 runs" in text
-    assert 'The best constant caption, "a dog runs", has CIDEr-D 7.0.' in text
     # 20 more images, 50 captions: 11 / log 2 * log 1.2.
     assert "adapted: another 50 captions (20 images) are worth +2.9 CIDEr-D." in lines
     assert not any(line.startswith("scratch:") for line in lines), "one size says nothing"
     assert "brought nothing" not in text
-    flat = curves.summary(points({50: [20.0], 1000: [20.5]}), 1, ("a dog", 1.0))
+    flat = curves.summary(points({50: [20.0], 1000: [20.5]}), 1)
     assert "one run a size" in flat and "adapted: more than 50 images brought nothing" in flat
+    # Constant captions have columns of their own, and no more of them can be had.
+    constant = curves.summary(runs + points({50: [7.0], 100: [8.0]}, curves.CONSTANT), 1).splitlines()
+    assert constant[0].endswith("| best constant caption, CIDEr-D | best constant caption, BLEU-4 |")
+    assert [line.partition(":")[0] for line in constant].count(curves.CONSTANT) == 1
 
 
 def test_the_summary_of_runs_without_a_value():
-    text = curves.summary([Point(50, "adapted", 1, {"CIDEr-D": None, "BLEU-4": None})], 1, ("a dog", 0.0))
+    text = curves.summary([Point(50, "adapted", 1, {"CIDEr-D": None, "BLEU-4": None})], 1)
     assert "| 50 | - | - |" in text
 
 
 def test_the_drawing(tmp_path):
     pytest.importorskip("matplotlib")
     runs = points({50: [20.0, 22.0], 100: [30.0, 34.0]}) + points({50: [5.0]}, "scratch")
-    curves.draw(runs, 7.0, tmp_path / "curve.png")
+    curves.draw(runs + points({50: [7.0], 100: [8.0]}, curves.CONSTANT), tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as image:
         assert image.size == (910, 585)
         assert len(set(image.convert("RGB").getdata())) > 50
