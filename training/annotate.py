@@ -19,6 +19,7 @@ import json
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,8 @@ def _serve(options: argparse.Namespace, photos: Any, table: CaptionTable, number
         adapting = Adapting(photos.folder, table.path, renew, model)
         print(f"caption on http://{HOST}:{listening.getsockname()[1]}/ - Ctrl-C ends", flush=True)
         try:
-            serve(application(session, adapting), listening)
-        except KeyboardInterrupt:
-            pass  # the usual end
+            with suppress(KeyboardInterrupt):  # the usual end
+                serve(application(session, adapting), listening)
         finally:
             adapting.stop()
     count = session.captioned

@@ -15,12 +15,12 @@ and large products alternate, so that other work of the machine slows both.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +196,7 @@ def measure(run: Run, real: bool, iterations: int) -> dict[str, Any]:
     side = (run.model.image_size, run.model.image_size)
     model = CaptionModel(encoder, run.model.decoder, source.tokenizer, run.model.max_length, side)
     with tempfile.TemporaryDirectory() as folder:
-        stage = dataclasses.replace(run.xe, min_steps=0)
-        cross_entropy = dataclasses.replace(run, xe=stage, scst=SelfCritical())
+        cross_entropy = replace(run, xe=replace(run.xe, min_steps=0), scst=SelfCritical())
         batches: Any = Trainer(cross_entropy, Path(folder), source, model).stage.batches
     shape = (batches.batch, model.grid[0] * model.grid[1], model.encoder.channels)
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
