@@ -70,6 +70,7 @@ def test_saving_again_keeps_strategy_and_parameters(folder, tmp_path):
     assert stored.strategy == OWN and list(stored.reranker_parameters) == ["cider_regression"]
 
 
+@pytest.mark.slow
 def test_a_saved_model_gets_it(folder, expected, images, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "captioner"):
         version = captioner.export(folder, output_dir=tmp_path)["saved_model"]

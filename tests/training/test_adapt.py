@@ -100,6 +100,7 @@ def test_from_its_encoder_alone(start, folder, tmp_path, monkeypatch, capsys):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_resumed_by_the_same_command(adapted, start, folder, tmp_path, monkeypatch, capsys):
     words = [*arguments(folder, start, "checkpoint_minutes=0"), "--out", str(tmp_path / "run")]
     real, steps = CaptionModel.train_on_batch, []

@@ -82,6 +82,7 @@ def rows(out):
 # Real runs.
 
 
+@pytest.mark.slow
 def test_two_sizes(start, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(learning_curve, "_train", in_process)
     settings = [part for change in [*SHORT, "xe.epochs=1"] for part in ("--set", change)]

@@ -198,6 +198,7 @@ def test_recipes_of_self_critical_training_alone_have_no_cross_entropy():
     assert [run.name for run in runs if not run.xe.epochs], "without cross-entropy min_steps adds none"
 
 
+@pytest.mark.slow
 def test_a_lengthened_run_is_resumed(tmp_path, monkeypatch):
     changes = [*CHANGES, "xe.min_steps=12", "xe.learning_rate=0.01"]
     run, rows = with_changes(RECIPES.build("tiny"), changes), []
