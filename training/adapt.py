@@ -12,6 +12,8 @@ again to resume after Ctrl-C or a crash.
 from __future__ import annotations
 
 import argparse
+import glob
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,11 +22,16 @@ from captioner.cli.parser import Parser
 from captioner.errors import DataError
 from captioner.programs import program
 from captioner.registry import Spec
+from training.config import Run, as_dict
 from training.loop.run_folder import MODEL
 from training.loop.selection.choosing import metric_text
 from training.loop.setup.plan import settled
 from training.recipes import RECIPES
 from training.train import train_into
+
+# Settings that follow from the data, the recipe and the initial model.
+_OPEN = ("data.hold_out", "data.min_count", "data.cached_augmentations", "data.repeats", "model.decoder",
+         "model.max_length", "xe.batch_images", "xe.epochs", "xe.learning_rate")  # fmt: skip
 
 
 def parser() -> Parser:
@@ -61,7 +68,7 @@ def arguments(build: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Adapts the model and prints what it scores and where it is."""
     photos = Path(options.photos).expanduser()
-    if not photos.exists():
+    if not photos.exists() and not glob.has_magic(str(photos)):
         raise DataError(f"expected a folder of images and captions, there is no {photos}")
     source = Spec("auto", {"path": str(photos), **({"captions": options.captions} if options.captions else {}),
                            "validation": 0, "test": 0})  # fmt: skip
@@ -70,29 +77,21 @@ def run(options: argparse.Namespace) -> None:
     if options.plan:
         print("\n".join(settings_of(config)))
         return
-    name = (photos if photos.is_dir() else photos.parent).resolve().name or "photos"
+    folder = photos if photos.is_dir() else photos.parent
+    name = folder.resolve().name or "photos"
     out = Path(options.out or Path("runs") / f"{name}{'-scratch' if options.scratch else ''}")
     metrics = train_into(config, out, options.overwrite, dataset)
     for split in ("validation", *config.evaluation.tests):
-        values = ", ".join(metric_text(name, value) for name, value in metrics[split].items())
+        values = ", ".join(metric_text(metric, value) for metric, value in metrics[split].items())
         print(f"{split}: {values}")
-    print(f"model: {out / MODEL}; try it: captioner caption {photos} --model {out / MODEL}")
+    command = shlex.join(["captioner", "caption", str(folder), "--model", str(out / MODEL)])
+    print(f"model: {out / MODEL}; try it: {command}")
 
 
-def settings_of(config) -> list[str]:
+def settings_of(config: Run) -> list[str]:
     """The settings that follow from the data, one a line, as `--set` takes them."""
-    values = {
-        "data.hold_out": config.data.hold_out,
-        "data.min_count": config.data.min_count,
-        "data.cached_augmentations": config.data.cached_augmentations,
-        "data.repeats": config.data.repeats,
-        "model.max_length": config.model.max_length,
-        "xe.batch_images": config.xe.batch_images,
-        "xe.epochs": config.xe.epochs,
-        "xe.learning_rate": config.xe.learning_rate,
-        "xe.ema_momentum": config.xe.ema_momentum,
-    }
-    return [f"{key}={value}" for key, value in values.items()]
+    values = as_dict(config)
+    return [f"{part}.{name}={values[part][name]}" for part, name in (key.split(".") for key in _OPEN)]
 
 
 main = program(parser, run, "stopped; run the same command again to resume")

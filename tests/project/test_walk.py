@@ -35,6 +35,7 @@ def commands(tmp_path, monkeypatch):
     return [words_of(line) for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_from_photos_to_a_file_for_phones_and_a_served_model(commands, capsys, monkeypatch):
     assert [words[:2] for words in commands] == [
         ["captioner", "adapt"], ["captioner", "caption"], ["captioner", "export"], ["make", "serve"],

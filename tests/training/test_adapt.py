@@ -89,6 +89,7 @@ def test_it_says_what_it_does(start, folder, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_from_its_encoder_alone(start, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     decoder = "model.decoder=lstm(units=4, embedding=4, value_dim=4)"
@@ -184,6 +185,7 @@ def test_copies_of_one_image(start, tmp_path, capsys):
     assert "Traceback" not in captured.err and not out.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_is_kept_until_all_is_checked(adapted, start, tmp_path, capsys):
     place = photos(tmp_path / "copies")
     for number in range(14):

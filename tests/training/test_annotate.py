@@ -113,6 +113,7 @@ def test_a_port_in_use(photos, capsys):
         assert f"cannot listen on 127.0.0.1:{port}" in mistake(capsys, photos, "--port", port)
 
 
+@pytest.mark.slow
 def test_the_page_is_served_until_ctrl_c(photos, tiny_bundle, tmp_path):
     pytest.importorskip("starlette")
     command = [sys.executable, str(ROOT / "training/annotate.py"), str(photos), "--model", str(tiny_bundle)]

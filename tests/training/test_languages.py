@@ -56,6 +56,7 @@ def test_german_captions_are_flipped_in_german(photos):
         Source(run(source, "data.min_count=1", "data.horizontal_flip=true", "data.language=und"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "counted"), [("de", True), ("zh", False)])
 def test_a_model_records_its_language(photos, tmp_path, code, counted):
     changes = [photos(code), "data.min_count=1", "model.max_length=8", f"data.language={code}"]

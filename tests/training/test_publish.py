@@ -66,6 +66,7 @@ def run(tiny_bundle, tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_model_for_others(run, tmp_path, capsys):
     (tmp_path / "notes.md").write_text("## Notes\n\nIt knows dogs.\n")
     folder = tmp_path / "models" / "mine"

@@ -81,6 +81,7 @@ def test_arabic_words_are_focused_in_reading_order(open_page):
     expect(words.nth(1)).to_have_class("highlighted")
 
 
+@pytest.mark.slow
 def test_chinese_captions_flow_from_left_to_right(open_page):
     page = open_page(reduced_motion="reduce")
     page.select_option("#model", "zh")

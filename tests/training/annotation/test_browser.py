@@ -116,6 +116,7 @@ def test_leaving_the_page_saves_at_once(open_page, server):
     wait_until(lambda: server.rows() == [*KEPT, "photo 0.png,left in a hurry,"])
 
 
+@pytest.mark.slow
 def test_two_pages_keep_what_the_other_saved(open_page, server):
     first, second = open_page(), open_page()
     second.keyboard.type("the second page")
@@ -132,6 +133,7 @@ def test_two_pages_keep_what_the_other_saved(open_page, server):
     wait_until(lambda: server.rows() == [*KEPT, *saved])
 
 
+@pytest.mark.slow
 def test_adapting_brings_new_proposals(open_page, server):
     page = open_page()
     page.keyboard.type("a last word")
