@@ -69,10 +69,8 @@ def run(options: argparse.Namespace) -> int:
     if Path(source).exists():
         source = str(Spec("auto", {"path": source, "validation": 0, "test": options.test}))
     dataset = DATASETS.build(source)
-    train, _ = (
-        dataset.examples("train"),
-        dataset.examples("test"),
-    )  # raises an error if there is no test split
+    train = dataset.examples("train")
+    dataset.examples("test")  # raises an error now, not after the runs, if there is no test split
     sizes = _sizes(options.sizes, len(train))
     jobs = [(n, start, seed) for n in sizes for start in starts for seed in range(1, options.seeds + 1)]
     changes = [f"data.source={source}", f"model.init_from={options.model}", *options.changes]
