@@ -1,10 +1,10 @@
 """The encoders: pixels 0..255 to features [B, L, C], by any CNN that ends in a grid.
 
 The table covers `keras.applications`, and EfficientNet-Lite. Each row takes `weights`: None (random), "imagenet"
-(downloaded and cached by Keras, which has none of EfficientNet-Lite) or the path of a weights file made for the
-network without its top; and `layer`: the name of the layer whose output is the grid, the last one when None, so that
-an earlier stage gives a finer grid. Several names give features of several layers, concatenated on the coarsest grid,
-or with `join="fine"` on the finest. `concat` concatenates the features of several encoders in the same way.
+(downloaded and kept in Keras' cache) or the path of a weights file made for the network without its top; and `layer`:
+the name of the layer whose output is the grid, the last one when None, so that an earlier stage gives a finer grid.
+Several names give features of several layers, concatenated on the coarsest grid, or with `join="fine"` on the finest.
+`concat` concatenates the features of several encoders in the same way.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from captioner.models import keras_config
 from captioner.models.efficientnet_lite import SIZES, efficientnet_lite
 from captioner.models.encoder import Encoder, Scaling
 from captioner.models.encoder_weights import check_file, load_file, load_network
+from captioner.models.lite_weights import load_imagenet
 from captioner.registry import Spec, Table, parse_spec, unknown
 
 _JOINS = ("coarse", "fine")
@@ -78,10 +79,12 @@ def _lite(
     join: str = "coarse",
 ) -> Encoder:
     name = f"efficientnet_lite{size}"
-    if weights is not None:
-        check_file(name, weights, "None or the path of a file (Keras has none to download)")
+    if weights not in (None, "imagenet"):
+        check_file(name, weights, "None, 'imagenet' or the path of a file")
     network = efficientnet_lite(size, (*image_size, 3))
-    if weights is not None:
+    if weights == "imagenet":
+        load_imagenet(network, size)
+    elif weights is not None:
         load_file(network, name, weights)
     return Encoder(_cut(network, name, layer, join))
 

@@ -33,7 +33,7 @@ DECODER = "lstm(units=8, embedding=8, value_dim=8, attention='additive(units=8)'
         ),
         ("mobilenet(layer=[])", ModelError, "is empty"),
         ("mobilenet(weights='nowhere.h5')", ModelError, "'nowhere.h5', which does not exist"),
-        ("efficientnet_lite0(weights='imagenet')", ModelError, "none to download"),
+        ("efficientnet_lite4(weights='imagenet')", ModelError, "no package carries its weights"),
         ("efficientnet_lite0(layer='block3_addd')", ModelError, "did you mean 'block"),
         ("small_cnn(weights='nowhere.h5')", ModelError, "'nowhere.h5', which does not exist"),
         ("small_cnn(widht=4)", SpecError, "did you mean 'width'"),

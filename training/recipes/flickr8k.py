@@ -13,8 +13,7 @@ from training.config import CrossEntropy, Data, Evaluation, Model, Run, SelfCrit
 DATA = "flickr(folder='data/flickr8k/images', captions='data/flickr8k/dataset_flickr8k.json')"
 GERMAN_DATA = DATA.removesuffix(")") + ", other_captions='data/flickr8k/german.json.gz')"
 ENCODER = "densenet169(weights='imagenet')"
-# Keras has no weights of it to download.
-LITE0 = "efficientnet_lite0(weights='data/efficientnet_lite0_notop.weights.h5')"
+LITE0 = "efficientnet_lite0(weights='imagenet')"
 SHARED = "embedding=256, dropout=0.3, word_dropout=0.15, tied=True"
 
 
