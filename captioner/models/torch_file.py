@@ -47,7 +47,8 @@ class _Tensor:
         stored = len(self.storage.array)
         if any(not isinstance(n, int) or n < 0 for n in counts):
             raise ModelError("a tensor whose sizes are no numbers")
-        if math.prod(self.shape) > stored or (math.prod(self.shape) and last >= stored):
+        count: int = math.prod(list(self.shape))
+        if count > stored or (count and last >= stored):
             raise ModelError("a tensor lies outside its storage")
         item = self.storage.dtype.itemsize
         strides = tuple(stride * item for stride in self.strides)
