@@ -68,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
     source = options.data
     if Path(source).exists():
         source = str(Spec("auto", {"path": source, "validation": 0, "test": options.test}))
+    elif not {"(", ":"} & set(source) and source not in DATASETS:
+        raise DataError(f"expected a folder of images and captions, got {source!r}, which does not exist")
     dataset = DATASETS.build(source)
     train = dataset.examples("train")
     dataset.examples("test")  # raises an error now, not after the runs, if there is no test split

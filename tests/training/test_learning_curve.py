@@ -229,7 +229,15 @@ def test_without_a_test_split_it_is_one_line(tmp_path, trained, capsys):
     assert error.count("\n") == 1 and "test" in error and not made.runs
 
 
-def test_no_such_data_are_one_line(trained, capsys):
-    assert learning_curve.main(["no/photos"]) == 2
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("no/photos", "expected a folder of images and captions, got 'no/photos', which does not exist"),
+        ("photo", "expected a folder of images and captions, got 'photo', which does not exist"),
+        ("foldr(path='photos')", "did you mean 'folder'"),
+    ],
+)
+def test_no_such_data_are_one_line(data, says, trained, capsys):
+    assert learning_curve.main([data]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("learning_curve.py: ") and error.count("\n") == 1 and "no/photos" in error
+    assert error.startswith("learning_curve.py: ") and error.count("\n") == 1 and says in error
