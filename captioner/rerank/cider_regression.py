@@ -70,13 +70,16 @@ class CiderRegressionReranker(Reranker):
 class CiderRegression:
     """A fitted regression from mean features to mean tf-idf vectors, for G n-grams, C channels and rank R.
 
+    It is a sum of S regressions, each with its own centre: one, or that of an initial model and that of what it leaves
+    to explain.
+
     Attributes:
         keys: int32 [G], ascending. The n-grams, see `captioner.rerank.ngrams.keyed`.
         idf: float32 [G]. log(images / images in whose captions the n-gram occurs).
         mean: float32 [G]. Entries of the mean tf-idf vector over all images.
-        vectors: float16 [G, R]. Their product with the projected image is added to `mean`.
-        centre: float32 [C]. The mean feature over all images.
-        projection: float32 [C, R].
+        vectors: float16 [G, S * R]. Their product with the projected image is added to `mean`.
+        centre: float32 [S, C]. The mean feature over all images; [C] where S is 1.
+        projection: float32 [S, C, R]; [C, R] where S is 1.
         images: int32 []. The number of images it was fitted on.
         vocabulary: str []. The fingerprint of the tokenizer.
     """
@@ -91,15 +94,21 @@ class CiderRegression:
     vocabulary: np.ndarray
 
     def project(self, features: Any) -> Any:
-        """Images in the regression's R dimensions: float32 [B, R] of features [B, L, C]."""
+        """Images in the regression's dimensions: float32 [B, S * R] of features [B, L, C]."""
         mean = xp.reduce_sum(xp.cast(features, xp.float32), axis=1) / float(features.shape[1])
-        return xp.matmul(unit(mean - self.centre), self.projection)
+        return xp.concat([xp.matmul(unit(mean - c), p) for c, p in self.terms()], axis=-1)
+
+    def terms(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The centre [C] and the projection [C, R] of each of the S regressions."""
+        if self.centre.ndim == 1:
+            return [(self.centre, self.projection)]
+        return list(zip(self.centre, self.projection, strict=True))
 
     def predict(self, projected: Any, ids: Any) -> Any:
         """The expected CIDEr-D, not x100, of captions.
 
         Args:
-            projected: float32 [B, R], see `project`.
+            projected: float32 [B, S * R], see `project`.
             ids: int32 [B, K, T], `<pad>` after the end.
 
         Returns:
@@ -136,12 +145,16 @@ class CiderRegression:
 
     def _is_sound(self) -> bool:
         """Whether all arrays have the expected types and shapes and are finite."""
-        count, rank = self.vectors.shape
+        count, width = self.vectors.shape
+        terms = 1 if self.centre.ndim == 1 else len(self.centre)
         numbers = (self.idf, self.mean, self.vectors, self.centre, self.projection)
         return bool(
             self.keys.shape == self.idf.shape == self.mean.shape == (count,)
             and count > 0
-            and self.projection.shape == (*self.centre.shape, rank)
+            and self.centre.ndim in (1, 2)
+            and terms > 0
+            and self.projection.shape == (*self.centre.shape, width // terms)
+            and width % terms == 0
             and self.keys.dtype.kind == self.images.dtype.kind == "i"
             and (self.images.shape, self.vocabulary.shape) == ((), ())
             and self.images > 0
@@ -173,10 +186,10 @@ class CiderRegression:
             sound = False
         if not sound:
             raise BundleError(f"damaged {path}: run {_PROGRAM} again, or delete it")
-        if str(loaded.vocabulary) != vocabulary or loaded.centre.shape != (channels,):
+        if str(loaded.vocabulary) != vocabulary or loaded.centre.shape[-1] != channels:
             raise BundleError(
                 f"expected {path} to be fitted for this model ({channels} channels, vocabulary {vocabulary[:12]}), got "
-                f"{loaded.centre.size} channels, vocabulary {str(loaded.vocabulary)[:12]}: run {_PROGRAM} again"
+                f"{loaded.centre.shape[-1]} channels, vocabulary {str(loaded.vocabulary)[:12]}: run {_PROGRAM} again"
             )
         return loaded
 

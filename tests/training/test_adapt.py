@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from captioner.types import SPECIALS
 from tests.support.training import photo_folders
 from tests.support.training.interrupted_runs import Crash
 from tests.support.training.photo_folders import KNOWN, SHORT, photos, source
-from training import adapt
+from training import adapt, fit_cider_regression
 from training.recipes import RECIPES
 from training.recipes.changes import with_changes
 
@@ -75,6 +76,22 @@ def test_the_model_folder_captions_images(adapted, folder, start):
             for other in [word, *(k for k in KNOWN if k != word)]
         ]
         assert near < min(others) / 2
+
+
+def test_its_regression_begins_with_that_of_the_initial_model(start, folder, tmp_path):
+    """And is fitted on all images, those held out too, once they have chosen."""
+    initial = tmp_path / "initial"
+    shutil.copytree(start, initial)
+    assert fit_cider_regression.main([str(initial), f"folder(path='{folder}', validation=0, test=0)"]) == 0
+    strategy = "evaluation.final_strategy=beam(width=4, rerank='cider_regression')"
+    for model, shape in [(start, ()), (initial, (2,))]:
+        out = tmp_path / f"from_{model.name}"
+        assert adapt.main([*arguments(folder, model, strategy, "xe.epochs=1"), "--out", str(out)]) == 0
+        adapted = captioner.load(out / "model").engine.model
+        regression = adapted.reranker_parameters["cider_regression"]
+        assert regression.centre.shape == (*shape, adapted.encoder.channels)
+        assert regression.images == photo_folders.COUNT
+        assert adapted.strategy == "beam(width=4, rerank='cider_regression')"
 
 
 def test_it_says_what_it_does(start, folder, tmp_path, capsys):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import captioner
 from tests.support.images.odd_images import png
+from tests.support.training import photo_folders
 from training import annotate
 from training.analysis.active_learning import select, uncertainty, unit_length
 
@@ -113,27 +116,71 @@ def test_a_port_in_use(photos, capsys):
         assert f"cannot listen on 127.0.0.1:{port}" in mistake(capsys, photos, "--port", port)
 
 
-@pytest.mark.slow
-def test_the_page_is_served_until_ctrl_c(photos, tiny_bundle, tmp_path):
-    pytest.importorskip("starlette")
-    command = [sys.executable, str(ROOT / "training/annotate.py"), str(photos), "--model", str(tiny_bundle)]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--all"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
-        state = httpx.get(f"{address}state").json()
-        first, last = state["images"][0], state["images"][-1]
-        assert (last["name"], last["captions"]) == ("0.png", ["a woman in orange"])
-        assert len(state["images"]) == 6 and not any(image["captions"] for image in state["images"][:-1])
-        edit = {"session": state["session"], "page": "p", "revision": 1, "number": first["number"]}
-        reply = httpx.post(f"{address}captions", json={**edit, "captions": ["a striped cat"]})
-        assert reply.json() == {"captions": ["a striped cat"], "captioned": 1}
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
+@pytest.fixture
+def page(tmp_path):
+    """Starts the program as its users do; returns its process and the page's address."""
+    processes = []
+
+    def start(folder, model, *options):
+        command = [sys.executable, str(ROOT / "training/annotate.py"), str(folder), "--model", str(model)]
+        process = subprocess.Popen(
+            [*command, "--port", "0", *options], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        processes.append(process)
+        return process, re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
+
+    yield start
+    for process in processes:
         process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_the_button_adapts_the_model_and_ranks_anew(tmp_path, page):
+    """Caption, correct, adapt, to the end: the new proposals are those of the model that the run made."""
+    pytest.importorskip("starlette")
+    model = photo_folders.start_model(tmp_path / "start")
+    folder = photo_folders.photos(tmp_path / "photos", 14)
+    for number in range(14, 18):
+        photo_folders.draw(number).save(folder / f"{number}.png")
+    process, address = page(folder, model)
+    state = httpx.get(f"{address}state").json()
+    assert sorted(image["name"] for image in state["images"]) == [f"{number}.png" for number in range(14, 18)]
+    first = state["images"][0]
+    edit = {"session": state["session"], "page": "p", "revision": 1, "number": first["number"]}
+    httpx.post(f"{address}captions", json={**edit, "captions": ["a blue quokka"]}).raise_for_status()
+    httpx.post(f"{address}adapting", json={}).raise_for_status()
+    deadline = time.monotonic() + 300
+    while (status := httpx.get(f"{address}adapting").json())["state"] in ("running", "ranking"):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.5)
+    assert status["state"] == "finished", status["lines"]
+    after = httpx.get(f"{address}state").json()
+    assert after["session"] != state["session"]
+    proposals = {image["name"]: image["proposal"] for image in after["images"]}
+    assert sorted(proposals) == sorted(f"{n}.png" for n in range(14, 18) if f"{n}.png" != first["name"])
+    adapted = captioner.load(tmp_path / "runs" / "photos" / "model")
+    assert proposals == {name: adapted.caption(folder / name).text for name in proposals}
+    assert set(" ".join(proposals.values()).split()) <= {*photo_folders.COLOURS, *photo_folders.THINGS,
+                                                         *photo_folders.KNOWN}  # fmt: skip
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_the_page_is_served_until_ctrl_c(photos, tiny_bundle, page):
+    pytest.importorskip("starlette")
+    process, address = page(photos, tiny_bundle, "--all")
+    state = httpx.get(f"{address}state").json()
+    first, last = state["images"][0], state["images"][-1]
+    assert (last["name"], last["captions"]) == ("0.png", ["a woman in orange"])
+    assert len(state["images"]) == 6 and not any(image["captions"] for image in state["images"][:-1])
+    edit = {"session": state["session"], "page": "p", "revision": 1, "number": first["number"]}
+    reply = httpx.post(f"{address}captions", json={**edit, "captions": ["a striped cat"]})
+    assert reply.json() == {"captions": ["a striped cat"], "captioned": 1}
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in err
     file = photos / "captions.csv"
     adapt = f"python training/adapt.py {photos} --captions {file} --model {tiny_bundle} --out runs/photos"

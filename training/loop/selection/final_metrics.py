@@ -7,7 +7,7 @@ from typing import Any
 
 from captioner.decoding import STRATEGIES
 from captioner.errors import SpecError
-from training.loop.cider_regression import fit_parameters
+from training.loop.cider_regression import fit_parameters, read_prior
 
 _log = logging.getLogger("captioner.training")
 
@@ -29,10 +29,17 @@ def final_metrics(trainer: Any) -> dict[str, dict[str, float]]:
         _log.warning("%s: the model has %s instead of %s", error, evaluation.strategy, strategy)
         strategy = ""
     if strategy:
-        trainer.model.strategy = strategy
-        fit_parameters(trainer.model, source, strategy)
+        model, config, data = trainer.model, trainer.run.model, trainer.run.data
+        model.strategy = strategy
+        adapted = config.init_from and config.init_parts == "all" and not config.train_encoder
+        prior = read_prior(config.init_from, model.encoder.channels) if adapted else None
+        fit_parameters(model, source, strategy, prior=prior)
         _, scores = trainer.score_split("validation", evaluation.limit, strategy=strategy)
         metrics["validation"] = {**trainer.state["best_metrics"], **scores}
+        if (
+            data.hold_out
+        ):  # now that they chose and were scored, these images are worth more as training images
+            fit_parameters(model, source, strategy, ("train", "validation"), prior)
     for split in evaluation.tests:
         captions, metrics[split] = trainer.score_split(split, 0, evaluation.official, strategy)
         exact_match = source.exact_match(captions, split)
