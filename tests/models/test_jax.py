@@ -40,52 +40,44 @@ def train(spec, folder, backend):
     return model, inputs, losses, logits
 
 
-def under_jax(folder):
-    """Trains every model in the child process, and prints the losses and what was imported."""
+def under_jax(folder, spec):
+    """Trains a model in the child process, and prints the losses and what was imported."""
     import captioner.models
     import training.loop.losses
 
     folder = Path(folder)
     imported = "tensorflow" in sys.modules
-    result = {"backend": keras.backend.backend(), "tensorflow": imported, "losses": []}
     assert captioner.models and training.loop.losses
-    for number, spec in enumerate(SPECS):
-        _, _, losses, logits = train(spec, folder / str(number), "jax")
-        np.save(folder / str(number) / "jax.npy", logits)
-        result["losses"].append(losses)
-    print(json.dumps(result))
+    _, _, losses, logits = train(spec, folder, "jax")
+    np.save(folder / "jax.npy", logits)
+    print(json.dumps({"backend": keras.backend.backend(), "tensorflow": imported, "losses": losses}))
 
 
-@pytest.fixture(scope="module")
-def jax_run(tmp_path_factory):
+@pytest.fixture(scope="module", params=[SPECS[0], pytest.param(SPECS[1], marks=pytest.mark.slow)])
+def jax_run(request, tmp_path_factory):
+    """The spec, the folder of its weights, and what the child process printed."""
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed: pip install 'captioner[dev]'")
-    folder = tmp_path_factory.mktemp("jax")
-    for number, spec in enumerate(SPECS):
-        (folder / str(number)).mkdir()
-        build(spec, seed=7).save_weights(folder / str(number) / "first.weights.h5")
+    folder, spec = tmp_path_factory.mktemp("jax"), request.param
+    build(spec, seed=7).save_weights(folder / "first.weights.h5")
+    call = f"under_jax({str(folder)!r}, {spec!r})"
     child = subprocess.run(
-        [sys.executable, "-c", f"from tests.models.test_jax import under_jax; under_jax({str(folder)!r})"],
+        [sys.executable, "-c", f"from tests.models.test_jax import under_jax; {call}"],
         cwd=ROOT, capture_output=True, text=True,
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert child.returncode == 0, child.stderr[-3000:]
-    return folder, json.loads(child.stdout.splitlines()[-1])
+    return spec, folder, json.loads(child.stdout.splitlines()[-1])
 
 
-def test_jax_needs_no_tensorflow(jax_run):
-    _, result = jax_run
+def test_backends_train_the_same_model(jax_run):
+    spec, folder, result = jax_run
     assert (result["backend"], result["tensorflow"]) == ("jax", False)
-
-
-@pytest.mark.parametrize("number", range(len(SPECS)))
-def test_backends_train_the_same_model(jax_run, number):
-    folder, result = jax_run
-    model, inputs, losses, logits = train(SPECS[number], folder / str(number), "tensorflow")
+    model, inputs, losses, logits = train(spec, folder, "tensorflow")
     assert losses[-1] < losses[0]
-    np.testing.assert_allclose(result["losses"][number], losses, atol=1e-4)
-    jax_logits = np.load(folder / str(number) / "jax.npy")
+    np.testing.assert_allclose(result["losses"], losses, atol=1e-4)
+    jax_logits = np.load(folder / "jax.npy")
     assert np.abs(logits - jax_logits).max() < 1e-2
     # Weights trained under JAX give the same logits under TensorFlow.
-    model.load_weights(folder / str(number) / "jax.weights.h5")
+    model.load_weights(folder / "jax.weights.h5")
     np.testing.assert_allclose(model(inputs), jax_logits, atol=1e-5)
