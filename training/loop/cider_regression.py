@@ -101,17 +101,11 @@ def fit(
     terms = []
     if prior:
         before, projection, images = _prior_term(prior.regression, targets, features)
-        cross -= before @ (images - images.mean(axis=0)).T @ flat / len(flat)
+        cross -= before @ ((images - images.mean(axis=0)).T @ flat / len(flat))
         mean -= before @ images.mean(axis=0)
         terms.append((prior.regression.terms()[0][0], projection, before))
     weights = np.linalg.solve(covariance + ridge * np.eye(channels), cross.T).T
-    # Of all maps of this rank, the one whose predictions differ least from those of the whole regression.
-    values, axes = np.linalg.eigh(covariance)
-    scale = np.sqrt(np.maximum(values, max(1e-9 * values[-1], 1e-12)))
-    fitted = weights @ (axes * scale)
-    _, turn = np.linalg.eigh(fitted.T @ fitted)
-    turn = turn[:, ::-1][:, : min(rank, channels)]
-    terms.append((centre, (axes / scale) @ turn, fitted @ turn))
+    terms.append((centre, *_of_rank(weights, covariance, min(rank, channels))))
     return CiderRegression(
         keys=targets.keys,
         idf=targets.idf,
@@ -120,6 +114,16 @@ def fit(
         vocabulary=np.array(tokenizer.fingerprint),
         **_summed(terms),
     )
+
+
+def _of_rank(weights: np.ndarray, covariance: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of all maps of a rank, the one whose predictions differ least from those of weights [G, C]: [C, R] and [G, R]."""
+    values, axes = np.linalg.eigh(covariance)
+    scale = np.sqrt(np.maximum(values, max(1e-9 * values[-1], 1e-12)))
+    fitted = weights @ (axes * scale)
+    _, turn = np.linalg.eigh(fitted.T @ fitted)
+    turn = turn[:, ::-1][:, :rank]
+    return (axes / scale) @ turn, fitted @ turn
 
 
 def _prior_term(
@@ -189,9 +193,9 @@ def _targets(
     orders = index_orders(flat, lengths, len(token_of), ORDERS, images, images, count)
     number_of = {word: number for number, word in enumerate(prior.vocabulary)}
     # Of each n-gram its hash in both vocabularies, and whether all its words are in them.
-    own = grams = np.arange(len(token_of), dtype=np.int32)
+    grams = np.arange(len(token_of), dtype=np.int32)
     theirs = prior_grams = np.array([number_of.get(word, -1) for word in token_of], np.int32)
-    known, in_prior = own < size, theirs >= 0
+    known, in_prior = grams < size, theirs >= 0
     keys, idf, vectors, prior_keys = [], [], [], []
     for n, order in enumerate(orders, 1):
         if n > 1:  # a key of the index packs the n-gram before and its last word
