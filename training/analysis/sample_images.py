@@ -31,6 +31,8 @@ def _images(source: Spec, names: Sequence[str]) -> list[ReportImage]:
         images: dict[str, ReportImage] = {}
         for prefix, spec in zip(source_names(parts, source.args.get("names")), parts, strict=True):
             inside = [name for name in names if name.startswith(f"{prefix}/")]
+            if not inside:  # its split may have no images
+                continue
             shown = _images(parse_spec(spec), [name.removeprefix(f"{prefix}/") for name in inside])
             images |= zip(inside, shown, strict=True)
         return [images.get(name, ReportImage()) for name in names]

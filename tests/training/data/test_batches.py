@@ -206,12 +206,12 @@ def test_loss_weights_are_those_of_their_words():
     batches, plain = PackedBatches(data, 4, 3, seed=5), PackedBatches(make_groups(9, 3, seed=2), 4, 3, seed=5)
     for chosen in batches.plan(0):
         _, packed, _ = batches.packed(chosen)
-        _, whole, _ = plain.packed(chosen)
-        assert packed.targets.tolist() == whole.targets.tolist()
+        _, plain_packed, _ = plain.packed(chosen)
+        assert packed.targets.tolist() == plain_packed.targets.tolist()
         owners = [data[number].image for number in chosen for _ in data[number].captions]
-        for weights, image in zip(unpack(packed.weights, whole), owners, strict=True):
+        for weights, image in zip(unpack(packed.weights, plain_packed), owners, strict=True):
             assert set(weights.tolist()) == {0.25 if image % 2 else 1.0}
-        assert (packed.weights[whole.weights == 0] == 0).all()
+        assert (packed.weights[plain_packed.weights == 0] == 0).all()
 
 
 def test_what_goes_wrong_while_reading_ahead_is_told():
