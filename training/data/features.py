@@ -103,8 +103,8 @@ class MixtureFeatures:
             readable = places[features.numbers]
             self._owner[readable], self._row[readable] = owner, np.arange(len(features))
             self.bad |= {int(places[number]): reason for number, reason in features.bad.items()}
-        self.numbers = np.flatnonzero(self._owner >= 0) if numbers is None else numbers
-        self.examples = [all_examples[number] for number in self.numbers]
+        self.numbers: np.ndarray = np.flatnonzero(self._owner >= 0) if numbers is None else numbers
+        self.examples: list[Example] = [all_examples[number] for number in self.numbers.tolist()]
         self.shape: tuple[int, ...] = (len(self.numbers), *next(iter(sources.values())).shape[1:])
 
     def __len__(self) -> int:

@@ -191,7 +191,9 @@ class SourceReward:
         for number in range(len(names)):
             images = np.flatnonzero(self._source == number)
             self._place[images] = np.arange(len(images))
-            references = [[words(caption) for caption in examples[image].captions] for image in images]
+            references = [
+                [words(caption) for caption in examples[image].captions] for image in images.tolist()
+            ]
             self._rewards.append(CiderD(corpus=references, count_end=True).prepare(references, vocabulary))
 
     def __call__(self, ids: np.ndarray, images: np.ndarray) -> np.ndarray:
