@@ -131,6 +131,9 @@ class CrossEntropy:
             (`training/loop/distillation.py`).
         distillation_weight: float. Weight of that loss.
         distillation_temperature: float. Above 1 the teacher's less likely words count more.
+        text: str. File of sentences without images that the decoder learns from first, its features being zeros: `.txt`
+            with a sentence a line, JSON lines with `text` or `caption`, or any captions file; empty for none.
+        text_epochs: int. Epochs of these sentences, before those of `epochs` and with a schedule of their own.
     """
 
     epochs: int = 15
@@ -148,10 +151,13 @@ class CrossEntropy:
     distillation_teacher: str = ""
     distillation_weight: float = 1.0
     distillation_temperature: float = 1.0
+    text: str = ""
+    text_epochs: int = 1
 
     def __post_init__(self) -> None:
         _check(self, "xe.", epochs=(0,), min_steps=(0,), label_smoothing=(0, 1), attention_penalty=(0,))
-        _check(self, "xe.", distillation_weight=(0,), distillation_temperature=(0.05,), **_OPTIMIZER)
+        _check(self, "xe.", distillation_weight=(0,), distillation_temperature=(0.05,), text_epochs=(1,))
+        _check(self, "xe.", **_OPTIMIZER)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def fit_model(
         cached_augmentations: int. Augmentations of each image to fit on as well, see `data.cached_augmentations`.
         **options: those of `fit`.
     """
-    from training.data.feature_cache import align, encode_split
+    from training.data.feature_cache import encode_split
+    from training.data.features import align
     from training.data.transforms import AugmentedView
 
     versions = [dataset, *(AugmentedView(dataset, view) for view in range(1, cached_augmentations + 1))]

@@ -153,6 +153,10 @@ def _check(run: Run) -> None:
             "expected xe.epochs to be 1 or more, got 0: without cross-entropy a run needs scst.epochs, and "
             "model.init_from to begin from"
         )
+    if run.xe.text and not run.xe.epochs:
+        raise SpecError(
+            "expected xe.epochs to be 1 or more with xe.text, got 0: a decoder that has only seen text knows no image"
+        )
     if run.data.augment and not run.model.train_encoder:
         raise SpecError(
             "expected model.train_encoder=true with data.augment=true: cached features cannot change"

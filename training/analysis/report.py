@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from captioner.bundle import version
-from captioner.errors import CaptionerError, DataError
-from captioner.registry import parse_spec, table_specs_only
+from captioner.errors import DataError
 from captioner.reports import charts, page
-from captioner.reports.images import Images, ReportImage
 from training.analysis.gradients import curves_of
-from training.data.datasets import DATASETS
+from training.analysis.sample_images import sample_images
 from training.loop.run_folder import (
     CONFIG,
     GRADIENTS,
@@ -77,7 +75,7 @@ def write(runs: Sequence[Path], out: Path | None = None, overwrite: bool = False
         raise DataError(f"expected --out FILE.html for a page of {len(runs)} runs")
     paths = page.files(out or runs[0] / "report.html", KIND, overwrite or out is None)
     data = page_data(runs)
-    images = _images(_config(runs[0]), [sample["image"] for sample in data["samples"]])
+    images = sample_images(_config(runs[0]), [sample["image"] for sample in data["samples"]])
     columns = dict.fromkeys(
         name for run in data["runs"] for row in run["history"] for name in row if name != "epoch"
     )
@@ -228,23 +226,6 @@ def _sampled(path: Path) -> Iterator[tuple[int, str, str, str]]:
             yield epoch, name, caption.strip(), reference
 
 
-def _images(config: dict[str, Any], names: Sequence[str]) -> list[ReportImage]:
-    """The sampled images, read from their folder or drawn again; without a folder none."""
-    try:
-        source = parse_spec(config["data"]["source"])
-        known: Any = source.args.get("folder") or source.args.get("path")
-        if source.name == "synthetic_scenes":
-            with table_specs_only():  # run.json may be anybody's
-                examples = DATASETS.build(source).examples("validation")
-            known = {e.id: e.read() for e in examples if e.id in names}
-        if known:
-            images = Images(known)
-            return [images.shown(name) for name in names]
-    except (CaptionerError, OSError, KeyError):
-        pass  # a page without images
-    return [ReportImage() for _ in names]
-
-
 def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
     """(title, chart) of every curve that a run has."""
     runs, several = data["runs"], len(data["runs"]) > 1
@@ -252,11 +233,13 @@ def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
     for column, title in _CURVES.items():
         lines = []
         for i, run in enumerate(runs):
-            rows = [row for row in run["history"] if row.get(column) is not None]
-            if rows:
-                x, y = [row["epoch"] for row in rows], [row[column] for row in rows]
-                label = data["names"][i] if several else ""
-                lines.append(charts.Line(label, x, y, mark=run["best"]["epoch"], colour=i))
+            sources = [] if several else _sources(run["history"], column)
+            for number, name in enumerate([column, *(f"{column}/{source}" for source in sources)]):
+                rows = [row for row in run["history"] if row.get(name) is not None]
+                if rows:
+                    x, y = [row["epoch"] for row in rows], [row[name] for row in rows]
+                    label = data["names"][i] if several else ["all" if sources else "", *sources][number]
+                    lines.append(charts.Line(label, x, y, mark=run["best"]["epoch"], colour=i + number))
         if lines:
             titled.append((title, charts.lines(lines, "epoch", "")))
     lines = []
@@ -274,6 +257,12 @@ def _charts(data: dict[str, Any]) -> list[tuple[str, charts.Chart]]:
             ("Gradient norm per time step", charts.lines(lines, "words before the last", "", log=True))
         )
     return titled
+
+
+def _sources(history: Sequence[dict[str, Any]], metric: str) -> list[str]:
+    """The sources of a mixture that a metric was also computed for."""
+    columns = dict.fromkeys(name for row in history for name in row)
+    return [name.partition("/")[2] for name in columns if name.startswith(f"{metric}/")]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

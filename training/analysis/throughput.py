@@ -196,7 +196,7 @@ def measure(run: Run, real: bool, iterations: int) -> dict[str, Any]:
     side = (run.model.image_size, run.model.image_size)
     model = CaptionModel(encoder, run.model.decoder, source.tokenizer, run.model.max_length, side)
     with tempfile.TemporaryDirectory() as folder:
-        cross_entropy = replace(run, xe=replace(run.xe, min_steps=0), scst=SelfCritical())
+        cross_entropy = replace(run, xe=replace(run.xe, min_steps=0, text=""), scst=SelfCritical())
         batches: Any = Trainer(cross_entropy, Path(folder), source, model).stage.batches
     shape = (batches.batch, model.grid[0] * model.grid[1], model.encoder.channels)
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)

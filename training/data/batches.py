@@ -20,6 +20,8 @@ from captioner.models.packing import Packed, pack
 from captioner.text import Tokenizer
 from training.data.datasets import Example
 
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
 
 class Batch(NamedTuple):
     """One training batch: inputs of the network, targets, their weights, the number of captions, and metrics.
@@ -35,10 +37,19 @@ class Batch(NamedTuple):
 
 
 class CaptionGroup(NamedTuple):
-    """An image with at most G of its captions, encoded."""
+    """An image with at most G of its captions, encoded.
+
+    Attributes:
+        image: int. Number of the image.
+        captions: ids of each caption, its end included.
+        repeats: float, default 1. Times that it comes in an epoch, see `shown_in`.
+        loss_weight: float, default 1. Weight of its words in the loss.
+    """
 
     image: int
     captions: list[list[int]]
+    repeats: float = 1.0
+    loss_weight: float = 1.0
 
 
 def caption_groups(
@@ -48,8 +59,54 @@ def caption_groups(
     groups = []
     for index, example in enumerate(examples):
         encoded = [tokenizer.encode(caption, max_length) for caption in example.captions]
-        groups += [CaptionGroup(index, encoded[i : i + group]) for i in range(0, len(encoded), group)]
+        groups += [
+            CaptionGroup(index, encoded[i : i + group], example.repeats, example.loss_weight)
+            for i in range(0, len(encoded), group)
+        ]
     return groups
+
+
+def shown_in(epoch: int, repeats: np.ndarray) -> np.ndarray:
+    """How often each of N comes in an epoch.
+
+    One of r repeats comes floor((epoch + 1) r + u) - floor(epoch r + u) times: r on average, and r in every epoch if
+    that is a whole number. The offsets u in [0, 1) of those with the same r are multiples of the golden ratio, modulo
+    1: they lie as evenly as can be, so epochs are equally long to within a few.
+
+    Args:
+        epoch: int. From 0.
+        repeats: float [N].
+
+    Returns:
+        int [N].
+
+    Example:
+        >>> [shown_in(epoch, np.array([2.0, 0.5, 0.5])).tolist() for epoch in (0, 1)]
+        [[2, 0, 1], [2, 1, 0]]
+    """
+    offsets = np.zeros(len(repeats))
+    for value in np.unique(repeats):
+        equal = np.flatnonzero(repeats == value)
+        offsets[equal] = np.arange(len(equal)) * _GOLDEN_RATIO % 1.0
+    counts = np.floor((epoch + 1) * repeats + offsets) - np.floor(epoch * repeats + offsets)
+    return np.clip(counts, np.floor(repeats), np.ceil(repeats)).astype(int)
+
+
+def caption_weights(
+    packed: Packed, captions: Sequence[Sequence[int]], weights: Sequence[float]
+) -> np.ndarray:
+    """Weights of the words of packed captions, [sum of n_t]: each caption's weight for all of its words.
+
+    Args:
+        packed: Packed. What `pack` returned for the captions.
+        captions: N id sequences.
+        weights: N numbers.
+    """
+    word_weights = np.zeros_like(packed.weights)
+    offsets = np.cumsum([0, *(len(ids) for ids in packed.inputs)])
+    for row, caption, weight in zip(packed.order, captions, weights, strict=True):
+        word_weights[offsets[: len(caption)] + row] = weight
+    return word_weights
 
 
 class PackedBatches:
@@ -60,13 +117,24 @@ class PackedBatches:
         batch: int. B, images of a batch.
         group: int. G, most captions of an image in a batch.
         seed: int.
+        repeats: int, default 1. Times that an epoch shows each group, besides its own `repeats`.
 
     Attributes:
+        caption_groups: list of CaptionGroup; one that an epoch may show n times is there n times.
         profile: row counts n_0 >= n_1 >= ... of every batch.
     """
 
-    def __init__(self, caption_groups: Sequence[CaptionGroup], batch: int, group: int, seed: int):
-        self.caption_groups, self.group, self.seed = list(caption_groups), group, seed
+    def __init__(
+        self, caption_groups: Sequence[CaptionGroup], batch: int, group: int, seed: int, repeats: int = 1
+    ):
+        self.group, self.seed = group, seed
+        self._repeats = repeats * np.array([group.repeats for group in caption_groups])
+        copies = np.ceil(self._repeats).astype(int)
+        numbers = [np.flatnonzero(copies > copy) for copy in range(copies.max(initial=0))]
+        self._number = np.concatenate(numbers)  # of the group that a copy is of
+        self._copy = np.repeat(np.arange(len(numbers)), [len(part) for part in numbers])
+        self._shares = (self._repeats / np.maximum(copies, 1))[self._number]  # of the epochs that show it
+        self.caption_groups = [caption_groups[number] for number in self._number]
         self.batch = min(batch, len(self.caption_groups))
         self._counts = [_counts(group) for group in self.caption_groups]
         self.profile = self._make_profile()
@@ -78,7 +146,9 @@ class PackedBatches:
             row[: len(count)] = count
         # Mean plus half a standard deviation of a batch's count, in multiples of 8; never too small for one image
         # alone, never more than all images could need. A tighter profile leaves batches short of images.
-        mean, spread = padded.mean(0) * self.batch, padded.std(0) * math.sqrt(self.batch)
+        mean = np.average(padded, axis=0, weights=self._shares)
+        deviation = np.sqrt(np.average((padded - mean) ** 2, axis=0, weights=self._shares))
+        mean, spread = mean * self.batch, deviation * math.sqrt(self.batch)
         rows = np.minimum(np.ceil((mean + 0.5 * spread) / 8) * 8, padded.max(0) * self.batch)
         rows = np.maximum(rows, padded.max(0))
         return [int(n) for n in np.maximum.accumulate(rows[::-1])[::-1]]
@@ -86,12 +156,13 @@ class PackedBatches:
     @property
     def fill(self) -> float:
         """Share of the profile's cells that hold a word, on average."""
-        words = sum(int(count.sum()) for count in self._counts) / len(self._counts) * self.batch
-        return words / sum(self.profile)
+        words = np.average([count.sum() for count in self._counts], weights=self._shares) * self.batch
+        return float(words) / sum(self.profile)
 
     def plan(self, epoch: int) -> list[list[int]]:
         """Numbers of the caption groups of each batch of an epoch; the last is filled up with those of the first."""
-        order = list(np.random.default_rng([self.seed, epoch]).permutation(len(self.caption_groups)))
+        shown = np.flatnonzero(self._copy < shown_in(epoch, self._repeats)[self._number])
+        order = shown[np.random.default_rng([self.seed, epoch]).permutation(len(shown))].tolist()
         batches: list[list[int]] = []
         waiting: list[int] = []
         position = 0
@@ -105,7 +176,7 @@ class PackedBatches:
                 if queue:
                     number = queue.pop(0)
                 else:
-                    number, position = int(order[position]), position + 1
+                    number, position = order[position], position + 1
                 count = self._counts[number]
                 total = used[: len(count)] + count
                 if (total > limit[: len(count)]).any():
@@ -117,10 +188,12 @@ class PackedBatches:
                 chosen.append(number)
             waiting = skipped + queue
             batches.append(chosen)
-        self._fill_up(batches, [int(number) for number in order], limit)
+        self._fill_up(batches, order, limit)
         return batches
 
     def _fill_up(self, batches: list[list[int]], order: list[int], limit: np.ndarray) -> None:
+        if not batches:  # an epoch may show nothing, if all come less than once an epoch
+            return
         last = batches[-1]
         used = np.zeros_like(limit)
         for number in last:
@@ -141,7 +214,11 @@ class PackedBatches:
         owner = [slot for slot, group in enumerate(groups) for _ in group.captions]
         images = [group.image for group in groups]
         images += images[-1:] * (self.batch - len(images))
-        return np.array(images), pack(captions, owner, self.batch, self.group, self.profile), len(captions)
+        packed = pack(captions, owner, self.batch, self.group, self.profile)
+        weights = [group.loss_weight for group in groups for _ in group.captions]
+        if any(weight != 1.0 for weight in weights):
+            packed = packed._replace(weights=caption_weights(packed, captions, weights))
+        return np.array(images), packed, len(captions)
 
     def epoch(
         self, epoch: int, read: Callable[[np.ndarray, Sequence[int]], Any], key: str, skip: int = 0

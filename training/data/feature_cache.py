@@ -11,131 +11,22 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from captioner.cli.progress import progress_bar
-from captioner.errors import DataError, ImageError
+from captioner.errors import ImageError
 from captioner.image import tf_decode
 from captioner.models.encoders import Encoder
 from training.data import feature_store
 from training.data.datasets import BadRows, Dataset, Example
+from training.data.datasets.mixture import source_views
 from training.data.feature_store import Store
+from training.data.features import ConcatFeatures, Features, MixtureFeatures, StoredFeatures, align
 from training.data.fingerprint import weights_fingerprint
 from training.loop import lock
-
-
-class Features:
-    """Features of the images of one split: `features[i]` is float16 [L, C], of `examples[i]`.
-
-    Args:
-        store: Store, with a row for every image of the split.
-        all_examples: the split's examples, in the dataset's order.
-        numbers: int array, default those of all images that could be read. Numbers of the images, ascending.
-
-    Attributes:
-        examples: the examples of these images.
-        numbers: int array. Their indices in the dataset's order, by which `align` matches several.
-        bad: dict of the number of an image that could not be read to the reason.
-        total: int. Images of the split, including unreadable ones.
-        shape: (N, L, C).
-    """
-
-    def __init__(self, store: Store, all_examples: Sequence[Example], numbers: np.ndarray | None = None):
-        self._store, self.all_examples, self.total = store, all_examples, len(all_examples)
-        unreadable = store.state.lost
-        self.bad = {number: row[2] for number, row in zip(unreadable, store.state.bad, strict=True)}
-        self.numbers = np.setdiff1d(np.arange(len(all_examples)), unreadable) if numbers is None else numbers
-        self.examples = [all_examples[number] for number in self.numbers]
-        self.shape: tuple[int, ...] = (len(self.numbers), *store.array.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return self._store.rows(self.numbers[index])
-
-    def subset(self, numbers: np.ndarray) -> Features:
-        """The features of the images with these numbers."""
-        return Features(self._store, self.all_examples, numbers)
-
-
-class ConcatFeatures:
-    """Features of the same images by several encoders, concatenated along C; read like `Features`.
-
-    Args:
-        parts: sequence of Features; images that one of them lacks are left out of all.
-    """
-
-    def __init__(self, parts: Sequence[Features | ConcatFeatures]):
-        numbers = _common(parts)
-        self._parts = [part.subset(numbers) for part in parts]
-        self.bad: dict[int, str] = {}
-        for part in parts:
-            self.bad |= part.bad
-        self.all_examples: Sequence[Example] = parts[0].all_examples
-        self.numbers, self.total = numbers, len(self.all_examples)
-        self.examples: list[Example] = self._parts[0].examples
-        self.shape: tuple[int, ...] = (*self._parts[0].shape[:2], sum(part.shape[2] for part in parts))
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return np.concatenate([part[index] for part in self._parts], axis=-1)
-
-    def subset(self, numbers: np.ndarray) -> ConcatFeatures:
-        """The features of the images with these numbers."""
-        return ConcatFeatures([part.subset(numbers) for part in self._parts])
-
-
-def _common(parts: Sequence[Features | ConcatFeatures]) -> np.ndarray:
-    """Numbers of the images that all parts have.
-
-    Raises:
-        DataError: if they are not of the same images in the same order.
-    """
-    first = parts[0]
-    for other in parts[1:]:
-        same = other.total == first.total
-        if not same or any(
-            a.captions != b.captions for a, b in zip(first.all_examples, other.all_examples, strict=True)
-        ):
-            raise DataError("expected features of the same images in the same order, got those of others")
-    return reduce(np.intersect1d, (part.numbers for part in parts))
-
-
-def align(
-    features: Sequence[Features | ConcatFeatures], split: str, folder: str | Path, max_bad: float = 0.01
-) -> list[Features | ConcatFeatures]:
-    """Restricts features of the same images (by encoders, or augmented) to the images that all of them have.
-
-    Then `result[k][i]` is of the same image for every k. Images that are left out are counted and listed once.
-
-    Args:
-        features: sequence of Features or ConcatFeatures, of the same dataset and split.
-        split: str. For the message.
-        folder: path of the feature cache, where the list of these images goes.
-        max_bad: float, default 0.01. Share of images that may be left out.
-
-    Returns:
-        list, as long as `features`, of one length each.
-
-    Raises:
-        DataError: if too many images are left out, or they are not of the same images.
-    """
-    numbers = _common(features)
-    if any(len(part) > len(numbers) for part in features):
-        bad = BadRows(f"features_{split}", Path(folder, f"unreadable_{split}.jsonl"), max_bad)
-        reasons = {number: reason for part in features for number, reason in part.bad.items()}
-        for number in sorted(reasons):
-            bad.add(split, features[0].all_examples[number].id, reasons[number])
-        bad.check(features[0].total)
-    return [part.subset(numbers) for part in features]
 
 
 def encode_split(
@@ -145,11 +36,12 @@ def encode_split(
     folder: str | Path = "cache/features",
     batch_size: int | None = None,
     max_bad: float = 0.01,
-) -> Features | ConcatFeatures:
+) -> StoredFeatures:
     """Features of all images of a split, from the cache or computed now.
 
-    Encoders that are concatenated on the grid that each of them has are cached separately, so that what one of them has
-    encoded is not encoded again. Of two programs that need the same features, one computes them and the other waits.
+    Encoders that are concatenated on the grid that each of them has are cached separately, and so are the sources of a
+    mixture, so that what one of them has encoded is not encoded again. Of two programs that need the same features, one
+    computes them and the other waits.
 
     Args:
         encoder: Encoder.
@@ -160,11 +52,14 @@ def encode_split(
         max_bad: float, default 0.01. Share of images that may be unreadable; those are listed and left out.
 
     Returns:
-        `Features` or `ConcatFeatures`.
+        `StoredFeatures`.
 
     Raises:
         DataError: if too many images are unreadable, the disk is full, or the cache is damaged.
     """
+    if views := source_views(dataset, split):
+        sources = [encode_split(encoder, view, split, folder, batch_size, max_bad) for view in views.values()]
+        return MixtureFeatures(dict(zip(views, sources, strict=True)), dataset.examples(split))
     if _separable(encoder):
         parts = [encode_split(part, dataset, split, folder, batch_size, max_bad) for part in encoder.parts]
         return ConcatFeatures(align(parts, split, folder, max_bad))
@@ -218,7 +113,7 @@ def _encode(encoder: Encoder, examples: Sequence[Example], store: Store, split: 
 
 def cached_split(
     encoder: Encoder, dataset: Dataset, split: str, folder: str | Path = "cache/features"
-) -> Features | ConcatFeatures | None:
+) -> StoredFeatures | None:
     """Features of a split if the cache has them all, else None; computes and writes nothing.
 
     Args:
@@ -228,13 +123,17 @@ def cached_split(
         folder: path, default "cache/features".
 
     Returns:
-        `Features` or `ConcatFeatures`, or None.
+        `StoredFeatures`, or None.
 
     Raises:
         DataError: if the cache is damaged.
     """
     if not Path(folder).is_dir():
         return None
+    if views := source_views(dataset, split):
+        sources = {name: cached_split(encoder, view, split, folder) for name, view in views.items()}
+        stored = {name: features for name, features in sources.items() if features is not None}
+        return MixtureFeatures(stored, dataset.examples(split)) if len(stored) == len(views) else None
     if _separable(encoder):
         parts = [cached_split(part, dataset, split, folder) for part in encoder.parts]
         complete = [part for part in parts if part is not None]

@@ -23,7 +23,9 @@ from training.data.batches import CaptionGroup, caption_groups
 from training.data.datasets import DATASETS, Dataset, Example
 from training.data.datasets.bad_rows import BadRows
 from training.data.datasets.synthetic_scenes import SyntheticScenes, exact_match
-from training.data.feature_cache import ConcatFeatures, Features, align, encode_split
+from training.data.feature_cache import encode_split
+from training.data.features import StoredFeatures, align
+from training.data.sentences import read_sentences
 from training.data.transforms import AugmentedView, HorizontalFlip, Subset
 
 
@@ -106,6 +108,7 @@ class Source:
         language: code of the captions' language, detected if the run does not say it.
         key: "features" when the encoder is frozen, else "images".
         caption_groups: training captions as ids, grouped by image.
+        sentences: list of str. Those of `xe.text`.
     """
 
     def __init__(self, run: Run, dataset: Dataset | None = None):
@@ -120,13 +123,14 @@ class Source:
         self._scenes = isinstance(self._plain, SyntheticScenes)
         self._splits: dict[str, Any] = {}
         self._encoder: Any = None
-        self._augmented: list[Features | ConcatFeatures] = []
+        self._augmented: list[StoredFeatures] = []
         self.key = "images" if run.model.train_encoder else "features"
         for split in ("validation", *run.evaluation.tests):
             if split not in self.dataset.splits:
                 self.dataset.examples(split)  # raises an error that lists the splits
         # A caption counts once, with horizontal flips too.
         self.training_captions = [c for e in plain.examples("train") for c in e.captions]
+        self.sentences = read_sentences(run.xe.text, data.max_bad) if run.xe.text else []
         self.language = detect(self.training_captions) if data.language == "auto" else data.language
         if data.horizontal_flip:
             self.dataset = HorizontalFlip(plain, self.language)
@@ -169,7 +173,7 @@ class Source:
                 self._splits[split] = self._encoded(split)
         return self._splits[split]
 
-    def _encoded(self, split: str, view: int = 0) -> Features | ConcatFeatures:
+    def _encoded(self, split: str, view: int = 0) -> StoredFeatures:
         """Features of a split, or of an augmentation of it.
 
         A subset is taken from the cached features of all images, so that every subset shares them.

@@ -41,7 +41,12 @@ def card(run: Run, model: CaptionModel, metrics: dict[str, Any]) -> str:
 
 
 def _trained(run: Run) -> str:
-    parts = {"cross-entropy": run.xe.epochs, "self-critical on CIDEr-D": run.scst.epochs}
+    text = run.xe.text_epochs if run.xe.text else 0
+    parts = {
+        "text without images": text,
+        "cross-entropy": run.xe.epochs,
+        "self-critical on CIDEr-D": run.scst.epochs,
+    }
     return ", then ".join(f"{name}, {epochs} epochs at most" for name, epochs in parts.items() if epochs)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras import ops
+
+from captioner.signals import defer_signals
 
 
 @keras.saving.register_keras_serializable("captioner")
@@ -38,3 +41,21 @@ class AveragedAdam(keras.optimizers.Adam):
             if average is not None:
                 change = ops.cast(1.0 - momentum, variable.dtype) * (variable - average)
                 average.assign(average + change)
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Context manager that puts the moving average of a model's weights in their place.
+
+    Args:
+        model: keras.Model, compiled with an optimizer that keeps an average.
+    """
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
+    swap.set_model(model)
+    with defer_signals():
+        swap.on_test_begin()
+    try:
+        yield
+    finally:
+        with defer_signals():
+            swap.on_test_end()

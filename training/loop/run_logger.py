@@ -42,7 +42,8 @@ class RunLogger:
     def row(self, row: dict[str, Any]) -> None:
         """Prints an epoch and writes it to `history.csv` (a repeated epoch replaces its row) and TensorBoard."""
         parts = [f"loss {row['loss']:.3f}"]
-        names = (LOSS, CIDER, "BLEU-4", "unique captions")
+        by_source = [name for name in row if name.startswith(f"{CIDER}/")]
+        names = (LOSS, CIDER, *by_source, "BLEU-4", "unique captions")
         parts += [metric_text(name, row[name]) for name in names if name in row]
         print(
             f"epoch {row['epoch']}: {', '.join(parts)}; {row['seconds'] / 60:.1f} minutes of training",

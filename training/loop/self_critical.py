@@ -6,8 +6,9 @@ For an image with samples c_1 .. c_n of rewards r_i, CIDEr-D against its referen
 
 with the mean reward of the other samples as baseline b_i (Luo 2020, "A better variant of self-critical sequence
 training"), or the reward of the greedy caption (Rennie et al. 2017). References may stay in the
-loss beside it, which keeps sentences fluent. Document frequencies are those of the training captions, and the end token
-counts as a word: without it the model learns to end its captions too early.
+loss beside it, which keeps sentences fluent. Document frequencies are those of the training captions, in a mixture
+those of the image's source, and the end token counts as a word: without it the model learns to end its captions too
+early.
 
 Samples and references are captions of one packed batch, so the network runs as in teacher forcing, with other weights
 of the words.
@@ -29,7 +30,8 @@ from captioner.models.packing import pack, row_counts
 from captioner.text import words
 from captioner.types import END
 from training.config import SelfCritical
-from training.data.batches import Batch, ahead
+from training.data.batches import Batch, ahead, caption_weights, shown_in
+from training.data.datasets import Example
 from training.data.source import Source
 
 
@@ -51,10 +53,9 @@ class SelfCriticalBatches:
         examples = source.examples("train")
         self._count = len(examples)
         self.batch = min(settings.batch_images, self._count)
-        references = [[words(caption) for caption in example.captions] for example in examples]
-        self.reward = CiderD(corpus=references, count_end=True).prepare(
-            references, source.tokenizer.vocabulary
-        )
+        self.reward = SourceReward(examples, source.tokenizer.vocabulary)
+        self._repeats = source.run.data.repeats * np.array([example.repeats for example in examples])
+        self._loss_weights = np.array([example.loss_weight for example in examples])
         self._references = [
             [source.tokenizer.encode(caption, model.max_length) for caption in example.captions]
             for example in examples
@@ -76,7 +77,9 @@ class SelfCriticalBatches:
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Numbers of the images of each batch of an epoch; the last batch is filled up with those of the first."""
         rng = np.random.default_rng([self.seed, epoch])
-        order = np.concatenate([rng.permutation(self._count) for _ in range(self.source.run.data.repeats)])
+        counts = shown_in(epoch, self._repeats)
+        rounds = [np.flatnonzero(counts > number) for number in range(counts.max())]
+        order = np.concatenate([[], *(shown[rng.permutation(len(shown))] for shown in rounds)]).astype(int)
         order = np.resize(order, -(-len(order) // self.batch) * self.batch)
         return list(order.reshape(-1, self.batch))
 
@@ -109,23 +112,26 @@ class SelfCriticalBatches:
         captions = [_until_end(row) for row in samples.reshape(-1, samples.shape[2])]
         owners = np.repeat(np.arange(self.batch), self.settings.samples).tolist()
         # Samples, and likewise references, count by their mean over words.
-        advantage = (advantages.ravel() / sum(map(len, captions))).tolist()
+        words_sampled = self._weighted_words(captions, images[owners])
+        advantage = (advantages * self._loss_weights[images, None]).ravel() / words_sampled
         references = self._sample_references(images, seed)
-        reference_weight = self.settings.xe_weight / max(1, sum(len(caption) for _, caption in references))
-        captions += [caption for _, caption in references]
-        owners += [owner for owner, _ in references]
-        caption_weights = advantage + [reference_weight] * len(references)
+        drawn = [caption for _, caption in references]
+        reference_owners = [owner for owner, _ in references]
+        reference_weights = self._loss_weights[images[reference_owners]] * self.settings.xe_weight
+        reference_weights /= self._weighted_words(drawn, images[reference_owners]) or 1.0
+        captions, owners = captions + drawn, owners + reference_owners
         packed = pack(captions, owners, self.batch, self.group, self._fit_profile(captions))
-        weights = np.zeros_like(packed.weights)
-        offsets = np.cumsum([0, *(len(ids) for ids in packed.inputs)])
-        for row, caption, weight in zip(packed.order, captions, caption_weights, strict=True):
-            weights[offsets[: len(caption)] + row] = weight
+        weights = caption_weights(packed, captions, [*advantage, *reference_weights])
         metrics = {
             "reward": float(rewards.mean()),
             "sample_seconds": sampled - start,
             "reward_seconds": rewarded - sampled,
         }
         return Batch({key: inputs, **packed.as_inputs()}, packed.targets, weights, len(captions), metrics)
+
+    def _weighted_words(self, captions: list[list[int]], images: np.ndarray) -> float:
+        """Words of captions, those of each image as often as its loss weight says."""
+        return float(np.dot(self._loss_weights[images], [len(caption) for caption in captions]))
 
     def rewards(self, ids: np.ndarray, images: np.ndarray) -> np.ndarray:
         """CIDEr-D, not x100, of captions [B, n, T]: float64 [B, n]."""
@@ -164,6 +170,41 @@ class SelfCriticalBatches:
             # Keras would reuse a function traced for unknown shapes, and the network needs known ones.
             self.model.make_train_function(force=True)
         return self.profile
+
+
+class SourceReward:
+    """CIDEr-D of captions with the document frequencies of the training captions of their image's source.
+
+    What a word says depends on what is usual where the image is from: among labels "dog" is rare, among photographs of
+    dogs it is not. Without a mixture all images are of one source.
+
+    Args:
+        examples: the training images.
+        vocabulary: sequence of str. `Tokenizer.vocabulary`.
+    """
+
+    def __init__(self, examples: Sequence[Example], vocabulary: Sequence[str]):
+        names = sorted({example.source for example in examples})
+        self._source = np.array([names.index(example.source) for example in examples])
+        self._place = np.zeros(len(examples), int)  # of an image among those of its source
+        self._rewards = []
+        for number in range(len(names)):
+            images = np.flatnonzero(self._source == number)
+            self._place[images] = np.arange(len(images))
+            references = [
+                [words(caption) for caption in examples[image].captions] for image in images.tolist()
+            ]
+            self._rewards.append(CiderD(corpus=references, count_end=True).prepare(references, vocabulary))
+
+    def __call__(self, ids: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """float64 [N], not x100, of captions [N, T] for the images [N]; see `CiderReward`."""
+        images = np.asarray(images)
+        rewards = np.zeros(len(ids))
+        for number, reward in enumerate(self._rewards):
+            chosen = self._source[images] == number
+            if chosen.any():
+                rewards[chosen] = reward(ids[chosen], self._place[images[chosen]])
+        return rewards
 
 
 def _until_end(ids: np.ndarray) -> list[int]:

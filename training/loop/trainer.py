@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,13 @@ from training.data.quantization_images import save_representative_images
 from training.data.source import Source
 from training.loop import checkpoint
 from training.loop.model_card import card
+from training.loop.optimizer import averaged_weights
 from training.loop.run_folder import CONFIG, GRADIENTS, METRICS, MODEL, finite
 from training.loop.run_logger import EpochProgress, RunLogger
 from training.loop.selection import diagnosis
 from training.loop.selection.choosing import CIDER, LOSS, Criterion, criterion
 from training.loop.selection.final_metrics import final_metrics
-from training.loop.stages import build_stages, lengthened
+from training.loop.stages import TEXT, build_stages, data_digest, lengthened
 from training.loop.validation import Scoring
 
 
@@ -52,8 +51,7 @@ class Trainer:
         self.stages = build_stages(run, source, model)
         self.run = lengthened(run, self.stages)
         self.stage = self.stages[0]
-        content = repr([tuple(group) for group in source.caption_groups]) + source.tokenizer.fingerprint
-        self._data = hashlib.sha256(content.encode()).hexdigest()
+        self._data = data_digest(source, self.stages)
         self.stage.compile(model)
         self.scoring = Scoring(model, source, self.run.evaluation)
         self.state = checkpoint.initial_state()
@@ -121,21 +119,9 @@ class Trainer:
         self.state |= {**earlier, **state, "best": -math.inf if state["best"] is None else state["best"]}
         return True
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Context manager that puts the moving average of the weights in their place, if the run has one."""
-        if not self.stage.settings.ema_momentum:
-            yield
-            return
-        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=False)
-        swap.set_model(self.model)
-        with defer_signals():
-            swap.on_test_begin()
-        try:
-            yield
-        finally:
-            with defer_signals():
-                swap.on_test_end()
+        return averaged_weights(self.model) if self.stage.settings.ema_momentum else nullcontext()
 
     # Training.
 
@@ -169,6 +155,8 @@ class Trainer:
 
     def _begin_choosing(self) -> None:
         """Says what the best epoch is chosen by; a best value of another measure is dropped, its weights stay."""
+        if self.stage.name == TEXT:
+            return
         measure, reason = self.criterion
         if reason:
             print(reason, flush=True)
@@ -199,7 +187,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise DataError(
                 f"the loss became {loss} in epoch {state['epoch'] + 1}, step {state['step'] + 1}: lower "
-                f"{self.stage.name}.learning_rate or {self.stage.name}.global_clipnorm and start again"
+                f"{self.stage.prefix}.learning_rate or {self.stage.prefix}.global_clipnorm and start again"
             )
         state["step"] += 1
         state["loss"], state["losses"] = state["loss"] + loss, state["losses"] + 1
@@ -207,7 +195,9 @@ class Trainer:
             state["metrics"][name] = state["metrics"].get(name, 0.0) + value
 
     def _validates(self, epochs: int) -> bool:
-        """Whether there is a validation after so many epochs."""
+        """Whether there is a validation after so many epochs; without images there is nothing to validate."""
+        if self.stage.name == TEXT:
+            return False
         return epochs % self.run.evaluation.every == 0 or epochs == self.stage.last
 
     def _end_epoch(self) -> None:
@@ -231,12 +221,16 @@ class Trainer:
                 value = self.criterion.value(metrics, epoch + 1)
                 if value > state["best"]:
                     change |= {"best": value, "best_epoch": epoch + 1, "epochs_without_improvement": 0}
-                    change["best_metrics"] = {name: row[name] for name in (CIDER, LOSS) if name in row}
-                    weights = checkpoint.values(self._model_variables())
-                    checkpoint.write(self.out / "best.npz", weights, {"epoch": epoch + 1})
+                    change["best_metrics"] = {
+                        k: v for k, v in row.items() if k.partition("/")[0] in (CIDER, LOSS)
+                    }
+                    self._save_weights(epoch + 1)
                 else:
                     change["epochs_without_improvement"] = state["epochs_without_improvement"] + 1
             self.run_logger.samples(epoch + 1, captions, self.source.examples("validation"))
+        elif self.stage.name == TEXT and epoch + 1 == self.stage.last:
+            with self.averaged():
+                self._save_weights(epoch + 1)  # the next stage begins with them
         if validates or epoch == 0:
             record(self.model, *self.source.probe(), self.out / GRADIENTS, epoch + 1)
         self.run_logger.row(row)
@@ -255,12 +249,16 @@ class Trainer:
 
     def _warnings(self) -> dict[str, str]:
         """Warnings about the run so far, or about the whole one when it is finished, by kind."""
-        state, stages, epochs = self.state, [stage.name for stage in self.stages], self.stages[-1].last
+        state, stages, epochs = self.state, [stage.prefix for stage in self.stages], self.stages[-1].last
         history = diagnosis.validations(self.run_logger.history())
         images = len(self.scoring.validated)
         if not state["finished"]:
             return diagnosis.so_far(history, images, epochs)
         return diagnosis.at_end(history, state["best_epoch"], state["chosen_by"], images, epochs, stages)
+
+    def _save_weights(self, epoch: int) -> None:
+        weights = checkpoint.values(self._model_variables())
+        checkpoint.write(self.out / "best.npz", weights, {"epoch": epoch})
 
     def _load_best_weights(self) -> None:
         saved = checkpoint.read(self.out / "best.npz")

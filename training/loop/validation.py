@@ -19,6 +19,9 @@ from training.config import Evaluation
 from training.data.batches import PackedBatches, caption_groups
 from training.data.datasets import Example
 from training.data.source import Source
+from training.loop.selection.choosing import CIDER
+
+SOURCE_METRICS = (CIDER, "BLEU-4")  # of each source of a mixture
 
 
 class Captioning:
@@ -76,7 +79,10 @@ class ReferenceLoss:
     ):
         self._read, self._key = read, key
         group = max(len(example.captions) for example in examples)
-        groups = caption_groups(examples, model.tokenizer, group, model.max_length)
+        groups = [  # all words count alike, whatever they do in training
+            group._replace(repeats=1.0, loss_weight=1.0)
+            for group in caption_groups(examples, model.tokenizer, group, model.max_length)
+        ]
         self._batches = PackedBatches(groups, batch, group, seed=0)
 
         def run(inputs: Any, targets: Any, weights: Any) -> Any:
@@ -110,8 +116,24 @@ def score(
 ) -> dict[str, float]:
     """All metrics of captions against their examples' references; see `captioner.evaluate`.
 
-    Undefined metrics (CIDEr-D of a single image) are NaN.
+    Those of a mixture also have CIDEr-D and BLEU-4 of each source by itself, with the document frequencies of its own
+    references, as "CIDEr-D/coco". Undefined metrics (CIDEr-D of a single image) are NaN.
     """
+    metrics = _score(captions, examples, training, official, language)
+    for source in sorted({example.source for example in examples if example.source}):
+        chosen = [place for place, example in enumerate(examples) if example.source == source]
+        part = _score([captions[i] for i in chosen], [examples[i] for i in chosen], language=language)
+        metrics |= {f"{name}/{source}": part[name] for name in SOURCE_METRICS}
+    return metrics
+
+
+def _score(
+    captions: Sequence[str],
+    examples: Sequence[Example],
+    training: Sequence[str] = (),
+    official: bool = False,
+    language: str = ENGLISH,
+) -> dict[str, float]:
     predictions = {example.id: caption for example, caption in zip(examples, captions, strict=True)}
     references = {example.id: list(example.captions) for example in examples}
     with warnings.catch_warnings():

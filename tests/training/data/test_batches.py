@@ -10,7 +10,7 @@ from captioner.errors import DataError
 from captioner.models.packing import unpack
 from captioner.text import Tokenizer
 from captioner.types import END, START
-from training.data.batches import CaptionGroup, PackedBatches, caption_groups
+from training.data.batches import CaptionGroup, PackedBatches, caption_groups, shown_in
 from training.data.datasets import Example
 
 
@@ -147,6 +147,71 @@ def test_one_long_caption_fits():
     batches = PackedBatches(data, 8, 5, seed=1)
     assert len(batches.profile) == 22 and min(batches.profile) >= 5
     assert sorted({v for chosen in batches.plan(0) for v in chosen}) == list(range(40))
+
+
+@pytest.mark.parametrize("value", [0.1, 0.5, 1.0, 1.5, 2.0, 3.3])
+def test_images_are_shown_as_often_as_repeats_say(value):
+    repeats = np.array([value] * 101 + [1.0] * 3)
+    counts = np.array([shown_in(epoch, repeats) for epoch in range(40)])
+    assert (counts[:, 101:] == 1).all()
+    counts = counts[:, :101]
+    assert counts.min() >= np.floor(value) and counts.max() <= np.ceil(value)
+    assert (np.abs(counts.cumsum(0) - value * np.arange(1, 41)[:, None]) < 1).all(), "none is left behind"
+    assert (np.abs(counts.sum(1) - value * 101) < 4).all(), "epochs are equally long"
+
+
+def test_an_epoch_shows_groups_by_their_repeats():
+    repeats = {0: 1.0, 1: 3.0, 2: 0.5}
+    data = [group._replace(repeats=repeats[group.image % 3]) for group in make_groups(60, 2, seed=1)]
+    batches = PackedBatches(data, 8, 2, seed=5)
+    before = collections.Counter()
+    for epoch in range(2):
+        numbers = batches.plan(epoch)
+        shown = collections.Counter(batches.caption_groups[n].image for n in set(sum(numbers, [])))
+        last = numbers[-1]
+        filled = collections.Counter(
+            batches.caption_groups[n].image for n in last if n in sum(numbers[:-1], [])
+        )
+        assert not filled or sum(filled.values()) < 8
+        assert all(shown[image] == repeats[image % 3] for image in range(60) if image % 3 < 2)
+        halves = [image for image in range(2, 60, 3) if shown[image]]
+        assert 9 <= len(halves) <= 11 and not set(halves) & set(before)
+        before.update(halves)
+    assert len(before) == 20, "each in one of two epochs"
+    assert [batches.plan(epoch) for epoch in (0, 1)] == [
+        PackedBatches(data, 8, 2, seed=5).plan(e) for e in (0, 1)
+    ]
+
+
+def test_whole_repeats_keep_the_order_that_copies_had():
+    data = make_groups(30, 3, seed=1)
+    copies = PackedBatches(data * 3, 8, 3, seed=5)
+    repeated = PackedBatches(data, 8, 3, seed=5, repeats=3)
+    threes = PackedBatches([group._replace(repeats=3.0) for group in data], 8, 3, seed=5)
+    assert copies.profile == repeated.profile == threes.profile
+    assert copies.plan(2) == repeated.plan(2) == threes.plan(2)
+
+
+def test_an_epoch_that_shows_nothing():
+    batches = PackedBatches(
+        [group._replace(repeats=0.1) for group in make_groups(1, 2, seed=1)], 4, 2, seed=5
+    )
+    assert sorted(len(batches.plan(epoch)) for epoch in range(10)) == [0] * 9 + [1]
+
+
+def test_loss_weights_are_those_of_their_words():
+    data = [
+        group._replace(loss_weight=0.25 if group.image % 2 else 1.0) for group in make_groups(9, 3, seed=2)
+    ]
+    batches, plain = PackedBatches(data, 4, 3, seed=5), PackedBatches(make_groups(9, 3, seed=2), 4, 3, seed=5)
+    for chosen in batches.plan(0):
+        _, packed, _ = batches.packed(chosen)
+        _, plain_packed, _ = plain.packed(chosen)
+        assert packed.targets.tolist() == plain_packed.targets.tolist()
+        owners = [data[number].image for number in chosen for _ in data[number].captions]
+        for weights, image in zip(unpack(packed.weights, plain_packed), owners, strict=True):
+            assert set(weights.tolist()) == {0.25 if image % 2 else 1.0}
+        assert (packed.weights[plain_packed.weights == 0] == 0).all()
 
 
 def test_what_goes_wrong_while_reading_ahead_is_told():

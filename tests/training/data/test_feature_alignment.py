@@ -12,7 +12,8 @@ from captioner.image import tf_decode
 from captioner.models.encoders import Encoder
 from training import fit_cider_regression
 from training.data.datasets import Example
-from training.data.feature_cache import ConcatFeatures, align, cached_split, encode_split
+from training.data.feature_cache import cached_split, encode_split
+from training.data.features import ConcatFeatures, align
 from training.data.source import Source
 from training.data.transforms import AugmentedView
 from training.recipes import RECIPES

@@ -9,6 +9,7 @@ import pytest
 from captioner.errors import CaptionerError, DataError
 from training import publish, train
 from training.analysis import gradients, report, results
+from training.analysis.sample_images import sample_images
 from training.loop import run_folder
 from training.loop.run_folder import finite, read_config, read_metrics, settings
 from training.recipes import RECIPES
@@ -58,7 +59,7 @@ def readers(run):
     """All that programs make of a run's files, without drawing pages."""
     return [
         lambda: report.page_data([run]),
-        lambda: report._images(report._config(run), ["1.png"]),
+        lambda: sample_images(read_config(run), ["1.png", "system/1.png"]),
         lambda: results.table([run]),
         lambda: results.archive(run, run.parent / "kept"),
         lambda: gradients.curves_of(run),
@@ -68,6 +69,7 @@ def readers(run):
 
 EVIL = "os:system(command='touch {}')"
 NESTED = [
+    "mixture(sources=['{}'])",
     "lstm(attention='{}')", "concat(encoders=['{}'])", "fine_tuned(encoder='{}')", "top_down(cell='{}')",
     "beam(width=3, rerank='{}')", "synthetic_scenes(train='{}')", "folder(path='{}')",
 ]  # fmt: skip

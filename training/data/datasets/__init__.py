@@ -22,6 +22,7 @@ DATASETS = Table(
         "embedded": "training.data.datasets.formats.embedded:embedded",
         "coco": "training.data.datasets.tfds_source:coco",
         "tfds": "training.data.datasets.tfds_source:tfds_dataset",
+        "mixture": "training.data.datasets.mixture:Mixture",
     },
 )
 

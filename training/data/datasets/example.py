@@ -25,6 +25,9 @@ class Example:
         flipped: bool, default False. Whether `pixels` are flipped horizontally.
         augmentation: int, default 0, which is none. Number of the augmentation of `pixels` (`training.data.augment`),
             always the same for a number.
+        source: str, default "". Name of the source that it is from, in a mixture.
+        repeats: float, default 1. Times that training shows it in an epoch; with 0.5 in every other one.
+        loss_weight: float, default 1. Weight of its captions' words in training, relative to other examples.
 
     Example:
         >>> Example("a.png", ("a dog",), lambda: b"...").captions
@@ -36,6 +39,9 @@ class Example:
     read: Callable[[], bytes]
     flipped: bool = False
     augmentation: int = 0
+    source: str = ""
+    repeats: float = 1.0
+    loss_weight: float = 1.0
 
     def pixels(self, load: Callable[[bytes], Any]) -> np.ndarray:
         """Pixels [H, W, 3].

@@ -181,9 +181,8 @@ def describe(run: Run, source: Any, model: Any) -> list[str]:
         )
     if run.data.cached_augmentations:
         lines.append(f"{run.data.cached_augmentations} augmentations of each image")
-    groups = (
-        sum(-(-len(example.captions) // run.data.captions_per_image) for example in train) * run.data.repeats
-    )
+    group = run.data.captions_per_image
+    groups = run.data.repeats * round(sum(e.repeats * -(-len(e.captions) // group) for e in train))
     steps = run.xe.epochs * -(-groups // run.xe.batch_images)
     seconds = estimated_seconds(run, source, model)
     lines.append(
@@ -199,11 +198,12 @@ def estimated_seconds(run: Run, source: Any, model: Any) -> float:
     Kaplan et al. 2020, section 2.1), at a quarter of this machine's rate for a large matrix product.
     """
     count = sum(len(source.dataset.examples(split)) for split in ("validation", *run.evaluation.tests))
-    count += len(source.dataset.examples("train")) * (1 + run.data.cached_augmentations)
+    train = source.dataset.examples("train")
+    count += len(train) * (1 + run.data.cached_augmentations)
     pixels = np.zeros((4, *model.image_size, 3), np.float32)
     model.encode(pixels)
     encoding = 0.0 if run.model.train_encoder else _timed(lambda: model.encode(pixels)) / 4 * count
-    shown = len(source.training_captions) * run.xe.epochs * run.data.repeats
+    shown = sum(e.repeats * len(e.captions) for e in train) * run.xe.epochs * run.data.repeats
     per_caption = 1 + float(np.mean([len(words(caption)) for caption in source.training_captions[:1000]]))
     weights = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     side = 1024

@@ -12,8 +12,8 @@ from tests.support.training.dataset_folders import CAPTIONS, SPLITS, WRITERS, by
 from training.data.datasets import DATASETS
 from training.data.datasets.rows import Shares
 
-# Read tensorflow-datasets (test_tfds_source.py), or no files at all.
-OTHERS = {"coco", "tfds", "synthetic_scenes"}
+# Read tensorflow-datasets (test_tfds_source.py), no files at all, or other datasets (test_mixture.py).
+OTHERS = {"coco", "tfds", "synthetic_scenes", "mixture"}
 READS_FILES = sorted(set(DATASETS) - OTHERS)
 
 
