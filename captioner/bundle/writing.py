@@ -19,6 +19,7 @@ from captioner.bundle.files import (
     FORMAT,
     MANIFEST,
     METRICS,
+    OOD,
     RERANKER_FILES,
     VOCABULARY,
     WEIGHTS,
@@ -57,6 +58,7 @@ def write(
     save_reranker_parameters: Mapping[str, Callable[[str], Any]] | None = None,
     language: str = ENGLISH,
     strategy: str = "",
+    save_ood: Callable[[str], Any] | None = None,
 ) -> Path:
     """Writes a bundle, which replaces an existing one atomically.
 
@@ -73,6 +75,7 @@ def write(
         save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that write to a path, default None.
         language: str, default "en". The language of its captions.
         strategy: str, default "". The model's own strategy, a spec; see `Bundle`.
+        save_ood: callable that writes the parameters of `captioner.outputs.ood` to a path, default None.
 
     Returns:
         Path of the folder.
@@ -97,6 +100,8 @@ def write(
         tokenizer.save(stage / VOCABULARY)
         for name, save in (save_reranker_parameters or {}).items():
             save(str(stage / RERANKER_FILES[name]))
+        if save_ood is not None:
+            save_ood(str(stage / OOD))
         for name, text in texts.items():
             (stage / name).write_text(text, encoding="utf-8")
         manifest["sha256"] = {name: sha256(stage / name) for name in (WEIGHTS, VOCABULARY)}
@@ -138,7 +143,7 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 
 def add_file(folder: Path, name: str, save: Callable[[Path], Any], overwrite: bool = False) -> Path:
-    """Adds a file to a bundle atomically: the calibration, or fitted parameters of a reranker.
+    """Adds a file to a bundle atomically: the calibration, or fitted parameters.
 
     Args:
         folder: Path of a bundle.
