@@ -3,14 +3,14 @@
     python training/fit_ood.py runs/flickr8k_lstm/model "flickr(folder='...', captions='...')"
 
 writes `ood.npz` into the model folder. From then on each image has one of three outcomes, in Python, on the command
-line, on the page, and in exports that are made afterwards: a caption, a hedged caption ("Perhaps: ..."), or "no caption:
-unlike anything this model was trained on". See `captioner.outputs.ood` for the score and `captioner.outputs.outcome`
-for the rules.
+line, on the page, and in exports that are made afterwards: a caption, a hedged caption ("Perhaps: ..."), or "no
+caption: unlike anything this model was trained on". See `captioner.outputs.ood` for the score and
+`captioner.outputs.outcome` for the rules.
 
 A Gaussian is fitted to the mean features of the training images. Two thresholds come from the validation split: the
 score above which a caption is hedged, and that above which an image is declined, at most 2 % of the split
-(--max-declined). Images far from all photographs, which this program draws, tell how many of these 2 % are well spent.
-The shares of another split that are declined and hedged, and the area under the ROC curve (AUROC) for each kind of drawn
+(--max-declined). Images far from all photographs, which this program draws, tell how much of that is well spent. The
+shares of another split that are declined and hedged, and the area under the ROC curve (AUROC) for each kind of drawn
 image, are printed and stored for the card.
 """
 
@@ -39,8 +39,8 @@ def fit_model(model: Any, dataset: Any, options: argparse.Namespace) -> OutOfDis
         dataset: Dataset.
         options: those of `parser`.
     """
-    from training.data.feature_cache import encode_split
     from training.data.far_off import FarOffImages
+    from training.data.feature_cache import encode_split
 
     def means(source: Any, split: str) -> np.ndarray:
         features = encode_split(model.encoder, source, split, options.features)
@@ -73,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
         "--features", default="cache/features", help="the feature cache (default: %(default)s)"
     )
     build.add_argument(
-        "--split", default="validation", help="sets the thresholds, beside drawn images (default: %(default)s)"
+        "--split",
+        default="validation",
+        help="sets the thresholds, beside drawn images (default: %(default)s)",
     )
     build.add_argument("--eval-split", default="test", help="is measured on (default: %(default)s)")
     shares = {

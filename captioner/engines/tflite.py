@@ -130,7 +130,9 @@ class TFLiteEngine(Engine):
                 scores = None if self._judge is None else self._judge.ood.score(self.decoder.mean_feature())
                 codes = None if self._judge is None else self._judge.codes(scores, hypotheses)
             one = captions_of(hypotheses, self.tokenizer, (height, width))
-            captions += one if codes is None else judged(one, codes, scores, self._metadata.get("language", ENGLISH))
+            captions += (
+                one if codes is None else judged(one, codes, scores, self._metadata.get("language", ENGLISH))
+            )
         return captions
 
     def describe(self) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class Sentences:
         return tf.where(self.is_word(ids), tf.gather(self._words, ids), "")
 
     @staticmethod
-    def outcomes(sentences: tf.Tensor, codes: tf.Tensor, scores: tf.Tensor, language: str) -> dict[str, tf.Tensor]:
+    def outcomes(
+        sentences: tf.Tensor, codes: tf.Tensor, scores: tf.Tensor, language: str
+    ) -> dict[str, tf.Tensor]:
         """The served outputs of outcomes, [B] each: `captioner.outputs.outcome.judged` in a graph.
 
         Args:

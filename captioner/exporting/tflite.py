@@ -9,8 +9,8 @@ The signatures of the file, for N rows, which are the beams of one image:
               the whole search in one call; not in int8, for strategies that draw at random, and where
               TensorFlow Lite cannot convert a loop (then a warning is logged)
 
-Only a model that knows which images are unlike its training images has `mean_feature`, whose out-of-distribution score the
-host computes: 8 bits are too coarse for it. Its `caption` has `ood_score` and `outcome` (0 caption, 1 hedged, 2 declined).
+A model that knows which images are unlike its training images also has `mean_feature`, whose out-of-distribution score
+the host computes (8 bits are too coarse for it); `caption` has `ood_score` and `outcome`, an index of `types.OUTCOMES`.
 """
 
 from __future__ import annotations

@@ -110,13 +110,13 @@ class OutOfDistribution:
 
     @classmethod
     def load(
-        cls, source: str | os.PathLike[str] | IO[bytes], channels: int, where: str = ""
+        cls, source: str | os.PathLike[str] | IO[bytes], channels: int | None = None, where: str = ""
     ) -> OutOfDistribution:
         """Reads what `save` wrote.
 
         Args:
             source: path, or a binary file that can seek.
-            channels: int. C of the model's features.
+            channels: int, default None, which is any. C of the model's features.
             where: str, default "", which is `source`. Name of the file for messages.
 
         Raises:
@@ -130,9 +130,9 @@ class OutOfDistribution:
             sound = False
         if not sound:
             raise BundleError(f"damaged {where}: run {PROGRAM} again, or delete it")
-        if loaded.centre.shape != (channels,):
+        if channels is not None and loaded.centre.shape != (channels,):
             raise BundleError(
-                f"expected {where} to be fitted for this model ({channels} channels), got {loaded.centre.size} channels: "
-                f"run {PROGRAM} again"
+                f"expected {where} to be fitted for this model ({channels} channels), got {loaded.centre.size} "
+                f"channels: run {PROGRAM} again"
             )
         return loaded

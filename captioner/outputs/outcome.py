@@ -1,9 +1,9 @@
-"""The outcome of captioning an image: a caption, a hedged caption, or none because the image is unlike the training images.
+"""The outcome of an image: a caption, a hedged caption, or none because it is unlike the training images.
 
 An image is declined above the threshold `decline` of the out-of-distribution score. A caption is hedged above the
 threshold `hedge`, or if the model has a calibrated confidence (`captioner.outputs.confidence`) and it is below
-`least_confidence`. The wording is that of the language, see `captioner.text.languages`. One code decides in TensorFlow's
-graphs and in NumPy.
+`least_confidence`. The wording is that of the language, see `captioner.text.languages`. One code decides in graphs of
+TensorFlow and in NumPy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Judge:
 
     Args:
         ood: OutOfDistribution.
-        calibration: mapping, default None, for a model whose confidence is not calibrated. The argument of `Confidence`.
+        calibration: mapping, default None: the confidence is not calibrated. The argument of `Confidence`.
 
     Example:
         >>> from captioner.decoding.backend import numpy_backend
@@ -129,5 +129,7 @@ def judged(captions: Sequence[Caption], codes: Any, scores: Any, language: str) 
         outcome = OUTCOMES[int(code)]
         text = wording(caption.text, outcome, language)
         sentence = None if text == caption.text else caption.text
-        results.append(replace(caption, text=text, outcome=outcome, ood_score=float(score), sentence=sentence))
+        results.append(
+            replace(caption, text=text, outcome=outcome, ood_score=float(score), sentence=sentence)
+        )
     return results

@@ -21,6 +21,7 @@ GROUND |= {
     "captioner.format1",
     "captioner.image",  # itself, its docstring alone
     "captioner.outputs",  # the same
+    "captioner.npz",
 }
 IMAGE = {
     "captioner.image.bit_depths",
@@ -38,6 +39,8 @@ LITE = ENGINE | {
     "captioner.image.pillow_preprocess",
     "captioner.decoding",
     "captioner.rerank",
+    "captioner.outputs.ood",
+    "captioner.outputs.outcome",
     "captioner.engines.tflite",
 }
 TF_IMAGE = {f"captioner.image.{name}" for name in ("tf_bytes", "tf_headers", "tf_formats", "tf_decode")}
@@ -57,6 +60,9 @@ ALLOWED = {
     "captioner.signals": GROUND,
     "captioner.programs": GROUND,
     "captioner.outputs.confidence": GROUND,
+    "captioner.outputs.ood": GROUND | {"captioner.decoding"},
+    "captioner.outputs.outcome": WORDS | {"captioner.decoding", "captioner.outputs.ood"},
+    "captioner.npz": GROUND,
     "captioner.metadata": GROUND,
     "captioner.signature": GROUND,
     "captioner.format1": GROUND,

@@ -1,4 +1,4 @@
-"""Fitting of `captioner.outputs.ood`: the Gaussian of the training images, the thresholds of outcomes, their figures."""
+"""Fitting of `captioner.outputs.ood`: the Gaussian of the training images, the thresholds, and their figures."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ def _text(random: np.random.Generator, words: int) -> str:
     return text.capitalize()
 
 
-def _fitting(random: np.random.Generator, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _fitting(
+    random: np.random.Generator, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> str:
     """Words of random letters, as many as fit into `width` pixels; one word at least."""
     words = _text(random, max(1, int(width / 20))).split()
     while len(words) > 1 and font.getlength(" ".join(words)) > width:
@@ -186,7 +188,9 @@ def chart(random: np.random.Generator, size: Size) -> Image.Image:
         side = min(right - left, bottom - top)
         ends = 360 * np.cumsum(values) / values.sum()
         for start, end in zip([0.0, *ends[:-1]], ends, strict=True):
-            pen.pieslice((left, top, left + side, top + side), start, end, fill=colour(random), outline="white")
+            pen.pieslice(
+                (left, top, left + side, top + side), start, end, fill=colour(random), outline="white"
+            )
         return image
     for share in np.linspace(0, 1, 6):
         y = bottom - share * (bottom - top)

@@ -94,7 +94,12 @@ def shapes(random: np.random.Generator, size: Size) -> Image.Image:
     for _ in range(int(random.integers(3, 25))):
         x, y = random.uniform(0, 1, 2) * (width, height)
         radius = random.uniform(0.03, 0.25) * min(size)
-        box = (x - radius, y - radius * random.uniform(0.3, 1), x + radius, y + radius * random.uniform(0.3, 1))
+        box = (
+            x - radius,
+            y - radius * random.uniform(0.3, 1),
+            x + radius,
+            y + radius * random.uniform(0.3, 1),
+        )
         kind = random.integers(4)
         if kind == 0:
             pen.ellipse(box, fill=colour(random))
