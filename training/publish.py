@@ -4,9 +4,10 @@
         --ratings ExpertAnnotations.txt --notes notes.md
 
 writes a model folder with weights in half precision, batch normalisation folded into its own weights, a calibrated
-confidence (`training/calibrate_confidence.py`, if ratings are given), a SavedModel and `.tflite` files in float16 and
-8 bits; then each of them is scored on the test split, and its latency and memory are measured. `card.md` has the
-results, with what the model confuses (`training/analyze.py biases`), and ends with the notes.
+confidence (`training/calibrate_confidence.py`, if ratings are given), what tells which images to decline
+(`training/fit_ood.py`, with --ood), a SavedModel and `.tflite` files in float16 and 8 bits; then each of them is scored
+on the test split, and its latency and memory are measured. `card.md` has the results, with what the model confuses
+(`training/analyze.py biases`), and ends with the notes.
 """
 
 from __future__ import annotations

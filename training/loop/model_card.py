@@ -127,6 +127,7 @@ def outcomes_section(folder: Path) -> list[str]:
     if not (folder / bundle.OOD).is_file():
         return []
     ood = OutOfDistribution.load(folder / bundle.OOD)
+    measured = ood.measured()
     return [
         "## Knows when not to speak",
         "",
@@ -136,6 +137,5 @@ def outcomes_section(folder: Path) -> list[str]:
         "and on images that code has drawn; AUROC: the probability that one of these scores higher than one like those "
         "of training.",
         "",
-        *figures_table(ood.measured()),
-        "",
+        *([*figures_table(measured), ""] if measured else []),
     ]
