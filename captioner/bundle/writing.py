@@ -73,8 +73,7 @@ def write(
             files in the folder are never changed.
         parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
         save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that write to a path, default None.
-        language: str, default "en". The language of its captions.
-        strategy: str, default "". The model's own strategy, a spec; see `Bundle`.
+        language, strategy: str, defaults "en" and "". See `Bundle`.
         save_ood: callable that writes the parameters of `captioner.outputs.ood` to a path, default None.
 
     Returns:
@@ -98,10 +97,9 @@ def write(
     with _disk_errors(folder), transaction.staging(folder, MANIFEST, FILES) as stage:
         save_weights(str(stage / WEIGHTS))
         tokenizer.save(stage / VOCABULARY)
-        for name, save in (save_reranker_parameters or {}).items():
-            save(str(stage / RERANKER_FILES[name]))
-        if save_ood is not None:
-            save_ood(str(stage / OOD))
+        fitted = {RERANKER_FILES[name]: save for name, save in (save_reranker_parameters or {}).items()}
+        for name, save in (fitted | ({OOD: save_ood} if save_ood else {})).items():
+            save(str(stage / name))
         for name, text in texts.items():
             (stage / name).write_text(text, encoding="utf-8")
         manifest["sha256"] = {name: sha256(stage / name) for name in (WEIGHTS, VOCABULARY)}

@@ -56,7 +56,9 @@ class Served:
         ok = tf.equal(errors, "")
         captions = {n: self._masked(t, ok) for n, t in self._captions(hypotheses).items()}
         if judgement is not None:
-            named = self._sentences.outcomes(captions["caption"][:, 0], *judgement, self.model.language)
+            codes, scores = judgement
+            sentences = captions["caption"][:, 0]
+            named = self._sentences.outcomes(sentences, codes, scores, self.model.language)
             captions |= {n: self._masked(t, ok)[:, tf.newaxis] for n, t in named.items()}
 
         def tensor(name: str, axes: Sequence[str]) -> tf.Tensor:

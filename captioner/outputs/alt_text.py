@@ -106,16 +106,14 @@ def alt_text(
         raise DataError(f"expected a caption to make a text of, got none: {caption.error or 'it is empty'}")
     flagged = caption.outcome == HEDGED or (confidence is not None and confidence < threshold)
     prefix = spoken.hedge if flagged and hedge else ""
-    limit = max_length - len(prefix)
-    sentences = [
-        _sentence(candidate.caption, spoken)
-        for candidate in (caption, *caption.alternatives)
-        if candidate.caption.strip()
-    ]
-    sentence = next((s for s in sentences if len(s) <= limit), None) or _truncated(
-        sentences[0], limit, spoken
-    )
-    return AltText(prefix + sentence, confidence, flagged)
+    return AltText(prefix + _fitting(caption, max_length - len(prefix), spoken), confidence, flagged)
+
+
+def _fitting(caption: Caption, limit: int, language: Language) -> str:
+    """The first sentence of the n-best list that has at most `limit` characters, or the best one truncated."""
+    captions = (candidate.caption for candidate in (caption, *caption.alternatives))
+    sentences = [_sentence(text, language) for text in captions if text.strip()]
+    return next((s for s in sentences if len(s) <= limit), None) or _truncated(sentences[0], limit, language)
 
 
 def _declined(language: Language, max_length: int) -> str:
@@ -123,12 +121,9 @@ def _declined(language: Language, max_length: int) -> str:
     text = language.declined
     if not any(char.isalpha() for char in text):
         return text
-    sentence = _sentence(text, language)
-    return (
-        sentence
-        if len(sentence) <= max_length
-        else _truncated(_sentence(text.partition(":")[0], language), max_length, language)
-    )
+    if len(sentence := _sentence(text, language)) > max_length:
+        sentence = _truncated(_sentence(text.partition(":")[0], language), max_length, language)
+    return sentence
 
 
 def _sentence(text: str, language: Language) -> str:

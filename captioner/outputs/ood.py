@@ -22,9 +22,9 @@ from typing import IO, Any
 import numpy as np
 
 from captioner.decoding.backend import xp
+from captioner.decoding.parameters import read_arrays
 from captioner.decoding.pooling import unit
 from captioner.errors import BundleError
-from captioner.npz import read_arrays
 
 PROGRAM = "training/fit_ood.py"
 _HIGHEST = 1e6  # of scores, so that none is infinite

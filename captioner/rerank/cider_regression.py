@@ -20,9 +20,9 @@ import numpy as np
 
 from captioner import checks
 from captioner.decoding.backend import xp
+from captioner.decoding.parameters import read_arrays
 from captioner.decoding.pooling import mean_feature, unit
 from captioner.errors import BundleError
-from captioner.npz import read_arrays
 from captioner.rerank.base import Reranker
 from captioner.rerank.ngrams import ORDERS, keyed, ngrams
 from captioner.types import Hypotheses

@@ -109,14 +109,14 @@ def test_wrong_numbers_are_damage(tmp_path, capsys, name):
 
 def test_damaged_files(tmp_path):
     path = tmp_path / "ood.npz"
-    whole = parameters().to_bytes()
+    content = parameters().to_bytes()
     compressed = io.BytesIO()  # zeros would be a thousand times larger unpacked
     np.savez_compressed(compressed, **{f.name: getattr(parameters(), f.name) for f in fields(parameters())})
-    for data in (b"", b"PK\x03\x04", whole[:300], pickle.dumps(Danger()), compressed.getvalue()):
+    for data in (b"", b"PK\x03\x04", content[:300], pickle.dumps(Danger()), compressed.getvalue()):
         path.write_bytes(data)
         with pytest.raises(BundleError, match="damaged"):
             OutOfDistribution.load(path, 5)
-    path.write_bytes(whole)
+    path.write_bytes(content)
     with pytest.raises(
         BundleError, match=r"for this model \(7 channels\), got 5 channels: run training/fit_ood"
     ):

@@ -97,8 +97,8 @@ def test_alternative_texts():
     assert (alt_text(unsure).text, alt_text(unsure).flagged) == ("Perhaps: A dog.", True)
     assert alt_text(unsure, confidence=0.9).text == "Perhaps: A dog."
     assert (alt_text(unsure, hedge=False).text, alt_text(unsure, hedge=False).flagged) == ("A dog.", True)
-    said = alt_text(declined, confidence=0.9)
-    assert said.text == "No caption: unlike anything this model was trained on." and said.flagged
+    no_caption = alt_text(declined, confidence=0.9)
+    assert no_caption.text == "No caption: unlike anything this model was trained on." and no_caption.flagged
     assert alt_text(declined, max_length=30).text == "No caption."
     assert alt_text(declined, language="de").text.startswith("Keine Beschreibung: ")
     assert alt_text(declined, language="fr").text == "(?)"

@@ -12,7 +12,7 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
-GROUND |= {f"captioner.{name}" for name in ("metadata", "signals", "programs", "signature", "format1", "npz")}
+GROUND |= {f"captioner.{name}" for name in ("metadata", "signals", "programs", "signature", "format1")}
 GROUND |= {
     "captioner.outputs.confidence",
     "captioner.image",  # itself, its docstring alone
@@ -57,7 +57,6 @@ ALLOWED = {
     "captioner.outputs.confidence": GROUND,
     "captioner.outputs.ood": GROUND | {"captioner.decoding"},
     "captioner.outputs.outcome": WORDS | {"captioner.decoding", "captioner.outputs.ood"},
-    "captioner.npz": GROUND,
     "captioner.metadata": GROUND,
     "captioner.signature": GROUND,
     "captioner.format1": GROUND,

@@ -154,7 +154,7 @@ def line_drawing(random: np.random.Generator, size: Size) -> Image.Image:
         kind = random.integers(5)
         if kind == 0:
             steps = np.cumsum(random.normal(0, r / 4, (30, 2)), axis=0)
-            pen.line([(x + dx, y + dy) for dx, dy in steps], ink, thick, joint="curve")
+            pen.line([(x + dx, y + dy) for dx, dy in steps], ink, thick)
         elif kind == 1:
             for k in range(12):
                 pen.line((x + k * r / 6, y, x + k * r / 6 - r / 2, y + r), ink, 1)

@@ -18,6 +18,7 @@ def noise(random: np.random.Generator, size: Size) -> Image.Image:
     """Noise of one kind: white in grey or colours, normal around a colour, coarse blocks, or isolated dots."""
     height, width = size
     kind = random.integers(5)
+    pixels: np.ndarray
     if kind == 0:
         pixels = random.integers(0, 256, (height, width, 1)).repeat(3, axis=2)
     elif kind == 1:

@@ -1,4 +1,4 @@
-"""Reading of `.npz` files with fitted parameters, which may come from an untrusted source."""
+"""Fitted parameters in `.npz` files, which may come from an untrusted source. No TensorFlow here."""
 
 from __future__ import annotations
 
