@@ -85,11 +85,8 @@ def write(
             holds the old content, or, if the disk refuses only after the commit, the new model.
     """
     folder = checked_path(folder)
-    texts = {
-        name: _json(value, name)
-        for name, value in {METRICS: metrics, CONFIDENCE: confidence}.items()
-        if value is not None
-    }
+    contents = {METRICS: metrics, CONFIDENCE: confidence}
+    texts = {name: _json(value, name) for name, value in contents.items() if value is not None}
     if card is not None:
         texts[CARD] = card
     manifest = _manifest(config, tokenizer, parameters, language, strategy)
