@@ -144,6 +144,7 @@ def save(
         strategy=model.strategy,
         confidence=model.calibration,
         save_reranker_parameters={name: fitted.save for name, fitted in model.reranker_parameters.items()},
+        save_ood=None if model.ood is None else model.ood.save,
         parameters={"encoder": encoder, "decoder": total - encoder},
     )
 

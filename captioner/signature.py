@@ -11,6 +11,13 @@ none has a name that ends in `_bytes`: JSON cannot hold the one, REST would answ
     explain           everything: words, their log-probabilities and attention; with K > 1 also for the K - 1
                       captions after the best, as `alternatives_...`
 
+A model that knows which images are unlike its training images (`training/fit_ood.py`) has three more outputs in every
+signature. `caption` stays the sentence as the model wrote it; show `text`.
+
+    text        the caption, the hedged caption ("Perhaps: a dog"), or "no caption: ..." in the captions' language
+    outcome     "caption", "hedged" or "declined"
+    ood_score   how unlike the training images it is, about 1 for one of them; see `captioner.outputs.ood`
+
 `words` holds no special tokens and is "" after the last word; `word_logp` and `attention` are 0 there, and
 `attention` is 0 everywhere for a model without attention. `logp` includes the end token, `word_logp` does not.
 Unreachable hypotheses are returned empty: "" with `logp` and `score` -1e9.
@@ -19,12 +26,13 @@ Unreachable hypotheses are returned empty: "" with `logp` and `score` -1e9.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from captioner.errors import EngineError
-from captioner.types import Caption
+from captioner.types import OUTCOMES, Caption
 
 INPUT = "image_bytes"
 # `SERVING_DEFAULT` is TensorFlow Serving's name for the signature of a request that names none.
@@ -64,6 +72,8 @@ _BEST = {
     "word_logp": Output("float32", "B T"),
     "attention": Output("float32", "B T H W"),
 }
+# Of models that were fitted to tell which images are unlike their training images.
+_OUTCOME = {"text": Output("str", "B"), "outcome": Output("str", "B"), "ood_score": Output("float32", "B")}
 _STATUS = {"ok": Output("bool", "B"), "error": Output("str", "B")}
 _ALTERNATIVES = {
     f"{ALTERNATIVES}{name}": Output(o.dtype, o.shape.replace("B", "B K-1")) for name, o in _BEST.items()
@@ -81,12 +91,13 @@ SIGNATURES: dict[str, dict[str, Output]] = {
 }
 
 
-def outputs(signature: str, n_best: int) -> dict[str, Output]:
+def outputs(signature: str, n_best: int, outcomes: bool = False) -> dict[str, Output]:
     """The outputs of a signature of a model that returns `n_best` captions an image.
 
     Args:
         signature: str, a key of `SIGNATURES`.
         n_best: int. K.
+        outcomes: bool, default False. Whether the model knows which images are unlike its training images.
 
     Returns:
         dict of name to `Output`.
@@ -96,8 +107,11 @@ def outputs(signature: str, n_best: int) -> dict[str, Output]:
         ['caption', 'error', 'ok', 'score']
         >>> "alternatives_ids" in outputs("explain", 1), "alternatives_ids" in outputs("explain", 2)
         (False, True)
+        >>> sorted(set(outputs("captions", 1, outcomes=True)) - set(outputs("captions", 1)))
+        ['ood_score', 'outcome', 'text']
     """
-    return {name: o for name, o in SIGNATURES[signature].items() if n_best > 1 or "K-1" not in o.axes}
+    every = SIGNATURES[signature] | (_OUTCOME if outcomes else {})
+    return {name: o for name, o in every.items() if n_best > 1 or "K-1" not in o.axes}
 
 
 def missing(inputs: Iterable[str], output_names: Iterable[str]) -> list[str]:
@@ -138,7 +152,8 @@ def captions_from(values: Mapping[str, np.ndarray]) -> list[Caption]:
         >>> captions_from({name: np.array(value) for name, value in one.items()})[0].words
         ('a', 'dog')
     """
-    expected = outputs(EXPLAIN, 2 if any(name in values for name in _ALTERNATIVES) else 1)
+    with_outcomes = any(name in values for name in _OUTCOME)
+    expected = outputs(EXPLAIN, 2 if any(name in values for name in _ALTERNATIVES) else 1, with_outcomes)
     sizes: dict[str, int] = {}
     arrays = {name: _checked(values, name, output, sizes) for name, output in expected.items()}
     captions = []
@@ -148,7 +163,8 @@ def captions_from(values: Mapping[str, np.ndarray]) -> list[Caption]:
             captions.append(Caption("", error=reason or "the model gave no caption and no reason"))
             continue
         fields = {name: arrays[name][row] for name in _BEST}
-        captions.append(_caption(fields, _alternatives(arrays, row, sizes.get("K-1", 0))))
+        caption = _caption(fields, _alternatives(arrays, row, sizes.get("K-1", 0)))
+        captions.append(_with_outcome(caption, arrays, row) if with_outcomes else caption)
     return captions
 
 
@@ -204,6 +220,15 @@ def _caption(fields: Mapping[str, Any], alternatives: tuple[Caption, ...] = ()) 
         attention=attention if attention.any() else None,
         alternatives=alternatives,
     )
+
+
+def _with_outcome(caption: Caption, arrays: Mapping[str, np.ndarray], row: int) -> Caption:
+    text, outcome = _text(arrays["text"][row]), _text(arrays["outcome"][row])
+    if outcome not in OUTCOMES:
+        raise EngineError(f"expected {', '.join(OUTCOMES)} in the output 'outcome', got {outcome[:40]!r}")
+    sentence = None if text == caption.text else caption.text
+    score = float(arrays["ood_score"][row])
+    return replace(caption, text=text, outcome=outcome, ood_score=score, sentence=sentence)
 
 
 def _text(value: Any) -> str:

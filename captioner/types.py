@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +12,16 @@ import numpy as np
 PAD, START, END, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
+# What a model that knows its limits does with an image: captions it, captions it with reservations, or declines to.
+OUTCOMES = CAPTIONED, HEDGED, DECLINED = ("caption", "hedged", "declined")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Caption:
     """A caption of an image, or the error that prevented one.
 
     Attributes:
-        text: str. The sentence; empty when `error` is set.
+        text: str. What to show: the sentence, or what `outcome` makes of it; empty when `error` is set.
         score: float. The ranking score: `logp` divided by the length penalty of the strategy.
         words: tuple of str. The words, without special tokens.
         logp: float. Log-probability of the caption, its end token included, in nats.
@@ -27,10 +30,19 @@ class Caption:
             in models that have one), or None for a model without attention.
         alternatives: tuple of Caption. The other captions of the n-best list, best first.
         error: str or None. The reason why the image has no caption.
+        outcome: str or None. One of `OUTCOMES`: "caption", "hedged" ("Perhaps: a dog"), or "declined", for an image
+            unlike anything that the model was trained on, whose text says so. None for a model that was not fitted to
+            tell (`training/fit_ood.py`).
+        ood_score: float or None. How unlike the training images the image is, about 1 for one of them; see
+            `captioner.outputs.ood`. None for a model that was not fitted to tell.
+        sentence: str or None. The sentence of the model where `text` is another; `caption` has it in all cases.
 
     Example:
         >>> Caption("a dog", -1.5, ("a", "dog"), -1.5, (-0.5, -0.7))
         Caption('a dog', score=-1.50, 2 words)
+        >>> unsure = Caption("Perhaps: a dog", words=("a", "dog"), outcome="hedged", sentence="a dog")
+        >>> unsure.text, unsure.caption
+        ('Perhaps: a dog', 'a dog')
     """
 
     text: str
@@ -41,6 +53,14 @@ class Caption:
     attention: np.ndarray | None = None
     alternatives: tuple[Caption, ...] = ()
     error: str | None = None
+    outcome: str | None = None
+    ood_score: float | None = None
+    sentence: str | None = None
+
+    @property
+    def caption(self) -> str:
+        """The sentence as the model wrote it, whatever the outcome; what metrics and search for errors need."""
+        return self.text if self.sentence is None else self.sentence
 
     @property
     def ok(self) -> bool:
@@ -61,7 +81,8 @@ class Caption:
 
     def _hashable(self) -> tuple[Any, ...]:
         """All fields but the attention, which has no hash."""
-        return self.text, self.score, self.words, self.logp, self.word_logp, self.alternatives, self.error
+        names = (field.name for field in fields(self) if field.name != "attention")
+        return tuple(getattr(self, name) for name in names)
 
     def __repr__(self) -> str:
         if not self.ok:
@@ -75,6 +96,8 @@ class Caption:
             parts.append(f"attention {'x'.join(map(str, self.attention.shape))}")
         if self.alternatives:
             parts.append(f"{len(self.alternatives)} alternative{'s' * (len(self.alternatives) > 1)}")
+        if self.outcome is not None:
+            parts.append(self.outcome)
         return f"Caption({', '.join(parts)})"
 
     def __str__(self) -> str:

@@ -104,7 +104,7 @@ def caption_new(model: captioner.Captioner, folder: Path, count: int, seed: int)
         Image.fromarray(drawing.draw(scene, _SIDE)).save(path)
     texts = []
     for path, scene, caption in zip(paths, new, model.caption_many(paths), strict=True):
-        right = caption.text in scenes.captions(scene)
+        right = caption.caption in scenes.captions(scene)
         verdict = "right" if right else f"wrong; right would be: {scenes.captions(scene)[0]}"
         print(f"  {path}: {caption}  ({verdict})")
         texts.append(caption.text)

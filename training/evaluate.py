@@ -157,7 +157,7 @@ def _through_engine(model: Captioner, examples: Sequence[Any], strategy: str | N
     for example, caption in zip(examples, bar, strict=True):
         if not caption.ok:
             raise DataError(f"image {example.id}: {caption.error}")
-        captions.append(caption.text)
+        captions.append(caption.caption)
     return captions
 
 

@@ -4,9 +4,10 @@
         --ratings ExpertAnnotations.txt --notes notes.md
 
 writes a model folder with weights in half precision, batch normalisation folded into its own weights, a calibrated
-confidence (`training/calibrate_confidence.py`, if ratings are given), a SavedModel and `.tflite` files in float16 and
-8 bits; then each of them is scored on the test split, and its latency and memory are measured. `card.md` has the
-results, with what the model confuses (`training/analyze.py biases`), and ends with the notes.
+confidence (`training/calibrate_confidence.py`, if ratings are given), what tells which images to decline
+(`training/fit_ood.py`, with --ood), a SavedModel and `.tflite` files in float16 and 8 bits; then each of them is scored
+on the test split, and its latency and memory are measured. `card.md` has the results, with what the model confuses
+(`training/analyze.py biases`), and ends with the notes.
 """
 
 from __future__ import annotations
@@ -182,6 +183,9 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("folder", metavar="FOLDER", type=Path, help="the model folder to make")
     build.add_argument("dataset", metavar="DATASET", help='such as "flickr(...)", see training/data/datasets')
     build.add_argument("--ratings", type=Path, help="ExpertAnnotations.txt, plain or .gz: calibrate with it")
+    build.add_argument(
+        "--ood", action="store_true", help="fit which images it declines, with training/fit_ood.py"
+    )
     build.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the end of the card")
     build.add_argument("--split", default="test", help="scored (default: %(default)s)")
     build.add_argument("--strategy", metavar="SPEC", help="(default: the model's)")
@@ -214,7 +218,7 @@ def _publish(options: argparse.Namespace, folder: Path) -> None:
     """Writes the model folder and everything in it."""
     import_tensorflow("publishing a model")
     from captioner.caption_files import read_text
-    from training import calibrate_confidence
+    from training import calibrate_confidence, fit_ood
     from training.analysis.biases import biases
     from training.analysis.biases import table as biases_table
     from training.data.datasets import DATASETS
@@ -228,14 +232,17 @@ def _publish(options: argparse.Namespace, folder: Path) -> None:
     split, strategy, trust = options.split, options.strategy, options.trust
     dataset.examples(split)
     encoder_change = make(options.run, folder, trust)
+    trusted = [f"--trust={package}" for package in trust]
     if options.ratings:
-        trusted = [f"--trust={package}" for package in trust]
         chosen = [f"--strategy={strategy}"] if strategy else []
         words = [
             str(folder), options.dataset, f"--ratings={options.ratings}", *chosen, *trusted,
         ]  # fmt: skip
         calibration = calibrate_confidence.parser().parse_args(words)
         print(f"calibrated: {calibrate_confidence.calibrate_folder(calibration)}", flush=True)
+    if options.ood:
+        arguments = [str(folder), options.dataset, *trusted]
+        print(fit_ood.fit_folder(fit_ood.parser().parse_args(arguments)), flush=True)
     export(options.run, folder, strategy, trust)
     measured, captions = measure(folder, dataset, split, strategy, options.official, trust)
     atomic.write_json(folder / bundle.METRICS, finite({split: measured}))

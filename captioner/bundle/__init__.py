@@ -8,6 +8,7 @@
     metrics.json        optional, its scores
     confidence.json     optional, the calibration of its confidence
     expectation.npz     optional, the fitted parameters of the reranker "cider_regression" (`captioner.rerank`)
+    ood.npz             optional, what tells images unlike the training images (`captioner.outputs.ood`)
 
 Only the weights and the vocabulary carry checksums: people may edit the card. Other files in the folder (exports,
 notes) are never changed. A bundle is replaced atomically, by the rename of its manifest (see
@@ -22,6 +23,7 @@ from captioner.bundle.files import (
     FORMAT,
     MANIFEST,
     METRICS,
+    OOD,
     RERANKER_FILES,
     VOCABULARY,
     WEIGHTS,
@@ -37,6 +39,7 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "METRICS",
+    "OOD",
     "RERANKER_FILES",
     "VOCABULARY",
     "WEIGHTS",

@@ -8,5 +8,6 @@ CARD, METRICS, CONFIDENCE = "card.md", "metrics.json", "confidence.json"
 # Fitted parameters of rerankers, by their name. The first file keeps the name that format 1 gave it: with another, a
 # reader would have to look for both, and a writer to remove the one that it replaces.
 RERANKER_FILES = {"cider_regression": "expectation.npz"}
+OOD = "ood.npz"  # what `captioner.outputs.ood.OutOfDistribution.save` writes
 CALIBRATION = "calibration"  # a folder next to a bundle: images to learn the ranges of 8-bit values from
-FILES = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, *RERANKER_FILES.values())
+FILES = (WEIGHTS, VOCABULARY, CARD, METRICS, CONFIDENCE, *RERANKER_FILES.values(), OOD)

@@ -18,6 +18,7 @@ from captioner.bundle.files import (
     FORMAT,
     MANIFEST,
     METRICS,
+    OOD,
     RERANKER_FILES,
     VOCABULARY,
     WEIGHTS,
@@ -45,6 +46,7 @@ class Bundle:
         captioner: str. The version that wrote it.
         confidence: dict. What `captioner.outputs.confidence.Confidence` takes; empty if it was never calibrated.
         reranker_parameters: dict of a name of `RERANKER_FILES` to the Path of its file, for those that were fitted.
+        ood: Path of the file of `captioner.outputs.ood.OutOfDistribution`, None if it was never fitted.
         format: int. Format of the folder, 1 to `FORMAT`.
         language: str. The code of its captions' language; English where none is recorded, as in older folders.
         strategy: str. The model's own strategy, a spec that was parsed but not built; "" where none is recorded, which
@@ -61,6 +63,7 @@ class Bundle:
     captioner: str = ""
     confidence: dict[str, Any] = field(default_factory=dict)
     reranker_parameters: dict[str, Path] = field(default_factory=dict)
+    ood: Path | None = None
     format: int = FORMAT
     language: str = ENGLISH
     strategy: str = ""
@@ -163,6 +166,7 @@ def _read(folder: Path) -> Bundle:
         reranker_parameters={
             name: files / file for name, file in RERANKER_FILES.items() if (files / file).is_file()
         },
+        ood=files / OOD if (files / OOD).is_file() else None,
         format=manifest["format"],
         language=metadata.language(manifest, str(where)),
         strategy=metadata.own_strategy(manifest, str(where)),

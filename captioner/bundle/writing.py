@@ -19,6 +19,7 @@ from captioner.bundle.files import (
     FORMAT,
     MANIFEST,
     METRICS,
+    OOD,
     RERANKER_FILES,
     VOCABULARY,
     WEIGHTS,
@@ -57,6 +58,7 @@ def write(
     save_reranker_parameters: Mapping[str, Callable[[str], Any]] | None = None,
     language: str = ENGLISH,
     strategy: str = "",
+    save_ood: Callable[[str], Any] | None = None,
 ) -> Path:
     """Writes a bundle, which replaces an existing one atomically.
 
@@ -71,8 +73,8 @@ def write(
             files in the folder are never changed.
         parameters, confidence: mappings that JSON can hold, default None. See `Bundle`.
         save_reranker_parameters: mapping of names of `RERANKER_FILES` to callables that write to a path, default None.
-        language: str, default "en". The language of its captions.
-        strategy: str, default "". The model's own strategy, a spec; see `Bundle`.
+        language, strategy: str, defaults "en" and "". See `Bundle`.
+        save_ood: callable that writes the parameters of `captioner.outputs.ood` to a path, default None.
 
     Returns:
         Path of the folder.
@@ -83,11 +85,8 @@ def write(
             holds the old content, or, if the disk refuses only after the commit, the new model.
     """
     folder = checked_path(folder)
-    texts = {
-        name: _json(value, name)
-        for name, value in {METRICS: metrics, CONFIDENCE: confidence}.items()
-        if value is not None
-    }
+    contents = {METRICS: metrics, CONFIDENCE: confidence}
+    texts = {name: _json(value, name) for name, value in contents.items() if value is not None}
     if card is not None:
         texts[CARD] = card
     manifest = _manifest(config, tokenizer, parameters, language, strategy)
@@ -95,8 +94,9 @@ def write(
     with _disk_errors(folder), transaction.staging(folder, MANIFEST, FILES) as stage:
         save_weights(str(stage / WEIGHTS))
         tokenizer.save(stage / VOCABULARY)
-        for name, save in (save_reranker_parameters or {}).items():
-            save(str(stage / RERANKER_FILES[name]))
+        fitted = {RERANKER_FILES[name]: save for name, save in (save_reranker_parameters or {}).items()}
+        for name, save in (fitted | ({OOD: save_ood} if save_ood else {})).items():
+            save(str(stage / name))
         for name, text in texts.items():
             (stage / name).write_text(text, encoding="utf-8")
         manifest["sha256"] = {name: sha256(stage / name) for name in (WEIGHTS, VOCABULARY)}
@@ -138,7 +138,7 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 
 def add_file(folder: Path, name: str, save: Callable[[Path], Any], overwrite: bool = False) -> Path:
-    """Adds a file to a bundle atomically: the calibration, or fitted parameters of a reranker.
+    """Adds a file to a bundle atomically: the calibration, or fitted parameters.
 
     Args:
         folder: Path of a bundle.

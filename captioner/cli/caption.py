@@ -5,7 +5,10 @@ by name, with --recursive also for those in its sub-folders. An image that fails
 on standard error counts the failures.
 
 With --json each image gives a line with a JSON object, in UTF-8: image, caption, score, logp, words, word_logp,
-alternatives, error. `captioner evaluate` reads these lines as predictions. With --attention each object also has the
+alternatives, error. `captioner evaluate` reads these lines as predictions. A model that knows which images are unlike
+anything it was trained on (training/fit_ood.py) prints "Perhaps: " before what may well be wrong, and "no caption: ..."
+instead of what is bound to be; its objects also have text (what to show; caption is the sentence in any case), outcome
+(caption, hedged or declined) and ood_score. With --attention each object also has the
 attention maps for the report of `captioner evaluate --html`: a number for each word and location, or null for a model
 without attention.
 
@@ -39,7 +42,7 @@ from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.outputs.alt_text import LONGEST, SHORTEST, AltText, alt_text
 from captioner.outputs.heatmap import heatmap
 from captioner.text.languages import LANGUAGES
-from captioner.types import Caption
+from captioner.types import DECLINED, Caption
 
 _MANY = 8  # images from which on progress is shown
 
@@ -216,8 +219,8 @@ def _print(
     elif not options.json:
         text = caption.text if alt is None else alt.text
         print(one_line(text if alone else f"{path}: {text}"), flush=True)
-        for other in () if alt else caption.alternatives:
-            print(one_line(f"    {other.text}"), flush=True)
+        for other in () if alt or caption.outcome == DECLINED else caption.alternatives:
+            print(one_line(f"    {other.caption}"), flush=True)
 
 
 def _alt_text_fields(alt: AltText) -> dict[str, Any]:
@@ -227,17 +230,19 @@ def _alt_text_fields(alt: AltText) -> dict[str, Any]:
 def _row(path: str, caption: Caption, attention: bool) -> dict[str, Any]:
     row = {
         "image": path,
-        "caption": caption.text,
+        "caption": caption.caption,
         "score": _finite(caption.score),
         "logp": _finite(caption.logp),
         "words": list(caption.words),
         "word_logp": [_finite(logp) for logp in caption.word_logp],
         "alternatives": [
-            {"caption": other.text, "score": _finite(other.score), "logp": _finite(other.logp)}
+            {"caption": other.caption, "score": _finite(other.score), "logp": _finite(other.logp)}
             for other in caption.alternatives
         ],
         "error": caption.error,
     }
+    if caption.outcome is not None:
+        row |= {"text": caption.text, "outcome": caption.outcome, "ood_score": caption.ood_score}
     if attention:
         maps = caption.attention
         # Four decimals suffice for heatmaps, in a third of the space.

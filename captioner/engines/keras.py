@@ -15,9 +15,11 @@ from captioner.engines.base import Engine, captions_of, default_strategy
 from captioner.engines.tensorflow_import import import_tensorflow
 from captioner.engines.weights import load_weights, save_weights
 from captioner.errors import CaptionerError, EngineError, ImageError, ModelError, SpecError
+from captioner.outputs.ood import OutOfDistribution
+from captioner.outputs.outcome import judged, outcomes
 from captioner.registry import parse_spec, table_specs_only
 from captioner.text.normalize import words
-from captioner.types import Caption
+from captioner.types import Caption, Hypotheses
 
 _MAX_STRATEGIES = 16  # graphs kept at a time
 _MOST_BEAMS = 1000  # of a strategy that a model folder names
@@ -95,9 +97,7 @@ class KerasEngine(Engine):
                 raise
             raise EngineError(f"the model {self.source} was closed: load it again ({error})") from None
         readable = [p for p in pixels if not isinstance(p, ImageError)]
-        captions = iter(
-            captions_of(search(readable), self.model.tokenizer, self.model.grid) if readable else []
-        )
+        captions = iter(self._captions(*search(readable)) if readable else [])
         return [Caption("", error=str(p)) if isinstance(p, ImageError) else next(captions) for p in pixels]
 
     def describe(self) -> dict[str, Any]:
@@ -117,8 +117,12 @@ class KerasEngine(Engine):
         self._closed = True
         self._pool.shutdown(wait=False)
 
+    def _captions(self, hypotheses: Hypotheses, outcomes: tuple[Any, Any] | None) -> list[Caption]:
+        captions = captions_of(hypotheses, self.model.tokenizer, self.model.grid)
+        return captions if outcomes is None else judged(captions, *outcomes, self.model.language)
+
     def _search(self, strategy: str) -> Callable[[Any], Any]:
-        """The function from pixels of images to `Hypotheses`, traced once for any batch size."""
+        """The function from pixels of images to `Hypotheses` and `outcomes`, traced once for any batch size."""
         import tensorflow as tf
 
         from captioner.decoding import STRATEGIES, generate
@@ -133,7 +137,8 @@ class KerasEngine(Engine):
 
                 def run(pixels: Any) -> Any:
                     features = model.encode(pixels)
-                    return generate(model, features, built, model.max_length, model.tokenizer)
+                    hypotheses = generate(model, features, built, model.max_length, model.tokenizer)
+                    return hypotheses, outcomes(model, features, hypotheses)
 
                 signature = [tf.TensorSpec([None, *model.image_size, 3], tf.float32)]
                 graph = tf.function(run, input_signature=signature, autograph=False)
@@ -152,7 +157,7 @@ class KerasEngine(Engine):
 
 
 def network(stored: bundle.Bundle, trust: Sequence[str] = ()) -> Any:
-    """The `CaptionModel` of a bundle with its weights, without calibration and parameters of rerankers.
+    """The `CaptionModel` of a bundle with its weights, without calibration and fitted parameters.
 
     Args:
         stored: Bundle.
@@ -207,7 +212,7 @@ def check_strategy(model: Any) -> Any:
 
 
 def _load(stored: bundle.Bundle, trust: Sequence[str]) -> Any:
-    """The `CaptionModel` of a bundle with weights, calibration and parameters of rerankers."""
+    """The `CaptionModel` of a bundle with weights, calibration and all fitted parameters."""
     import_tensorflow("running a model")
     from captioner.rerank import RERANKERS
 
@@ -226,6 +231,8 @@ def _load(stored: bundle.Bundle, trust: Sequence[str]) -> Any:
         model.reranker_parameters[name] = RERANKERS[name].load(
             path, stored.tokenizer.fingerprint, model.encoder.channels
         )
+    if stored.ood is not None:
+        model.ood = OutOfDistribution.load(stored.ood, model.encoder.channels)
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from captioner import checks
+from captioner import bundle, checks
 from captioner.engines.base import Engine, captions_of
 from captioner.engines.tensorflow_import import starting_tflite
-from captioner.engines.tflite_file import ENCODE, STEP, TFLiteFile, read
-from captioner.errors import EngineError, ImageError, MissingDependency
+from captioner.engines.tflite_file import ENCODE, MEAN_FEATURE, STEP, TFLiteFile, read
+from captioner.errors import BundleError, EngineError, ImageError, MissingDependency
 from captioner.image import loading, pillow_preprocess
+from captioner.outputs.ood import OutOfDistribution
+from captioner.outputs.outcome import Judge, judged
 from captioner.registry import table_specs_only
+from captioner.text.languages import ENGLISH
 from captioner.types import Caption, Hypotheses
 
 
@@ -51,6 +55,7 @@ class TFLiteEngine(Engine):
                 reason = " ".join(str(error).split())[:300]
                 raise EngineError(f"{path} cannot be run with the strategy that it names: {reason}") from None
         self.decoder = TFLiteDecoder(path, file.metadata, threads)
+        self._judge = None if file.ood is None else _judge(path, file, self.decoder.channels())
         self.decoder.check(file.metadata, len(file.tokenizer))
         # The interpreter has one set of buffers, and the decoder holds one image.
         self._lock = threading.Lock()
@@ -122,7 +127,12 @@ class TFLiteEngine(Engine):
                 )
                 # Copied: arrays may lie in buffers of the interpreter.
                 hypotheses = Hypotheses(*(np.array(leaf) for leaf in hypotheses))
-            captions += captions_of(hypotheses, self.tokenizer, (height, width))
+                scores = None if self._judge is None else self._judge.ood.score(self.decoder.mean_feature())
+                codes = None if self._judge is None else self._judge.codes(scores, hypotheses)
+            one = captions_of(hypotheses, self.tokenizer, (height, width))
+            captions += (
+                one if codes is None else judged(one, codes, scores, self._metadata.get("language", ENGLISH))
+            )
         return captions
 
     def describe(self) -> dict[str, Any]:
@@ -137,6 +147,19 @@ class TFLiteEngine(Engine):
             "confidence": self._metadata.get("confidence"),
             "language": self._metadata.get("language"),
         }
+
+
+def _judge(path: Path, file: TFLiteFile, channels: int) -> Judge:
+    """What decides the outcomes of a file with fitted parameters.
+
+    Raises:
+        EngineError: if they are damaged, or do not fit the graph.
+    """
+    try:
+        ood = OutOfDistribution.load(io.BytesIO(file.ood or b""), channels, f"{path}, {bundle.OOD}")
+    except BundleError as error:
+        raise EngineError(f"{error}, and export the file again") from None
+    return Judge(ood, file.metadata.get("confidence"))
 
 
 def interpreter_class() -> Any:
@@ -202,6 +225,15 @@ class TFLiteDecoder:
     def start(self, features: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Memory and initial state of the image encoded last; `features` are ignored."""
         return {n: self._encoded[n] for n in self._memory}, {n: self._encoded[n] for n in self._state}
+
+    def channels(self) -> int:
+        """C of the mean feature that the graph computes; 0 if it does not."""
+        details = self._encode.get_output_details()
+        return int(details[MEAN_FEATURE]["shape"][-1]) if MEAN_FEATURE in details else 0
+
+    def mean_feature(self) -> np.ndarray:
+        """The mean feature float32 [1, C] of the image encoded last."""
+        return self._encoded[MEAN_FEATURE]
 
     def step(self, ids: np.ndarray, memory: dict, state: dict) -> tuple[np.ndarray, np.ndarray, dict]:
         """Logits [R, V] as output, attention [R, L] and next state, for ids [R]."""

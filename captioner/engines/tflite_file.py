@@ -3,6 +3,7 @@
     <flatbuffer>      the signatures `encode` and `step`, and mostly `caption`
     captioner.json    format version, strategy, sizes, names of tensors, length and SHA-256 of the flatbuffer
     vocab.txt         the vocabulary, one word a line
+    ood.npz           optional, what tells images unlike the training images, as in a model folder
 
 An appended zip is how TensorFlow Lite packs associated files: every runtime reads the flatbuffer and ignores the
 rest, and `unzip` shows it.
@@ -25,6 +26,9 @@ from captioner.text import Tokenizer
 from captioner.types import SPECIALS
 
 ENCODE, STEP, CAPTION = "encode", "step", "caption"
+MEAN_FEATURE = "mean_feature"  # an output of `ENCODE`, where the file has an `ood.npz`
+
+_MOST_OOD_BYTES = 1 << 26
 
 
 class TFLiteFile(NamedTuple):
@@ -33,19 +37,22 @@ class TFLiteFile(NamedTuple):
     Attributes:
         metadata: dict with "strategy", "max_length", "image_size", "grid", "quantize", "signatures" and so on.
         tokenizer: Tokenizer.
+        ood: bytes or None. What `captioner.outputs.ood.OutOfDistribution.save` writes; None if it was never fitted.
     """
 
     metadata: dict[str, Any]
     tokenizer: Tokenizer
+    ood: bytes | None = None
 
 
-def pack(graph: bytes, entries: Mapping[str, Any], tokenizer: Tokenizer) -> bytes:
-    """The flatbuffer with metadata and vocabulary appended.
+def pack(graph: bytes, entries: Mapping[str, Any], tokenizer: Tokenizer, ood: bytes | None = None) -> bytes:
+    """The flatbuffer with metadata, vocabulary and fitted parameters appended.
 
     Args:
         graph: bytes. A TensorFlow Lite flatbuffer.
         entries: mapping that JSON can hold. The metadata.
         tokenizer: Tokenizer.
+        ood: bytes, default None; see `TFLiteFile`.
 
     Returns:
         bytes of the file.
@@ -58,6 +65,8 @@ def pack(graph: bytes, entries: Mapping[str, Any], tokenizer: Tokenizer) -> byte
         archive.writestr(
             bundle.VOCABULARY, "".join(f"{word}\n" for word in tokenizer.vocabulary[len(SPECIALS) :])
         )
+        if ood is not None:
+            archive.writestr(bundle.OOD, ood)
     return buffer.getvalue()
 
 
@@ -91,7 +100,7 @@ def read(path: Path) -> TFLiteFile:
             f"{path} has nothing of captioner's at its end: it was made by something else, or it is truncated; "
             "make one with `captioner export --to tflite`"
         )
-    entries, words = _read_appended(path)
+    entries, words, ood = _read_appended(path)
     metadata.check_format(entries, path, bundle.FORMAT, EngineError)
     entries = metadata.export_metadata(entries, str(path), EngineError)
     fields = metadata.Fields(entries, str(path), EngineError)
@@ -106,23 +115,25 @@ def read(path: Path) -> TFLiteFile:
         raise EngineError(
             f"damaged {path}: its checksum is another than when it was exported; export it again"
         )
-    return TFLiteFile(entries, tokenizer)
+    return TFLiteFile(entries, tokenizer, ood)
 
 
-def _read_appended(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The metadata and the vocabulary at the end of a file, both of bounded size."""
+def _read_appended(path: Path) -> tuple[dict[str, Any], bytes, bytes | None]:
+    """The metadata, the vocabulary and, if any, the fitted parameters at the end of a file, of bounded size."""
     try:
         with zipfile.ZipFile(path) as archive:
-            parts = []
-            for name, most in (
-                (bundle.MANIFEST, metadata.MOST_BYTES),
-                (bundle.VOCABULARY, metadata.MOST_WORDS_BYTES),
-            ):
+
+            def content(name: str, most: int) -> bytes:
                 with archive.open(name) as member:
-                    parts.append(member.read(most + 1))
-                if len(parts[-1]) > most:
+                    data = member.read(most + 1)
+                if len(data) > most:
                     raise EngineError(f"damaged {path}: expected a {name} of at most {most} bytes at its end")
-        return metadata.parse(parts[0], str(path), EngineError), parts[1]
+                return data
+
+            entries = content(bundle.MANIFEST, metadata.MOST_BYTES)
+            words = content(bundle.VOCABULARY, metadata.MOST_WORDS_BYTES)
+            ood = content(bundle.OOD, _MOST_OOD_BYTES) if bundle.OOD in archive.namelist() else None
+        return metadata.parse(entries, str(path), EngineError), words, ood
     except EngineError:
         raise
     except Exception:  # damage raises exceptions of any kind

@@ -22,6 +22,7 @@ from captioner.exporting.options import check_finite, export_metadata, resolve_m
 from captioner.exporting.sentences import Sentences
 from captioner.exporting.versions import record_export, write_version
 from captioner.image import pillow_preprocess, tf_decode
+from captioner.outputs.outcome import outcomes
 from captioner.signature import ALTERNATIVES, INPUT, SIGNATURES, outputs
 from captioner.types import Hypotheses
 
@@ -49,11 +50,16 @@ class Served:
 
     def outputs(self, signature: str, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The outputs of a signature by name, see `captioner.signature`."""
-        hypotheses, errors = self._search_graph(image_bytes)
+        hypotheses, errors, judgement = self._search_graph(image_bytes)
         finite = tf.math.is_finite(hypotheses.logp[:, 0]) & tf.math.is_finite(hypotheses.score[:, 0])
         errors = tf.where(tf.equal(errors, "") & ~finite, "the network computed NaN or infinity", errors)
         ok = tf.equal(errors, "")
         captions = {n: self._masked(t, ok) for n, t in self._captions(hypotheses).items()}
+        if judgement is not None:
+            codes, scores = judgement
+            sentences = captions["caption"][:, 0]
+            named = self._sentences.outcomes(sentences, codes, scores, self.model.language)
+            captions |= {n: self._masked(t, ok)[:, tf.newaxis] for n, t in named.items()}
 
         def tensor(name: str, axes: Sequence[str]) -> tf.Tensor:
             if name in ("ok", "error"):
@@ -61,17 +67,21 @@ class Served:
             ranked = captions[name.removeprefix(ALTERNATIVES)]  # [B, K, ...]
             return ranked if "K" in axes else ranked[:, 1:] if "K-1" in axes else ranked[:, 0]
 
-        expected = outputs(signature, self.n_best)
+        expected = outputs(signature, self.n_best, judgement is not None)
         return {name: tf.identity(tensor(name, output.axes), name=name) for name, output in expected.items()}
 
-    def _search(self, image_bytes: tf.Tensor) -> tuple[Hypotheses, tf.Tensor]:
+    def _search(
+        self, image_bytes: tf.Tensor
+    ) -> tuple[Hypotheses, tf.Tensor, tuple[tf.Tensor, tf.Tensor] | None]:
         image_bytes = _check_rank(image_bytes)
         model, count = self.model, tf.shape(image_bytes)[0]
         # Not all convolutions accept an empty batch.
         image_bytes = tf.concat([image_bytes, tf.fill([tf.maximum(1 - count, 0)], "")], axis=0)
         images, errors = _reader(tuple(model.image_size), self.max_pixels)(image_bytes)
-        hypotheses = generate(model, model.encode(images), self.strategy, self.max_length, model.tokenizer)
-        return Hypotheses(*(leaf[:count] for leaf in hypotheses)), errors[:count]
+        features = model.encode(images)
+        hypotheses = generate(model, features, self.strategy, self.max_length, model.tokenizer)
+        results = hypotheses, errors, outcomes(model, features, hypotheses)
+        return tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[:count], results)
 
     def _captions(self, hypotheses: Hypotheses) -> dict[str, tf.Tensor]:
         """Outputs of all kinds for the captions, each [B, K, ...]."""
@@ -192,7 +202,8 @@ def _check_export(folder: Path, served: Served, image: bytes) -> None:
             signature = meta.signature_def[name]
             feed = {signature.inputs[INPUT].name: [image, b"no image"]}
             results = session.run({key: info.name for key, info in signature.outputs.items()}, feed)
-            if set(results) != set(outputs(name, served.n_best)) or list(results["ok"]) != [True, False]:
+            expected = set(outputs(name, served.n_best, served.model.ood is not None))
+            if set(results) != expected or list(results["ok"]) != [True, False]:
                 raise ModelError(
                     f"expected ok=[True, False] from the exported signature {name} for an image and a file that is "
                     f"none, got {sorted(results)} with ok={results['ok'].tolist()}: nothing was published"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from captioner.text import Tokenizer
-from captioner.types import END, PAD, START
+from captioner.text.languages import rules
+from captioner.types import DECLINED, END, HEDGED, OUTCOMES, PAD, START
 
 _UNSPACED = "一"
 
@@ -37,6 +38,28 @@ class Sentences:
     def words(self, ids: tf.Tensor) -> tf.Tensor:
         """The words of ids: string, shaped like `ids`; "" for special tokens other than `<unk>`."""
         return tf.where(self.is_word(ids), tf.gather(self._words, ids), "")
+
+    @staticmethod
+    def outcomes(
+        sentences: tf.Tensor, codes: tf.Tensor, scores: tf.Tensor, language: str
+    ) -> dict[str, tf.Tensor]:
+        """The served outputs of outcomes, [B] each: `captioner.outputs.outcome.judged` in a graph.
+
+        Args:
+            sentences: string [B].
+            codes: int32 [B]. Indices of `OUTCOMES`.
+            scores: float32 [B]. Out-of-distribution scores.
+            language: str. The language of the sentences.
+
+        Example:
+            >>> Sentences.outcomes(tf.constant(["a dog"]), tf.constant([1]), tf.constant([1.7]), "en")["text"].numpy()
+            array([b'Perhaps: a dog'], dtype=object)
+        """
+        spoken = rules(language)
+        hedged = (codes == OUTCOMES.index(HEDGED)) & (sentences != "")
+        text = tf.where(hedged, tf.strings.join([spoken.hedge, sentences]), sentences)
+        text = tf.where(codes == OUTCOMES.index(DECLINED), spoken.declined, text)
+        return {"text": text, "outcome": tf.gather(list(OUTCOMES), codes), "ood_score": scores}
 
     def text(self, ids: tf.Tensor) -> tf.Tensor:
         """Sentences: string [...] of ids [..., T]."""

@@ -2,12 +2,15 @@
 
 The signatures of the file, for N rows, which are the beams of one image:
 
-    encode    image uint8 [1, H, W, 3] -> memory_0 ..., state_0 ... [1, ...]
+    encode    image uint8 [1, H, W, 3] -> memory_0 ..., state_0 ... [1, ...], mean_feature [1, C]
     step      ids int32 [N], memory_0 ..., state_0 ... [N, ...] -> logits [N, V], attention [N, L],
               next_state_0 ... [N, ...]
     caption   image -> ids [1, K, T], lengths, logp, score [1, K], word_logp [1, K, T], attention [1, K, T, L]:
               the whole search in one call; not in int8, for strategies that draw at random, and where
               TensorFlow Lite cannot convert a loop (then a warning is logged)
+
+A model that knows which images are unlike its training images also has `mean_feature`, whose out-of-distribution score
+the host computes (8 bits are too coarse for it); `caption` has `ood_score` and `outcome`, an index of `types.OUTCOMES`.
 """
 
 from __future__ import annotations
@@ -26,13 +29,15 @@ import tensorflow as tf
 
 from captioner import atomic, bundle, checks
 from captioner.decoding import STRATEGIES, generate
+from captioner.decoding.pooling import mean_feature
 from captioner.decoding.strategies.sample import Sample
 from captioner.engines.tflite import TFLiteEngine, interpreter_class
-from captioner.engines.tflite_file import CAPTION, ENCODE, STEP, pack
+from captioner.engines.tflite_file import CAPTION, ENCODE, MEAN_FEATURE, STEP, pack
 from captioner.errors import BundleError, DataError, ImageError, ModelError, SpecError
 from captioner.exporting import tflite_path
 from captioner.exporting.options import check_finite, export_metadata, resolve_max_length, resolve_strategy
 from captioner.image import loading, pillow_preprocess
+from captioner.outputs.outcome import outcomes
 from captioner.registry import unknown
 from captioner.types import END, START
 
@@ -98,7 +103,8 @@ def write(
     }
     _LOG.info("checking and writing %s", path.name)
     with atomic.replacing(path, BundleError, suffix=".tflite") as temporary:
-        temporary.write_bytes(pack(graph, metadata, model.tokenizer))
+        ood = None if model.ood is None else model.ood.to_bytes()
+        temporary.write_bytes(pack(graph, metadata, model.tokenizer, ood))
         _check_export(temporary, module, quantize)
     return path
 
@@ -125,7 +131,7 @@ class _TFLiteModule:
             )
         self.image_spec = tf.TensorSpec([1, *model.image_size, 3], tf.uint8, name="image")
         # Run once to learn the structure of memory and state.
-        self._memory, self._state = self._start(tf.zeros(self.image_spec.shape, tf.uint8))
+        self._memory, self._state = self._start(self._features(tf.zeros(self.image_spec.shape, tf.uint8)))
         memory, state = (tf.nest.flatten(tree) for tree in (self._memory, self._state))
         self.memory_names = [f"memory_{i}" for i in range(len(memory))]
         self.state_names = [f"state_{i}" for i in range(len(state))]
@@ -135,14 +141,18 @@ class _TFLiteModule:
         for name, leaf in zip(self.state_names, state, strict=True):
             self._step_specs[name] = tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype, name=name)
 
-    def _start(self, image: tf.Tensor) -> tuple[Any, Any]:
-        memory, state = self.model.start(self.model.encode(tf.cast(image, tf.float32)))
-        return tf.nest.map_structure(tf.convert_to_tensor, (memory, state))
+    def _features(self, image: tf.Tensor) -> tf.Tensor:
+        return self.model.encode(tf.cast(image, tf.float32))
+
+    def _start(self, features: tf.Tensor) -> tuple[Any, Any]:
+        return tf.nest.map_structure(tf.convert_to_tensor, self.model.start(features))
 
     def encode(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Memory and initial state of an image uint8 [1, H, W, 3]."""
-        leaves = tf.nest.flatten(self._start(image))
-        return dict(zip([*self.memory_names, *self.state_names], leaves, strict=True))
+        """Memory, initial state and, if the model needs it, mean feature of an image uint8 [1, H, W, 3]."""
+        features = self._features(image)
+        leaves = tf.nest.flatten(self._start(features))
+        tensors = dict(zip([*self.memory_names, *self.state_names], leaves, strict=True))
+        return tensors if self.model.ood is None else {**tensors, MEAN_FEATURE: mean_feature(features)}
 
     def step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One decoder step of N rows: logits, attention and next state."""
@@ -155,9 +165,10 @@ class _TFLiteModule:
 
     def caption(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """The whole search for an image uint8 [1, H, W, 3]."""
-        model = self.model
-        features = model.encode(tf.cast(image, tf.float32))
-        return generate(model, features, self.strategy, self.max_length, model.tokenizer)._asdict()
+        model, features = self.model, self._features(image)
+        hypotheses = generate(model, features, self.strategy, self.max_length, model.tokenizer)
+        judgement = outcomes(model, features, hypotheses) or ()
+        return {**hypotheses._asdict(), **dict(zip(("outcome", "ood_score"), judgement, strict=False))}
 
     def signatures(self, names: Sequence[str]) -> dict[str, Any]:
         """The `tf.function` of each signature, its outputs named."""
@@ -178,6 +189,7 @@ class _TFLiteModule:
         for image in images:
             yield ENCODE, {"image": image[np.newaxis]}
             tensors = self.encode(tf.constant(image[np.newaxis]))
+            tensors.pop(MEAN_FEATURE, None)
             ids = np.array([START], np.int32)
             for _ in range(min(self.max_length, 8)):
                 inputs = {"ids": tf.constant(ids), **tensors}

@@ -219,7 +219,7 @@ def _aligned(
         "predictions that are errors, not captions",
         [n for n, text in zip(names, texts, strict=True) if isinstance(text, Caption) and not text.ok],
     )
-    plain = [text.text if isinstance(text, Caption) else text for text in texts]
+    plain = [text.caption if isinstance(text, Caption) else text for text in texts]
     _refuse(
         "predictions that are no string",
         [n for n, t in zip(names, plain, strict=True) if not isinstance(t, str)],

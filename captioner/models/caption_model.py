@@ -99,6 +99,8 @@ class CaptionModel(keras.Model):
         self.strategy = ""
         # The fitted parameters of rerankers by name, see `captioner.rerank.base.Reranker`.
         self.reranker_parameters: dict[str, Any] = {}
+        # The `captioner.outputs.ood.OutOfDistribution` of its encoder and training images, where it was fitted.
+        self.ood: Any = None
         self.built = True
 
     def encode(self, images: Any, training: bool = False) -> Any:

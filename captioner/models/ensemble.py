@@ -156,6 +156,7 @@ def joined(models: Sequence[CaptionModel]) -> CaptionModel:
     # They depend on what all members share, the encoder and the vocabulary: the first member that has some counts.
     for model in reversed(models):
         ensemble.reranker_parameters |= model.reranker_parameters
+        ensemble.ood = model.ood or ensemble.ood
     for member, model in zip(ensemble.decoder.members, models, strict=True):
         for weight, trained in zip(member.weights, model.decoder.weights, strict=True):
             weight.assign(trained)

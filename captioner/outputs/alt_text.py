@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from captioner import checks
 from captioner.errors import DataError
 from captioner.text.languages import ENGLISH, Language, rules
-from captioner.types import Caption
+from captioner.types import DECLINED, HEDGED, Caption
 
 LONGEST = 125  # characters; many screen readers read as many without a pause
 SHORTEST = 20  # characters; a lower limit leaves no room for a sentence
@@ -39,7 +39,8 @@ class AltText:
         text: str. A sentence, with a hedge if it is flagged and `hedge` was set; also the `str()` of the object.
         confidence: float or None. The probability that a person would accept the caption; None where the model was
             never calibrated.
-        flagged: bool. Whether the confidence is known and below the threshold.
+        flagged: bool. Whether the text may well be wrong: the confidence is below the threshold, or the outcome of the
+            caption is not "caption" (`captioner.types.OUTCOMES`).
     """
 
     text: str
@@ -63,6 +64,7 @@ def alt_text(
     A caption that is too long is replaced by the best of its alternatives that fits; if none fits, it is truncated
     after a word that can end a sentence. Only the first letter becomes a capital, in German too: models write nouns in
     lower case, as captions are normalised. The full stop is that of the script ("。" after Chinese, none after Thai).
+    The text of an image that the model has declined to caption says so.
 
     Args:
         caption: `Caption`.
@@ -88,6 +90,8 @@ def alt_text(
         ('A dog that runs.', 'Perhaps: A dog that runs.')
         >>> alt_text(caption, confidence=0.2, hedge=False)
         AltText(text='A dog that runs.', confidence=0.2, flagged=True)
+        >>> alt_text(Caption("no caption ...", words=("a", "dog"), outcome="declined", sentence="a dog")).text
+        'No caption: unlike anything this model was trained on.'
         >>> alt_text(Caption("a dog runs through the snow near a tree"), max_length=24).text
         'A dog runs.'
         >>> alt_text(Caption("auf dem bild ist ein hund zu sehen"), language="de").text
@@ -96,20 +100,30 @@ def alt_text(
     spoken = rules(language)
     checks.integer(max_length, "max_length", SHORTEST, unit="characters")
     checks.number(threshold, "threshold", 0, 1)
-    if not caption.ok or not caption.text.strip():
+    if caption.ok and caption.outcome == DECLINED:
+        return AltText(_declined(spoken, max_length), confidence, flagged=True)
+    if not caption.ok or not caption.caption.strip():
         raise DataError(f"expected a caption to make a text of, got none: {caption.error or 'it is empty'}")
-    flagged = confidence is not None and confidence < threshold
+    flagged = caption.outcome == HEDGED or (confidence is not None and confidence < threshold)
     prefix = spoken.hedge if flagged and hedge else ""
-    limit = max_length - len(prefix)
-    sentences = [
-        _sentence(candidate.text, spoken)
-        for candidate in (caption, *caption.alternatives)
-        if candidate.text.strip()
-    ]
-    sentence = next((s for s in sentences if len(s) <= limit), None) or _truncated(
-        sentences[0], limit, spoken
-    )
-    return AltText(prefix + sentence, confidence, flagged)
+    return AltText(prefix + _fitting(caption, max_length - len(prefix), spoken), confidence, flagged)
+
+
+def _fitting(caption: Caption, limit: int, language: Language) -> str:
+    """The first sentence of the n-best list that has at most `limit` characters, or the best one truncated."""
+    captions = (candidate.caption for candidate in (caption, *caption.alternatives))
+    sentences = [_sentence(text, language) for text in captions if text.strip()]
+    return next((s for s in sentences if len(s) <= limit), None) or _truncated(sentences[0], limit, language)
+
+
+def _declined(language: Language, max_length: int) -> str:
+    """What stands in place of a caption, without its reason where that does not fit; a mere sign stays as it is."""
+    text = language.declined
+    if not any(char.isalpha() for char in text):
+        return text
+    if len(sentence := _sentence(text, language)) > max_length:
+        sentence = _truncated(_sentence(text.partition(":")[0], language), max_length, language)
+    return sentence
 
 
 def _sentence(text: str, language: Language) -> str:

@@ -64,9 +64,13 @@ class Confidence:
                 "run training/calibrate_confidence.py again"
             ) from None
 
+    def logit(self, *features: Any) -> Any:
+        """The logarithm of the odds of acceptance: `FEATURES` as numbers, arrays or tensors of one shape."""
+        return self._bias + sum(w * f for w, f in zip(self._weights, features, strict=True))
+
     def of(self, caption: Caption) -> float:
         """The probability that a person would accept the caption; 0 for one without words."""
         if not caption.ok or not caption.words:
             return 0.0
-        logit = self._bias + sum(w * f for w, f in zip(self._weights, features(caption), strict=True))
+        logit = self.logit(*features(caption))
         return 0.5 + 0.5 * math.tanh(logit / 2)  # the logistic function, which cannot overflow so

@@ -13,7 +13,6 @@ Neighbor Approaches for Image Captioning"; regression uses all images instead of
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,6 +20,8 @@ import numpy as np
 
 from captioner import checks
 from captioner.decoding.backend import xp
+from captioner.decoding.parameters import read_arrays
+from captioner.decoding.pooling import mean_feature, unit
 from captioner.errors import BundleError
 from captioner.rerank.base import Reranker
 from captioner.rerank.ngrams import ORDERS, keyed, ngrams
@@ -95,7 +96,7 @@ class CiderRegression:
 
     def project(self, features: Any) -> Any:
         """Images in the regression's dimensions: float32 [B, S * R] of features [B, L, C]."""
-        mean = xp.reduce_sum(xp.cast(features, xp.float32), axis=1) / float(features.shape[1])
+        mean = mean_feature(features)
         return xp.concat([xp.matmul(unit(mean - c), p) for c, p in self.terms()], axis=-1)
 
     def terms(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -175,13 +176,9 @@ class CiderRegression:
             BundleError: if the file is damaged, or was fitted for another vocabulary or encoder.
         """
         try:
-            with zipfile.ZipFile(path) as archive:
-                # `save` compresses nothing, so no member is larger than the file.
-                sound = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
-            if sound:
-                with np.load(path, allow_pickle=False) as file:
-                    loaded = cls(**{name: file[stored] for name, stored in _stored_names().items()})
-                sound = loaded._is_sound()
+            arrays = read_arrays(path, _stored_names().values())
+            loaded = cls(**{name: arrays[stored] for name, stored in _stored_names().items()})
+            sound = loaded._is_sound()
         except Exception:  # damage raises exceptions of any kind
             sound = False
         if not sound:
@@ -197,8 +194,3 @@ class CiderRegression:
 def _stored_names() -> dict[str, str]:
     """The arrays of a `CiderRegression`, and their names in its file."""
     return {field.name: _STORED_AS.get(field.name, field.name) for field in fields(CiderRegression)}
-
-
-def unit(x: Any) -> Any:
-    """Rows [N, C] at unit length."""
-    return x / xp.maximum(xp.reduce_sum(x * x, axis=-1, keepdims=True), 1e-12) ** 0.5

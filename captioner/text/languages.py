@@ -36,7 +36,8 @@ class Language:
         without_content: further words that name nothing visible, left out of word confusions.
         openings: pairs of an expression and its replacement. What alternative texts drop, as screen readers announce
             images themselves; only where the rest is a sentence or phrase in the right case.
-        hedge: str. What a text of low confidence begins with.
+        hedge: str. What a text begins with that may well be wrong.
+        declined: str. What stands in place of a caption for an image unlike anything that the model was trained on.
         sides: expression for the stems of the words for left and right; None where they are not known.
         opposites: mapping of stems in lower case, left to right and right to left.
     """
@@ -47,6 +48,7 @@ class Language:
     without_content: frozenset[str] = frozenset()
     openings: Sequence[tuple[re.Pattern[str], str]] = ()
     hedge: str = "(?) "
+    declined: str = "(?)"
     sides: re.Pattern[str] | None = None
     opposites: Mapping[str, str] = field(default_factory=dict)
 
@@ -87,6 +89,7 @@ LANGUAGES: dict[str, Language] = {
             ),
         ),
         hedge="Perhaps: ",
+        declined="no caption: unlike anything this model was trained on",
         sides=re.compile(r"\b(?:left|right)(?=\b|most\b|ward|-)", re.I),
         opposites={"left": "right", "right": "left"},
     ),
@@ -129,6 +132,7 @@ LANGUAGES: dict[str, Language] = {
             ),
         ),
         hedge="Vielleicht: ",
+        declined="keine Beschreibung: anders als alles, woran dieses Modell gelernt hat",
         sides=re.compile(
             r"\b(?:(?:links|rechts)(?=\b|kurve|seitig|außen|herum|händ|abbieg)|(?:link|recht)(?=e[mnrs]?\b|erhand\b))",
             re.I,

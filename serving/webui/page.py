@@ -25,7 +25,7 @@ from captioner import checks
 from captioner.errors import CaptionerError, DataError, ImageError, SpecError
 from captioner.image import loading
 from captioner.outputs.alt_text import LONGEST, SHORTEST, AltText, alt_text
-from captioner.types import Caption
+from captioner.types import DECLINED, Caption
 from serving.http.rest import Reply, error_body
 from serving.protocol.status import ServingError, invalid
 from serving.runtime import log
@@ -177,13 +177,15 @@ def _cross_site(headers: Mapping[str, str]) -> bool:
 def _json_caption(model: PageModel, caption: Caption, max_length: int) -> dict[str, Any]:
     """A caption as JSON for the page."""
     text = AltText("")
-    if caption.text.strip():
+    if caption.caption.strip() or caption.outcome == DECLINED:
         # Without the hedge: the page shows a low confidence beside the text.
         text = alt_text(
             caption, max_length, model.confidence(caption), hedge=False, language=model.language()
         )
+    outcome = {"text": caption.text, "outcome": caption.outcome, "ood_score": caption.ood_score}
     return {
-        "caption": caption.text,
+        "caption": caption.caption,
+        **({} if caption.outcome is None else outcome),
         "words": list(caption.words),
         "word_logp": [round(value, 6) for value in caption.word_logp],
         "logp": round(caption.logp, 6),

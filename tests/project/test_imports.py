@@ -12,13 +12,9 @@ FILES = sorted(p for folder in ("captioner", "training", "serving") for p in (RO
 
 # Lowest first. A module is known by the longest name here that its own starts with.
 GROUND = {"captioner.types", "captioner.errors", "captioner.registry", "captioner.checks", "captioner.atomic"}
+GROUND |= {f"captioner.{name}" for name in ("metadata", "signals", "programs", "signature", "format1")}
 GROUND |= {
     "captioner.outputs.confidence",
-    "captioner.metadata",
-    "captioner.signals",
-    "captioner.programs",
-    "captioner.signature",
-    "captioner.format1",
     "captioner.image",  # itself, its docstring alone
     "captioner.outputs",  # the same
 }
@@ -38,6 +34,8 @@ LITE = ENGINE | {
     "captioner.image.pillow_preprocess",
     "captioner.decoding",
     "captioner.rerank",
+    "captioner.outputs.ood",
+    "captioner.outputs.outcome",
     "captioner.engines.tflite",
 }
 TF_IMAGE = {f"captioner.image.{name}" for name in ("tf_bytes", "tf_headers", "tf_formats", "tf_decode")}
@@ -57,6 +55,8 @@ ALLOWED = {
     "captioner.signals": GROUND,
     "captioner.programs": GROUND,
     "captioner.outputs.confidence": GROUND,
+    "captioner.outputs.ood": GROUND | {"captioner.decoding"},
+    "captioner.outputs.outcome": WORDS | {"captioner.decoding", "captioner.outputs.ood"},
     "captioner.metadata": GROUND,
     "captioner.signature": GROUND,
     "captioner.format1": GROUND,

@@ -24,7 +24,7 @@ SIGNATURES = {
     "Captioner.caption_many": "self images strategy batch_size",
     "Captioner.confidence": "self caption",
     "Captioner.alt_text": "self image max_length threshold strategy language",
-    "Caption": "text score words logp word_logp attention alternatives error",
+    "Caption": "text score words logp word_logp attention alternatives error outcome ood_score sentence",
     "Tokenizer": "vocabulary",
     "CaptionModel": "encoder decoder tokenizer max_length image_size train_encoder kwargs",
 }

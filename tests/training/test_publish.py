@@ -3,12 +3,14 @@
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from tests.support.images import odd_images
+from tests.support.models.outcomes import parameters
 from tests.support.models.rerankers import fit_all, random_captions
 from tests.support.models.tiny_model import TINY_WORDS
 
@@ -19,7 +21,7 @@ from captioner import benchmark, bundle
 from captioner.errors import DataError
 from captioner.models import ENCODERS
 from captioner.signals import Stopped
-from training import publish
+from training import fit_ood, publish
 from training.config import as_dict
 from training.data.datasets import DATASETS
 from training.data.datasets.example import Example
@@ -114,14 +116,23 @@ def test_a_model_is_published_with_its_own_strategy(run, tmp_path, monkeypatch):
         "export",
         lambda run, folder, strategy, trust: captioner.export(folder, ["tflite"], strategy),
     )
+    monkeypatch.setattr(
+        fit_ood,
+        "fit_folder",
+        lambda options: f"{bundle.add_file(Path(options.model), bundle.OOD, parameters(12).save)}: fitted",
+    )
     folder = tmp_path / "models" / "mine"
-    assert publish.main([str(run), str(folder), "drawn", "--no-official"]) == 0
+    assert publish.main([str(run), str(folder), "drawn", "--no-official", "--ood"]) == 0
     stored = bundle.read(folder)
     assert stored.strategy == model.strategy and "cider_regression" in stored.reranker_parameters
     assert list(stored.metrics["test"]) == ["weights, run by Keras", "model.tflite"]
     plain = "beam(width=4, min_length=2)"
     words = f"choose words by `{model.strategy}`; `.tflite` files, without fitted parameters, by `{plain}`"
     assert f"exports {words}\n" in stored.card
+    # Fitted before the export, which holds it too.
+    assert "is above 2.50 gets no caption, one above 1.50 a hedged caption" in stored.card
+    with captioner.load(folder / "model.tflite") as model:
+        assert model.caption(odd_images.encoded(odd_images.drawn(32, 32), "PNG")).outcome is not None
 
 
 @pytest.mark.parametrize(

@@ -187,5 +187,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Prints both tables."""
     captions, references = read_predictions(options.predictions), read_references(options.references)
-    lines = table(*biases({key: caption.text for key, caption in captions.items()}, references))
+    lines = table(*biases({key: caption.caption for key, caption in captions.items()}, references))
     print("\n".join(lines or ["nothing to count: are these captions English?"]))

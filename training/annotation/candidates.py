@@ -156,7 +156,7 @@ def rank(model: Any, photos: Photos, numbers: Sequence[int], count: int) -> Rank
         count,
         unit_length(np.concatenate(labelled)) if labelled else None,
     )
-    return Ranking([Candidate(readable[i], captions[i].text, values[i]) for i in order], unreadable)
+    return Ranking([Candidate(readable[i], captions[i].caption, values[i]) for i in order], unreadable)
 
 
 def _graphs(model: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

@@ -12,9 +12,10 @@ from captioner import bundle
 from captioner.cli.progress import progress_bar
 from captioner.decoding import STRATEGIES
 from captioner.decoding.backend import numpy_backend
+from captioner.decoding.pooling import unit
 from captioner.errors import DataError
 from captioner.metrics.ngrams import index_orders
-from captioner.rerank.cider_regression import CiderRegression, unit
+from captioner.rerank.cider_regression import CiderRegression
 from captioner.rerank.ngrams import ORDERS, extended, keyed
 from captioner.text import Tokenizer, words
 

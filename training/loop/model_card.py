@@ -9,7 +9,9 @@ from typing import Any
 
 from captioner import bundle, metadata
 from captioner.models import CaptionModel
+from captioner.outputs.ood import OutOfDistribution
 from training.config import Run
+from training.loop.ood import figures_table
 from training.loop.selection.choosing import phrase
 
 _METRICS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
@@ -115,6 +117,30 @@ def published_card(
             "![Confidence against the estimated share of captions that experts would accept](reliability.png)",
             "",
         ]
+    lines += outcomes_section(folder)
     if confused:
         lines += [f"## What it confuses, on the {split} split", "", *confused, ""]
     return "\n".join(lines) + "\n" + notes.strip() + "\n"
+
+
+def outcomes_section(folder: Path) -> list[str]:
+    """Lines of Markdown on what the model in a folder declines; none where `training/fit_ood.py` has fitted nothing.
+
+    Raises:
+        BundleError: if its parameters are damaged.
+    """
+    if not (folder / bundle.OOD).is_file():
+        return []
+    ood = OutOfDistribution.load(folder / bundle.OOD)
+    measured = ood.measured()
+    return [
+        "## Knows when not to speak",
+        "",
+        f"An image whose out-of-distribution score is above {ood.decline:.2f} gets no caption, one above "
+        f"{ood.hedge:.2f} a hedged caption (a training image has about 1); so do captions of a confidence below "
+        f"{ood.least_confidence:.2f}, where it is calibrated. Measured on images that the model was not trained on, "
+        "and on images that code has drawn; AUROC: the probability that one of these scores higher than one like those "
+        "of training.",
+        "",
+        *([*figures_table(measured), ""] if measured else []),
+    ]

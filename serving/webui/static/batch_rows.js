@@ -74,9 +74,9 @@ export function fillRow(row) {
     caption.textContent = `No caption. ${error}`;
     return;
   }
-  caption.replaceChildren(setLanguage(element("div", { textContent: answer.caption, dir: "auto" }), answer.language));
+  caption.replaceChildren(setLanguage(element("div", { textContent: answer.text ?? answer.caption, dir: "auto" }), answer.language));
   const text = confidenceText(answer.alt_text);
-  if (answer.alt_text.flagged) confidence.replaceChildren(element("span", { className: "confidence flagged", textContent: `⚠ ${text}` }));
+  if (answer.alt_text.flagged) confidence.replaceChildren(element("span", { className: "confidence flagged", textContent: `⚠ ${text || answer.outcome}` }));
   else confidence.textContent = text || "not known";
   alt.replaceChildren(...altField(row));
   editRow(row, row.alt);

@@ -18,6 +18,10 @@ let row = null; // the row of the table that the photo belongs to, whose alt tex
 /** Connects the controls. */
 export function prepare() {
   prepareAlt();
+  byId("outcome-show").addEventListener("click", () => {
+    byId("sentences").hidden = false;
+    byId("outcome-show").hidden = true;
+  });
   byId("max-length").addEventListener("change", () => current && ask(true));
   document.addEventListener("keydown", ({ key }) => key === "Escape" && unpin());
   byId("photo").addEventListener("error", () => {
@@ -97,12 +101,14 @@ function showAnswer(answer) {
     show(alternative, answer.language, atOnce);
     setLanguage(byId("alt"), answer.language);
     showAltText(alternative);
-    byId("photo").alt = alternative.caption || "The photo you chose";
-    setLanguage(byId("photo"), alternative.caption ? answer.language : "en");
+    const text = alternative.text ?? alternative.caption;
+    byId("photo").alt = text || "The photo you chose";
+    setLanguage(byId("photo"), text ? answer.language : "en");
   };
   byId("result").hidden = false;
+  showOutcome(answer);
   select(answer, false);
-  announce(answer.caption ? `Caption: ${answer.caption}` : "The model gave an empty caption for this photo.");
+  announce(announcement(answer));
   byId("alternatives").hidden = all.length === 1;
   byId("alternative-list").replaceChildren(...all.map((alternative, i) => {
     const button = element("button", { type: "button" }, setLanguage(element("span", { textContent: alternative.caption || "(empty)", dir: "auto" }), answer.language),
@@ -114,6 +120,21 @@ function showAnswer(answer) {
     });
     return element("li", {}, button);
   }));
+}
+
+/** Shows whether the model has declined to caption the photo, or is unsure; what it would have said is then hidden. */
+function showOutcome({ outcome, text, language }) {
+  const declined = outcome === "declined";
+  byId("outcome").hidden = !declined && outcome !== "hedged";
+  byId("outcome-text").textContent = declined ? text : "Perhaps: the model is unsure about this photo.";
+  setLanguage(byId("outcome-text"), declined ? language : "en");
+  byId("outcome-show").hidden = !declined;
+  byId("sentences").hidden = declined;
+}
+
+function announcement({ outcome, text, caption: sentence }) {
+  if (outcome === "declined") return text;
+  return sentence ? `Caption: ${text ?? sentence}` : "The model gave an empty caption for this photo.";
 }
 
 /** Shows the alt text of a caption; edits go into the row of the table as well. */
