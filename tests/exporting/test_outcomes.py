@@ -97,6 +97,7 @@ def test_the_graph_of_a_tflite_file_judges(lite, keras):
         assert outputs["ood_score"].item() == pytest.approx(caption.ood_score, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_quantised_files_decline_what_is_far(folder, keras, tmp_path):
     pytest.importorskip("ai_edge_litert")
     photos = IMAGES * 3
@@ -110,6 +111,7 @@ def test_quantised_files_decline_what_is_far(folder, keras, tmp_path):
     np.testing.assert_allclose(*scores, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_low_confidence_is_hedged_in_all_of_them(tmp_path):
     """Whatever their score, half of the captions are of low confidence."""
     pytest.importorskip("ai_edge_litert")

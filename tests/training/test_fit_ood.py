@@ -80,6 +80,7 @@ def test_a_model_without_the_file_is_as_before(tiny_bundle, images, capsys):
     assert json.loads(json.dumps(caption.text)) == caption.caption
 
 
+@pytest.mark.slow
 def test_it_travels_through_publishing(folder, tmp_path):
     """A model that was loaded and is saved again keeps its parameters."""
     with captioner.load(folder) as model:

@@ -204,6 +204,7 @@ def test_loss_weights_scale_what_an_image_teaches(built):
 # Resuming.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 9])
 def test_resumed_in_either_stage(finished, tmp_path, monkeypatch, at):
     folder, complete = finished

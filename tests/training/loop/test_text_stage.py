@@ -41,7 +41,11 @@ def language_loss(model, features):
     return -np.concatenate(logp).mean()
 
 
-@pytest.mark.parametrize("spec", ROWS, ids=short)
+@pytest.mark.parametrize(
+    "spec",
+    [pytest.param(spec, marks=pytest.mark.slow if row else []) for row, spec in enumerate(ROWS)],
+    ids=short,
+)
 def test_every_decoder_learns_the_language(spec):
     model = build(spec)
     features, blank = features_of(3), np.zeros((3, LOCATIONS, CHANNELS), np.float32)
@@ -136,6 +140,7 @@ def test_captions_begin_with_what_text_has_taught(text, tmp_path):
     assert losses[0] < losses[1] - 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "at"), [((), 3), (TRAINED, 10)], ids=["in text", "in captions"]
 )  # text is 8 steps
