@@ -1,5 +1,6 @@
 """Outcomes in exports: the same in the served signatures, in the `.tflite` file and in Keras."""
 
+import shutil
 import zipfile
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 
 import captioner
 from captioner import signature
+from captioner.engines import tflite_file
 from captioner.engines.tflite_file import CAPTION, read
 from captioner.errors import BundleError, EngineError
 from captioner.outputs.confidence import Confidence
 from captioner.types import OUTCOMES
-from tests.support.models.outcomes import CALIBRATION, IMAGES, build_judging_model
+from tests.support.models.outcomes import CALIBRATION, IMAGES, build_judging_model, parameters
 from tests.support.models.v1_session import session_of
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -150,11 +152,13 @@ def test_damaged_parameters_at_the_end_of_a_file(lite, tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
+def test_huge_parameters_at_the_end_of_a_file_are_not_read(lite, monkeypatch):
+    monkeypatch.setattr(tflite_file, "_MOST_OOD_BYTES", 4)
+    with pytest.raises(EngineError, match=r"expected a ood\.npz of at most 4 bytes at its end"):
+        captioner.load(lite)
+
+
 def test_parameters_of_another_encoder(folder, tmp_path):
-    import shutil
-
-    from tests.support.models.outcomes import parameters
-
     other = tmp_path / "model"
     shutil.copytree(folder, other, ignore=shutil.ignore_patterns("1", "*.tflite"))
     parameters(channels=7).save(other / "ood.npz")
