@@ -75,6 +75,7 @@ def test_ensemble_of_one_model_twice(models):
     np.testing.assert_allclose(one.score, two.score, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_program_writes_a_bundle(models, both, tmp_path, capsys):
     for i, model in enumerate(models):
         captioner.save(model, tmp_path / str(i))

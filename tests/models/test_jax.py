@@ -53,7 +53,7 @@ def under_jax(folder, spec):
     print(json.dumps({"backend": keras.backend.backend(), "tensorflow": imported, "losses": losses}))
 
 
-@pytest.fixture(scope="module", params=[SPECS[0], pytest.param(SPECS[1], marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=SPECS)
 def jax_run(request, tmp_path_factory):
     """The spec, the folder of its weights, and what the child process printed."""
     if importlib.util.find_spec("jax") is None:
@@ -70,6 +70,7 @@ def jax_run(request, tmp_path_factory):
     return spec, folder, json.loads(child.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_backends_train_the_same_model(jax_run):
     spec, folder, result = jax_run
     assert (result["backend"], result["tensorflow"]) == ("jax", False)

@@ -78,6 +78,7 @@ def test_the_model_folder_captions_images(adapted, folder, start):
         assert near < min(others) / 2
 
 
+@pytest.mark.slow
 def test_its_regression_begins_with_that_of_the_initial_model(start, folder, tmp_path):
     """And is fitted on all images, those held out too, once they have chosen."""
     initial = tmp_path / "initial"

@@ -103,6 +103,7 @@ def test_a_run_becomes_a_model_for_others(run, tmp_path, capsys):
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_model_is_published_with_its_own_strategy(run, tmp_path, monkeypatch):
     """One that a `.tflite` file cannot hold all of; it alone is exported here, as conversions take long."""
     with captioner.load(run / "model") as loaded:

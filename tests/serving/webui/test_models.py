@@ -40,6 +40,7 @@ def test_caption_equals_the_engines(server, served):
         assert_same(server.caption(tiff).json(), model.caption(tiff))
 
 
+@pytest.mark.slow
 def test_other_strategies_and_models(server, served):
     folder, without_attention = served
     with captioner.load(folder) as model:

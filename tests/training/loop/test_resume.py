@@ -77,7 +77,7 @@ def test_checkpoint_holds_all_that_changes(uninterrupted):
         # Where each of several stops comes, counted in steps since the last.
         ([("Ctrl-C before", 3), ("Ctrl-C after", 4)], FROZEN),
         ([("Ctrl-C after", 4), ("Ctrl-C while scoring", 1), ("Ctrl-C before", 2)], FROZEN),
-        ([("Ctrl-C after", 1), ("Ctrl-C while scoring", 2)], TRAINED),
+        pytest.param([("Ctrl-C after", 1), ("Ctrl-C while scoring", 2)], TRAINED, marks=pytest.mark.slow),
         ([("crash before", 2), ("crash after", 7), ("crash after scoring", 1)], FROZEN),
     ],
     ids=["in steps", "around scoring", "trained encoder", "crashes"],

@@ -235,7 +235,7 @@ def never_stopped(quick, no_reports):
     return out, train.train(run_of("scst.epochs=1", "checkpoint_minutes=0"), out, False)
 
 
-@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_resumed_in_either_stage(never_stopped, tmp_path, monkeypatch, at):
     folder, complete = never_stopped
     run = run_of("scst.epochs=1", "checkpoint_minutes=0")

@@ -120,6 +120,7 @@ def test_text_comes_first_and_is_not_validated(finished):
     assert "text without images, 2 epochs at most, then cross-entropy, 2 epochs at most" in card
 
 
+@pytest.mark.slow
 def test_captions_begin_with_what_text_has_taught(text, tmp_path):
     """The first validation loss is lower than without text."""
     losses = []
