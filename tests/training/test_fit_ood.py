@@ -1,6 +1,7 @@
 """The program that fits which images a model declines."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import captioner
 from captioner import bundle
 from captioner.types import OUTCOMES
+from tests.support.models.outcomes import parameters
 from tests.support.models.tiny_model import build_tiny_model
 from training import fit_ood
 from training.data.far_off import draw
@@ -80,9 +82,10 @@ def test_a_model_without_the_file_is_as_before(tiny_bundle, images, capsys):
     assert json.loads(json.dumps(caption.text)) == caption.caption
 
 
-@pytest.mark.slow
-def test_it_travels_through_publishing(folder, tmp_path):
+def test_it_travels_through_publishing(tiny_bundle, tmp_path):
     """A model that was loaded and is saved again keeps its parameters."""
+    folder = shutil.copytree(tiny_bundle, tmp_path / "fitted")
+    bundle.add_file(folder, bundle.OOD, parameters(12).save)
     with captioner.load(folder) as model:
         again = captioner.save(model.engine.model, tmp_path / "again", half_precision=True)
         fitted = model.engine.model.ood
